@@ -1,0 +1,33 @@
+//! sandkeep: an OCI sandbox runtime that never loses track of what it runs.
+//!
+//! The layers, from the bottom up; a layer imports only layers above it in this list
+//! (`tests/layers.rs` reads the code and holds this):
+//!
+//! | layer | owns |
+//! |---|---|
+//! | [`model`] | the states, the one transition table, `step`, the records: pure, no I/O, no clock |
+//! | [`sys`] | the kernel edge, and the only `unsafe` |
+//! | [`spec`] | an OCI `config.json` becomes a plan: data, validated before anything is touched |
+//! | [`store`] | what is on disk: sled, snapshots, intents, locks |
+//! | [`engine`] | lock, heal, step, intent, effects, commit, publish |
+//! | [`control`] | the protocol between the CLI and a supervisor |
+//! | [`cgroup`], [`container`] | apply a plan |
+//! | [`boot`] | the supervisor: pid 1 of a sandbox |
+//! | [`host`] | the engine's effects, for real |
+//! | [`recover`] | what a crash left behind: found, finished or undone |
+//! | [`cli`] | one file a command |
+
+#![deny(unsafe_code)]
+
+pub mod boot;
+pub mod cgroup;
+pub mod cli;
+pub mod container;
+pub mod control;
+pub mod engine;
+pub mod host;
+pub mod model;
+pub mod recover;
+pub mod spec;
+pub mod store;
+pub mod sys;

@@ -1,0 +1,100 @@
+//! What can happen: requests of a caller, and observations of the machine. Both go through the same `step`.
+
+use std::fmt;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Event {
+    /// A caller asked for a new sandbox or container.
+    CreateRequested,
+    /// The id is ours: make and launch it.
+    LaunchRequested,
+    StartRequested,
+    PauseRequested,
+    ResumeRequested,
+    /// `kill`: send a signal.
+    SignalRequested,
+    /// `exec`: one more process.
+    ExecRequested,
+    /// `exec --ignore-paused`.
+    ExecWhilePausedRequested,
+    /// `update`: other limits.
+    UpdateRequested,
+    DeleteRequested,
+    /// `delete --force`: whatever it is doing.
+    ForceDeleteRequested,
+    /// Observed: the process that was creating it failed or died before it was done.
+    CreatorGone,
+    /// Observed: the container's init is dead.
+    InitExited,
+    /// Observed: the supervisor is dead, and with it every process of the sandbox.
+    SupervisorGone,
+}
+
+impl Event {
+    pub const ALL: [Event; 14] = [
+        Event::CreateRequested,
+        Event::LaunchRequested,
+        Event::StartRequested,
+        Event::PauseRequested,
+        Event::ResumeRequested,
+        Event::SignalRequested,
+        Event::ExecRequested,
+        Event::ExecWhilePausedRequested,
+        Event::UpdateRequested,
+        Event::DeleteRequested,
+        Event::ForceDeleteRequested,
+        Event::CreatorGone,
+        Event::InitExited,
+        Event::SupervisorGone,
+    ];
+
+    /// The name in the table, the intents and the journal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Event::CreateRequested => "create-requested",
+            Event::LaunchRequested => "launch-requested",
+            Event::StartRequested => "start-requested",
+            Event::PauseRequested => "pause-requested",
+            Event::ResumeRequested => "resume-requested",
+            Event::SignalRequested => "signal-requested",
+            Event::ExecRequested => "exec-requested",
+            Event::ExecWhilePausedRequested => "exec-while-paused-requested",
+            Event::UpdateRequested => "update-requested",
+            Event::DeleteRequested => "delete-requested",
+            Event::ForceDeleteRequested => "force-delete-requested",
+            Event::CreatorGone => "creator-gone",
+            Event::InitExited => "init-exited",
+            Event::SupervisorGone => "supervisor-gone",
+        }
+    }
+
+    /// What a caller would say it asked for, in a denial: "cannot <verb> …".
+    pub fn verb(self) -> &'static str {
+        match self {
+            Event::CreateRequested | Event::LaunchRequested => "create",
+            Event::StartRequested => "start",
+            Event::PauseRequested => "pause",
+            Event::ResumeRequested => "resume",
+            Event::SignalRequested => "signal",
+            Event::ExecRequested | Event::ExecWhilePausedRequested => "exec in",
+            Event::UpdateRequested => "update",
+            Event::DeleteRequested => "delete",
+            Event::ForceDeleteRequested => "force-delete",
+            Event::CreatorGone | Event::InitExited | Event::SupervisorGone => "record the end of",
+        }
+    }
+
+    pub fn is_observation(self) -> bool {
+        matches!(self, Event::CreatorGone | Event::InitExited | Event::SupervisorGone)
+    }
+
+    pub fn parse(name: &str) -> Option<Event> {
+        Event::ALL.into_iter().find(|event| event.name() == name)
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -1,0 +1,184 @@
+//! What is remembered of a sandbox. Records are written once and never change; what changes is in [`State`].
+//! How these lie on disk is the business of `store::schema`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{Event, Id, Machine, Phase};
+
+/// Nanoseconds since the Unix epoch, UTC.
+pub type Nanos = i64;
+
+/// A process, told apart from every other that ever has its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessRef {
+    /// In the host's PID namespace, as seen by the creator.
+    pub pid: i32,
+    /// Field 22 of /proc/PID/stat: clock ticks since boot, as the reader's time namespace shows it (proc(5)).
+    pub start_time: u64,
+    /// Inode of its pidfd on kernels whose pidfs gives every process its own (6.9 and later).
+    pub pidfd_inode: Option<u64>,
+}
+
+/// Where and when the start times of a record were read; they mean nothing on another boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    /// /proc/sys/kernel/random/boot_id
+    pub boot_id: String,
+    /// Inode of /proc/self/ns/time of the reader.
+    pub time_namespace: u64,
+}
+
+/// Who waits for the container's init with waitpid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reaper {
+    /// The supervisor: it knows the exit status on every kernel.
+    Supervisor,
+    /// Whoever reaps for the caller (conmon, containerd-shim), who asked for a pid file; or a foreground run.
+    Caller,
+}
+
+/// Which PID namespace the supervisor is pid 1 of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PidNamespace {
+    /// One of its own: killing the supervisor makes the kernel kill everything in the sandbox.
+    Own,
+    /// The container runs in the host's PID namespace, or in a foreign one joined by path: the supervisor stays in the
+    /// caller's, and the sandbox is destroyed by cgroup.
+    Foreign,
+}
+
+/// Where the cgroups of a container or a supervisor are: absolute host paths of the folders, one a hierarchy.
+/// Empty with `--cgroup-manager disabled`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CgroupRecord {
+    /// Folders to remove when it goes, deepest first; all were made by us.
+    pub folders: Vec<PathBuf>,
+    /// What freezes it: the v1 freezer folder or the v2 folder.
+    pub freezer: Option<PathBuf>,
+    /// The cgroup path as a hierarchy sees it, e.g. `/sandkeep/web`.
+    pub path: String,
+}
+
+/// Immutable; written once, as soon as every process of it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxRecord {
+    pub id: Id,
+    /// Random, 32 hex digits: tells two sandboxes of the same id apart.
+    pub incarnation: String,
+    pub supervisor: ProcessRef,
+    pub boot: Boot,
+    pub pid_namespace: PidNamespace,
+    /// The supervisor's own cgroup.
+    pub supervisor_cgroup: CgroupRecord,
+    pub created: Nanos,
+    /// The sandbox dies with its creator (a foreground run).
+    pub attached: bool,
+}
+
+/// Immutable; written once, as soon as the init's pid is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerRecord {
+    pub id: Id,
+    pub init: ProcessRef,
+    pub reaper: Reaper,
+    /// Absolute.
+    pub bundle: PathBuf,
+    /// Absolute.
+    pub rootfs: PathBuf,
+    /// SHA-256 of the config.json that was frozen at create, in hex.
+    pub spec_digest: String,
+    pub cgroup: CgroupRecord,
+    pub created: Nanos,
+    /// uid of whoever created it.
+    pub owner: u32,
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// The exit code, or 128 + the signal's number.
+    pub code: u8,
+    /// The signal that ended it.
+    pub signal: Option<u8>,
+    /// When the end was seen.
+    pub at: Nanos,
+    /// Nobody could record the status (the supervisor died first): 137 was assumed.
+    pub inferred: bool,
+}
+
+/// What changes of one container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerState {
+    pub phase: Phase,
+    /// When it came to this phase.
+    pub since: Nanos,
+    pub exit: Option<Exit>,
+}
+
+/// What changes of a sandbox: the whole of it, at one point in its history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Grows by one with every committed transition.
+    pub seq: u64,
+    /// The sandbox's phase is that of its root container.
+    pub sandbox: ContainerState,
+    /// The further containers of the pod, by id.
+    pub containers: BTreeMap<String, ContainerState>,
+}
+
+/// What `sandbox.json` holds and readers see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    pub sandbox: SandboxRecord,
+    /// By id; the root container's is the sandbox's id.
+    pub containers: BTreeMap<String, ContainerRecord>,
+    pub state: State,
+}
+
+/// Written before the first effect of a transition, cleared after its outcome is published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// The seq that the state will have.
+    pub seq: u64,
+    /// The sandbox, and the container the event is about.
+    pub sandbox: Id,
+    pub container: Id,
+    pub machine: Machine,
+    pub from: Phase,
+    pub event: Event,
+    pub to: Phase,
+    /// Who holds the lock.
+    pub holder: ProcessRef,
+    pub boot: Boot,
+    pub at: Nanos,
+    /// Folders of cgroups that create is about to make (so that its crash can be undone), deepest first.
+    pub cgroups: Vec<PathBuf>,
+}
+
+/// One line of history: a transition that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalEntry {
+    pub sandbox: Id,
+    pub incarnation: String,
+    pub container: Id,
+    pub machine: Machine,
+    pub seq: u64,
+    pub from: Phase,
+    pub event: Event,
+    pub to: Phase,
+    /// When its intent was written.
+    pub began: Nanos,
+    /// When its effects were done.
+    pub ended: Nanos,
+    pub exit: Option<Exit>,
+    /// Who did it: the command itself, or the healing of one that died.
+    pub by: Actor,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    Command,
+    Recovery,
+}

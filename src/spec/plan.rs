@@ -1,0 +1,206 @@
+//! What a container will be, as plain data: built and validated from `config.json` before anything is touched, then
+//! applied by `container` and `cgroup` in the order written here. Nothing in here holds a file descriptor.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::{LinuxResources, LinuxSeccomp};
+
+/// A whole container.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub namespaces: Vec<NamespacePlan>,
+    /// Empty unless there is a user namespace of its own.
+    pub uid_mappings: Vec<IdMapping>,
+    pub gid_mappings: Vec<IdMapping>,
+    /// (clock, seconds, nanoseconds) for a new time namespace; clock is `monotonic` or `boottime`.
+    pub time_offsets: Vec<(String, i64, u32)>,
+    pub rootfs: RootfsPlan,
+    /// In the order of the spec. Bind mounts are opened by the CLI and donated in this order.
+    pub mounts: Vec<MountPlan>,
+    /// Defaults (null, zero, full, random, urandom, tty) first, then the spec's.
+    pub devices: Vec<DevicePlan>,
+    /// Absolute in the container.
+    pub masked_paths: Vec<PathBuf>,
+    pub readonly_paths: Vec<PathBuf>,
+    pub hostname: Option<String>,
+    pub domainname: Option<String>,
+    /// (name as a path below /proc/sys with slashes, value)
+    pub sysctls: Vec<(String, String)>,
+    pub cgroup: CgroupPlan,
+    /// None: a container that is only made, never started (a spec without `process` can be created).
+    pub process: Option<ProcessPlan>,
+    pub seccomp: Option<LinuxSeccomp>,
+    pub hooks: HooksPlan,
+    pub annotations: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NamespaceKind {
+    User,
+    Pid,
+    Network,
+    Ipc,
+    Uts,
+    Mount,
+    Cgroup,
+    Time,
+}
+
+/// A namespace that is not the caller's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamespacePlan {
+    pub kind: NamespaceKind,
+    /// None: a new one. Some: joined by this absolute path.
+    pub path: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdMapping {
+    pub container: u32,
+    pub host: u32,
+    pub size: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct RootfsPlan {
+    /// Absolute, not resolved.
+    pub path: PathBuf,
+    pub readonly: bool,
+    /// MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE, with or without MS_REC; None: MS_SLAVE | MS_REC (runc's).
+    pub propagation: Option<u64>,
+    /// For `do`: a writable tmpfs overlay over `path`.
+    pub overlay: bool,
+}
+
+/// One mount. `attrs` are MOUNT_ATTR_* bits as mount_setattr(2) takes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountPlan {
+    /// Absolute in the container; resolved inside the rootfs when applied.
+    pub destination: PathBuf,
+    pub kind: MountKind,
+    pub attrs_set: u64,
+    pub attrs_clear: u64,
+    /// `rro`, `rnosuid`, …: for the whole tree.
+    pub recursive_set: u64,
+    pub recursive_clear: u64,
+    /// MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE, each with or without MS_REC, in the order given.
+    pub propagation: Vec<u64>,
+    /// `tmpcopyup`: what lies at the destination is copied into the new tmpfs.
+    pub copy_up: bool,
+    /// `idmap`/`ridmap` or mappings of the mount.
+    pub idmap: Option<IdmapPlan>,
+    /// `nosymfollow` is in attrs; `src-nofollow`, `dest-nofollow` (crun) are here.
+    pub source_nofollow: bool,
+    pub destination_nofollow: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdmapPlan {
+    pub recursive: bool,
+    /// Empty: the container's own user namespace.
+    pub uid_mappings: Vec<IdMapping>,
+    pub gid_mappings: Vec<IdMapping>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountKind {
+    /// source is absolute on the host.
+    Bind { source: PathBuf, recursive: bool },
+    /// A new file system; options are what is not a flag, as fsconfig(2) takes them: (key, value) or a bare key.
+    Filesystem { fstype: String, source: String, options: Vec<(String, Option<String>)> },
+    /// The container's own cgroup: a v2 mount, or a tmpfs of v1 hierarchies, whichever the host has.
+    Cgroup,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DevicePlan {
+    /// Absolute in the container.
+    pub path: PathBuf,
+    /// S_IFCHR, S_IFBLK or S_IFIFO.
+    pub file_type: u32,
+    pub major: u64,
+    pub minor: u64,
+    /// Permission bits.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// The application, or what `exec` runs.
+#[derive(Debug, Clone)]
+pub struct ProcessPlan {
+    /// Never empty.
+    pub args: Vec<String>,
+    pub env: Vec<String>,
+    /// Absolute.
+    pub cwd: PathBuf,
+    pub terminal: bool,
+    /// (rows, columns)
+    pub console_size: Option<(u16, u16)>,
+    pub uid: u32,
+    pub gid: u32,
+    pub additional_gids: Vec<u32>,
+    pub umask: Option<u32>,
+    pub capabilities: CapabilitySets,
+    /// (RLIMIT_* number, soft, hard)
+    pub rlimits: Vec<(u32, u64, u64)>,
+    pub no_new_privileges: bool,
+    pub oom_score_adj: Option<i32>,
+    pub apparmor_profile: Option<String>,
+    pub selinux_label: Option<String>,
+    /// (class << 13) | level, as ioprio_set(2) takes it.
+    pub io_priority: Option<u16>,
+    pub scheduler: Option<SchedulerPlan>,
+    pub personality: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchedulerPlan {
+    /// SCHED_* number.
+    pub policy: u32,
+    pub nice: i32,
+    pub priority: u32,
+    /// SCHED_FLAG_* bits.
+    pub flags: u64,
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
+}
+
+/// Bit n is the capability with number n (capabilities(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CapabilitySets {
+    pub bounding: u64,
+    pub effective: u64,
+    pub inheritable: u64,
+    pub permitted: u64,
+    pub ambient: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct CgroupPlan {
+    /// `linux.cgroupsPath`, as written.
+    pub path: Option<String>,
+    pub resources: Option<LinuxResources>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct HooksPlan {
+    pub prestart: Vec<HookPlan>,
+    pub create_runtime: Vec<HookPlan>,
+    pub create_container: Vec<HookPlan>,
+    pub start_container: Vec<HookPlan>,
+    pub poststart: Vec<HookPlan>,
+    pub poststop: Vec<HookPlan>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookPlan {
+    /// Absolute.
+    pub path: PathBuf,
+    /// argv; the path if the spec gives none.
+    pub args: Vec<String>,
+    pub env: Vec<String>,
+    /// Seconds, above 0.
+    pub timeout: Option<u32>,
+}

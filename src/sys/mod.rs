@@ -1,0 +1,4 @@
+//! The kernel edge: typed system calls, `OwnedFd` in and out. The only `unsafe` of the crate lives in this folder, a
+//! line or two a block, each with its reason.
+
+#![allow(unsafe_code)]
