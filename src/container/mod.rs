@@ -1,1 +1,110 @@
-//! (being written)
+//! The container's side of a launch: what a freshly cloned process does to itself until it is the application.
+//!
+//! Owns the order in which a [`Plan`](crate::spec::plan::Plan) is applied, and the conversation with whoever launched
+//! it ([`channel`]). Never opens anything of the host by path that the plan did not name, never looks at the store, and
+//! resolves every path of the container inside its rootfs ([`root`]).
+//!
+//! ```text
+//! creator                               init
+//!    │ ◀─────────── Forked (pidfd) ────── (the helper that cloned it)
+//!    │ ◀─────────── Made ──────────────── its namespaces exist
+//!    │ id mappings, hooks of the runtime
+//!    │ ──────────── Go ─────────────────▶ mounts, devices, pivot, identity
+//!    │ ◀─────────── Terminal (master) ─── only with a terminal
+//!    │ ◀─────────── Ready ─────────────── (or Failed: what it tried, and why that failed)
+//!    │ hands its end to the supervisor
+//!  supervisor ───── Start ──────────────▶ startContainer hooks, execve
+//!    │ ◀─────────── end of file ───────── the application runs (or Failed)
+//! ```
+//!
+//! A crash of anyone who holds the other end is an end of file here: the process exits, and its mount namespace takes
+//! everything it made with it.
+
+pub mod channel;
+mod devices;
+mod entry;
+pub mod hooks;
+mod identity;
+pub mod init;
+pub mod join;
+mod masks;
+mod mounts;
+mod root;
+pub mod seccomp;
+mod terminal;
+
+use std::io;
+use std::path::PathBuf;
+
+/// One step of a container's setup that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("{what}")]
+    Step { what: String, source: io::Error },
+    #[error("{0}")]
+    Refused(String),
+    #[error("exec {program:?}: executable file not found in $PATH")]
+    NotInPath { program: String },
+    #[error("exec {program:?}")]
+    Exec { program: String, source: io::Error },
+    #[error("cannot resolve {path:?} inside the rootfs")]
+    Resolve { path: PathBuf, source: io::Error },
+    #[error("the creator is gone")]
+    CreatorGone,
+}
+
+impl SetupError {
+    /// What a shell would report for a program that cannot be run: 127 not found, 126 not executable; else 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            SetupError::NotInPath { .. } => 127,
+            SetupError::Exec { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
+            SetupError::Exec { .. } => 126,
+            _ => 1,
+        }
+    }
+
+    /// The message with all its causes, on one line.
+    pub fn full_text(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&plain(error));
+            cause = error.source();
+        }
+        text
+    }
+}
+
+/// "no such file or directory", as every caller's patterns expect it, instead of Rust's "No such file … (os error 2)".
+fn plain(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = error.to_string();
+    let text = match text.find(" (os error ") {
+        Some(at) => format!("{}{}", &text[..at], text[at..].split_once(')').map_or("", |(_, rest)| rest)),
+        None => text,
+    };
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => text,
+    }
+}
+
+/// Installs the application's filter. Without no_new_privs this needs CAP_SYS_ADMIN (seccomp(2)), so it comes before the
+/// capabilities go; with it, as late as possible.
+fn load_seccomp(program: Option<&seccomp::Program>) -> Result<(), SetupError> {
+    let Some(program) = program else { return Ok(()) };
+    crate::sys::seccomp::load(&program.bpf, program.flags).step(|| "load the seccomp filter".into()).map(drop)
+}
+
+/// `result.step("what we tried")`: the one way errors get their context in here.
+trait Step<T> {
+    fn step(self, what: impl FnOnce() -> String) -> Result<T, SetupError>;
+}
+
+impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
+    fn step(self, what: impl FnOnce() -> String) -> Result<T, SetupError> {
+        self.map_err(|source| SetupError::Step { what: what(), source: source.into() })
+    }
+}

@@ -1,4 +1,20 @@
 //! The kernel edge: typed system calls, `OwnedFd` in and out. The only `unsafe` of the crate lives in this folder, a
-//! line or two a block, each with its reason.
+//! line or two a block, each with its reason. What `nix` already wraps is used from `nix`, where it is needed.
 
 #![allow(unsafe_code)]
+
+pub mod clone;
+pub mod fds;
+pub mod mount;
+pub mod open;
+pub mod process;
+pub mod seccomp;
+pub mod socket;
+pub mod tty;
+
+use std::io;
+
+/// The result of a system call that returns -1 and sets errno on failure.
+pub(crate) fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,0 +1,127 @@
+//! The conversation between a launching process and the container's init: one SOCK_SEQPACKET pair, one message a step.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::sys::socket;
+
+/// The longest message; an error text is cut to fit.
+const LARGEST: usize = 8192;
+
+/// What the init says.
+#[derive(Debug)]
+pub enum Report {
+    /// By the helper: the init exists; here is its pidfd.
+    Forked(OwnedFd),
+    /// Its namespaces exist and nothing else is done yet.
+    Made,
+    /// The master side of its terminal.
+    Terminal(OwnedFd),
+    /// Everything is done but the start.
+    Ready,
+    /// It gave up; the exit code is what a foreground run reports.
+    Failed { exit_code: u8, text: String },
+    /// End of file: it is gone, or has become the application.
+    Closed,
+}
+
+/// What the init is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    Go,
+    Start,
+    /// End of file: whoever could start it is gone.
+    Closed,
+}
+
+/// (creator's end, init's end), both closed by execve.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    socket::pair()
+}
+
+pub fn report(channel: BorrowedFd<'_>, report: &Report) -> io::Result<()> {
+    match report {
+        Report::Forked(pidfd) => send(channel, b"F", Some(pidfd)),
+        Report::Made => send(channel, b"M", None),
+        Report::Terminal(master) => send(channel, b"T", Some(master)),
+        Report::Ready => send(channel, b"R", None),
+        Report::Failed { exit_code, text } => {
+            let mut message = vec![b'E', *exit_code];
+            message.extend(text.bytes().take(LARGEST - 2));
+            send(channel, &message, None)
+        }
+        Report::Closed => Ok(()),
+    }
+}
+
+/// The next report. Blocks; the caller bounds it with poll.
+pub fn next_report(channel: BorrowedFd<'_>) -> io::Result<Report> {
+    let mut buffer = [0u8; LARGEST];
+    let (length, fds) = socket::receive(channel, &mut buffer)?;
+    match (buffer[..length].first(), fds.into_iter().next()) {
+        (None, _) => Ok(Report::Closed),
+        (Some(b'F'), Some(fd)) => Ok(Report::Forked(fd)),
+        (Some(b'M'), _) => Ok(Report::Made),
+        (Some(b'T'), Some(fd)) => Ok(Report::Terminal(fd)),
+        (Some(b'R'), _) => Ok(Report::Ready),
+        (Some(b'E'), _) => Ok(failed(&buffer[1..length])),
+        (Some(other), _) => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, format!("unexpected report {other:#x} from the init")))
+        }
+    }
+}
+
+fn failed(payload: &[u8]) -> Report {
+    let (code, text) = payload.split_first().unwrap_or((&1, b""));
+    Report::Failed { exit_code: *code, text: String::from_utf8_lossy(text).into_owned() }
+}
+
+pub fn order(channel: BorrowedFd<'_>, order: Order) -> io::Result<()> {
+    match order {
+        Order::Go => send(channel, b"G", None),
+        Order::Start => send(channel, b"S", None),
+        Order::Closed => Ok(()),
+    }
+}
+
+pub fn next_order(channel: BorrowedFd<'_>) -> io::Result<Order> {
+    let mut buffer = [0u8; 8];
+    let (length, _) = socket::receive(channel, &mut buffer)?;
+    match buffer[..length].first() {
+        Some(b'G') => Ok(Order::Go),
+        Some(b'S') => Ok(Order::Start),
+        _ => Ok(Order::Closed),
+    }
+}
+
+fn send(channel: BorrowedFd<'_>, message: &[u8], fd: Option<&OwnedFd>) -> io::Result<()> {
+    let fds: Vec<BorrowedFd> = fd.iter().map(|fd| fd.as_fd()).collect();
+    socket::send(channel, message, &fds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_arrive_as_they_were_sent() {
+        let (creator, init) = pair().unwrap();
+        let failure = Report::Failed { exit_code: 127, text: "exec: not found".into() };
+        report(init.as_fd(), &failure).unwrap();
+        report(init.as_fd(), &Report::Terminal(creator.try_clone().unwrap())).unwrap();
+        drop(init);
+        assert!(matches!(next_report(creator.as_fd()).unwrap(),
+            Report::Failed { exit_code: 127, text } if text == "exec: not found"));
+        assert!(matches!(next_report(creator.as_fd()).unwrap(), Report::Terminal(_)));
+        assert!(matches!(next_report(creator.as_fd()).unwrap(), Report::Closed));
+    }
+
+    #[test]
+    fn the_end_of_every_holder_is_an_order_to_give_up() {
+        let (creator, init) = pair().unwrap();
+        order(creator.as_fd(), Order::Go).unwrap();
+        drop(creator);
+        assert_eq!(next_order(init.as_fd()).unwrap(), Order::Go);
+        assert_eq!(next_order(init.as_fd()).unwrap(), Order::Closed);
+    }
+}

@@ -1,0 +1,272 @@
+//! The init of a new container: applies its plan from top to bottom, then waits to be started.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::mount::MntFlags;
+
+use super::channel::{self, Order, Report};
+use super::devices::Nodes;
+use super::mounts::{CgroupView, Sources, set_propagation};
+use super::root::Root;
+use super::terminal::Terminal;
+use super::{SetupError, Step, devices, entry, identity, masks, mounts, terminal};
+use crate::spec::plan::{NamespaceKind, Plan, ProcessPlan};
+use crate::sys::mount::{self, Attributes, Extent};
+use crate::sys::{clone, fds, process};
+
+/// What the creator opened for the init, with the host's privileges.
+pub struct Donations {
+    /// The init's end of the conversation.
+    pub channel: OwnedFd,
+    /// The rootfs, as a detached tree.
+    pub rootfs: OwnedFd,
+    /// One per mount of the plan, in the order of the spec; Some for bind mounts.
+    pub binds: Vec<Option<OwnedFd>>,
+    pub cgroups: CgroupView,
+    pub seccomp: Option<super::seccomp::Program>,
+    /// LISTEN_FDS and --preserve-fds: this many descriptors from 3 on belong to the application.
+    pub preserved_fds: u32,
+    pub session_keyring: Option<std::ffi::CString>,
+    /// The state that startContainer and createContainer hooks read.
+    pub hook_state: Vec<u8>,
+}
+
+/// Runs in the cloned process and never returns.
+pub fn run(plan: &Plan, donations: &Donations) -> ! {
+    let channel = donations.channel.as_fd();
+    let error = match prepare(plan, donations) {
+        Ok(never) => match never {},
+        Err(SetupError::CreatorGone) => clone::exit_now(1),
+        Err(error) => error,
+    };
+    let report = Report::Failed { exit_code: error.exit_code(), text: error.full_text() };
+    let _ = channel::report(channel, &report);
+    clone::exit_now(1)
+}
+
+fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallible, SetupError> {
+    let channel = donations.channel.as_fd();
+    keep_only(donations)?;
+    // Nobody in the container may look into us before we are the application (CVE-2016-9962).
+    nix::sys::prctl::set_dumpable(false).step(|| "become non-dumpable".into())?;
+    process::reset_signals().step(|| "reset signals".into())?;
+    nix::unistd::setsid().step(|| "start a session".into())?;
+    let has = |kind| plan.namespaces.iter().any(|namespace| namespace.kind == kind);
+    if has(NamespaceKind::User) && is_new(plan, NamespaceKind::User) {
+        // Mappings are written by the creator; until then we are nobody.
+        say(channel, &Report::Made)?;
+        hear_go(channel)?;
+        become_root_of_namespace()?;
+    }
+    if is_new(plan, NamespaceKind::Cgroup) {
+        // Only now: the namespace's root is the cgroup that we have joined.
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).step(|| "make a cgroup namespace".into())?;
+    }
+    if is_new(plan, NamespaceKind::Network) {
+        process::raise_loopback().step(|| "bring up the loopback interface".into())?;
+    }
+    if let Some(name) = &plan.hostname {
+        nix::unistd::sethostname(name).step(|| format!("set the hostname {name:?}"))?;
+    }
+    if let Some(name) = &plan.domainname {
+        process::set_domainname(name).step(|| format!("set the domainname {name:?}"))?;
+    }
+    say(channel, &Report::Made)?;
+    hear_go(channel)?;
+
+    if let Some(name) = &donations.session_keyring {
+        new_keyring(name)?;
+    }
+    let terminal = if has(NamespaceKind::Mount) { enter_rootfs(plan, donations)? } else { None };
+
+    let Some(application) = &plan.process else {
+        say(channel, &Report::Ready)?;
+        hear_start(channel)?;
+        return Err(SetupError::Refused("the configuration has no process to start".into()));
+    };
+    let entry = finish_process(application, donations.seccomp.as_ref(), terminal.as_ref())?;
+    say(channel, &Report::Ready)?;
+    hear_start(channel)?;
+    if !plan.hooks.start_container.is_empty() {
+        super::hooks::run(&plan.hooks.start_container, "startContainer", &donations.hook_state)
+            .map_err(|error| SetupError::Refused(error.to_string()))?;
+    }
+    if application.no_new_privileges {
+        super::load_seccomp(donations.seccomp.as_ref())?;
+    }
+    fds::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
+    Err(entry.execute())
+}
+
+/// Closes what the creator had open for itself, its locks before all.
+fn keep_only(donations: &Donations) -> Result<(), SetupError> {
+    let mut keep = vec![donations.channel.as_raw_fd(), donations.rootfs.as_raw_fd()];
+    keep.extend(donations.binds.iter().flatten().map(|fd| fd.as_raw_fd()));
+    keep.extend(3..3 + donations.preserved_fds as i32);
+    fds::close_all_but(&keep).step(|| "close the creator's descriptors".into())
+}
+
+fn is_new(plan: &Plan, kind: NamespaceKind) -> bool {
+    plan.namespaces.iter().any(|namespace| namespace.kind == kind && namespace.path.is_none())
+}
+
+fn become_root_of_namespace() -> Result<(), SetupError> {
+    use nix::unistd::{Gid, Uid, setresgid, setresuid};
+    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+    setresgid(gid, gid, gid).step(|| "become root of the user namespace".into())?;
+    setresuid(uid, uid, uid).step(|| "become root of the user namespace".into())?;
+    // The change of user has made us non-dumpable again, and /proc/self ours to nobody: fine until execve.
+    Ok(())
+}
+
+pub(super) fn new_keyring(name: &std::ffi::CStr) -> Result<(), SetupError> {
+    match process::new_session_keyring(name) {
+        // A kernel or a seccomp filter without keyrings has no keys to protect.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EDQUOT)) => Ok(()),
+        other => other.step(|| "join a new session keyring".into()),
+    }
+}
+
+/// Everything that happens in the new mount namespace, up to and with pivot_root.
+fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, SetupError> {
+    let own_mounts = is_new(plan, NamespaceKind::Mount);
+    let propagation = plan.rootfs.propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
+    let host = std::fs::File::open("/").step(|| "open /".into())?;
+    if own_mounts {
+        // What follows must not appear on the host, whatever the spec asks for in the end.
+        let quiet = if propagation & libc::MS_PRIVATE != 0 { libc::MS_PRIVATE } else { libc::MS_SLAVE };
+        set_propagation(host.as_fd(), quiet | libc::MS_REC).step(|| "detach the mounts from the host's".into())?;
+    }
+    let tree = donations.rootfs.as_fd();
+    mount::attach(tree, host.as_fd()).step(|| format!("attach the rootfs {:?}", plan.rootfs.path))?;
+    let overlay = if plan.rootfs.overlay { Some(overlay_over(tree)?) } else { None };
+    let tree = overlay.as_ref().map_or(tree, |overlay| overlay.as_fd());
+    let root = Root(tree);
+
+    let sources = Sources { binds: &donations.binds, cgroups: &donations.cgroups };
+    mounts::attach_all(&root, &plan.mounts, &sources)?;
+    let nodes = if plan.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User) {
+        Nodes::BoundFromHost
+    } else {
+        Nodes::Made
+    };
+    let bound_dev = has_own_dev(plan);
+    if !bound_dev {
+        devices::make_all(&root, &plan.devices, nodes)?;
+        devices::link_all(&root)?;
+    }
+    let terminal = match &plan.process {
+        Some(process) if process.terminal => {
+            let (master, terminal) = terminal::open(&root, process.console_size)?;
+            if !bound_dev {
+                terminal.bind_console(&root)?;
+            }
+            say(donations.channel.as_fd(), &Report::Terminal(master))?;
+            Some(terminal)
+        }
+        _ => None,
+    };
+    if !plan.hooks.create_container.is_empty() {
+        super::hooks::run(&plan.hooks.create_container, "createContainer", &donations.hook_state)
+            .map_err(|error| SetupError::Refused(error.to_string()))?;
+    }
+    if let Some(process) = &plan.process {
+        identity::adjust_oom_score(process)?;
+        identity::label_next_exec(process)?;
+    }
+    for (name, value) in &plan.sysctls {
+        // While /proc is the host's: the container's could redirect the write (CVE-2025-52881).
+        std::fs::write(Path::new("/proc/sys").join(name), value)
+            .step(|| format!("set the sysctl {} to {value:?}", name.replace('/', ".")))?;
+    }
+    masks::make_readonly(&root, &plan.readonly_paths)?;
+    masks::mask_all(&root, &plan.masked_paths)?;
+    if plan.rootfs.readonly {
+        let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+        mount::set_attributes(tree, Extent::One, attributes, None).step(|| "make the root read-only".into())?;
+    }
+    pivot(tree).step(|| format!("make {:?} the root", plan.rootfs.path))?;
+    if own_mounts {
+        let top = std::fs::File::open("/").step(|| "open the new root".into())?;
+        set_propagation(top.as_fd(), propagation).step(|| "set rootfsPropagation".into())?;
+    }
+    Ok(terminal)
+}
+
+/// A bind mount over /dev brings its own nodes, which are not ours to touch.
+fn has_own_dev(plan: &Plan) -> bool {
+    use crate::spec::plan::MountKind;
+    plan.mounts.iter().any(|m| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. }))
+}
+
+/// A tmpfs-backed overlay over the tree: all writes go to memory and end with the container.
+fn overlay_over(lower: BorrowedFd<'_>) -> Result<OwnedFd, SetupError> {
+    let what = || "make a writable overlay over the root".to_owned();
+    let scratch = mount::new_filesystem("tmpfs", "tmpfs", &[("mode".into(), Some("755".into()))], 0).step(what)?;
+    // The lower tree covers / by now; the scratch space goes where no lookup of the container can reach it.
+    mount::attach(scratch.as_fd(), std::fs::File::open("/tmp").step(what)?.as_fd()).step(what)?;
+    let inside = Root(scratch.as_fd());
+    inside.folder(Path::new("/upper"))?;
+    inside.folder(Path::new("/work"))?;
+    let path = |fd: BorrowedFd<'_>, name: &str| format!("/proc/self/fd/{}{name}", fd.as_raw_fd());
+    let options = [
+        ("lowerdir".to_owned(), Some(path(lower, "/"))),
+        ("upperdir".to_owned(), Some(path(scratch.as_fd(), "/upper"))),
+        ("workdir".to_owned(), Some(path(scratch.as_fd(), "/work"))),
+    ];
+    let overlay = mount::new_filesystem("overlay", "overlay", &options, 0).step(what)?;
+    mount::attach(overlay.as_fd(), lower).step(what)?;
+    Ok(overlay)
+}
+
+/// pivot_root(2) without a folder for the old root: it lands on top of the new one and is detached from there.
+fn pivot(tree: BorrowedFd<'_>) -> io::Result<()> {
+    nix::unistd::fchdir(tree.as_raw_fd())?;
+    nix::unistd::pivot_root(".", ".")?;
+    nix::mount::umount2(".", MntFlags::MNT_DETACH)?;
+    nix::unistd::chdir("/")?;
+    Ok(())
+}
+
+/// From a set-up container to a process that only needs execve.
+pub(super) fn finish_process(
+    plan: &ProcessPlan,
+    seccomp: Option<&super::seccomp::Program>,
+    terminal: Option<&Terminal>,
+) -> Result<entry::Entry, SetupError> {
+    if let Some(terminal) = terminal {
+        terminal.chown(plan.uid)?;
+        terminal.become_stdio()?;
+    }
+    identity::apply_limits(plan)?;
+    if !plan.no_new_privileges {
+        // Needs CAP_SYS_ADMIN, which we are about to lose.
+        super::load_seccomp(seccomp)?;
+    }
+    identity::become_user(plan)?;
+    if plan.no_new_privileges {
+        nix::sys::prctl::set_no_new_privs().step(|| "set no_new_privs".into())?;
+    }
+    entry::find(plan)
+}
+
+fn say(channel: BorrowedFd<'_>, report: &Report) -> Result<(), SetupError> {
+    channel::report(channel, report).map_err(|_| SetupError::CreatorGone)
+}
+
+fn hear_go(channel: BorrowedFd<'_>) -> Result<(), SetupError> {
+    hear(channel, Order::Go)
+}
+
+fn hear_start(channel: BorrowedFd<'_>) -> Result<(), SetupError> {
+    hear(channel, Order::Start)
+}
+
+fn hear(channel: BorrowedFd<'_>, expected: Order) -> Result<(), SetupError> {
+    match channel::next_order(channel) {
+        Ok(order) if order == expected => Ok(()),
+        _ => Err(SetupError::CreatorGone),
+    }
+}

@@ -1,0 +1,240 @@
+//! The mounts of a plan, attached inside the rootfs in the order of the spec.
+//!
+//! Bind mounts arrive as detached trees that the creator opened with the host's privileges; everything else is made here.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::root::{Root, is_folder};
+use super::{SetupError, Step};
+use crate::spec::plan::{MountKind, MountPlan};
+use crate::sys::mount::{self, Attributes, Extent};
+
+/// One v1 hierarchy, or the whole of v2, as a container sees its own cgroup: (name below /sys/fs/cgroup, host folder).
+pub type CgroupView = Vec<(String, PathBuf)>;
+
+/// What a mount needs beside its plan.
+pub struct Sources<'a> {
+    /// One per mount of the plan, in order; Some for bind mounts.
+    pub binds: &'a [Option<OwnedFd>],
+    pub cgroups: &'a CgroupView,
+}
+
+pub fn attach_all(root: &Root<'_>, plans: &[MountPlan], sources: &Sources<'_>) -> Result<(), SetupError> {
+    for (plan, bind) in plans.iter().zip(sources.binds) {
+        attach_one(root, plan, bind.as_ref(), sources.cgroups)?;
+    }
+    Ok(())
+}
+
+fn attach_one(
+    root: &Root<'_>,
+    plan: &MountPlan,
+    bind: Option<&OwnedFd>,
+    cgroups: &CgroupView,
+) -> Result<(), SetupError> {
+    let destination = &plan.destination;
+    refuse_dangerous(plan, bind)?;
+    match (&plan.kind, bind) {
+        (MountKind::Bind { .. }, Some(tree)) => {
+            let target = if is_folder(tree)? { root.folder(destination)? } else { root.file(destination)? };
+            mount::attach(tree.as_fd(), target.as_fd()).step(|| format!("mount {destination:?}"))?;
+            finish(plan, tree.as_fd())
+        }
+        (MountKind::Bind { source, .. }, None) => {
+            Err(SetupError::Refused(format!("the bind mount of {source:?} was not donated")))
+        }
+        (MountKind::Filesystem { fstype, source, options }, _) => {
+            let target = filesystem_target(root, plan, fstype)?;
+            let tree = new_filesystem(fstype, source, options, plan.attrs_set)
+                .step(|| format!("mount {fstype} at {destination:?}"))?;
+            if plan.copy_up {
+                copy_up(root, destination, tree.as_fd())?;
+            }
+            mount::attach(tree.as_fd(), target.as_fd()).step(|| format!("mount {fstype} at {destination:?}"))?;
+            finish(plan, tree.as_fd())
+        }
+        (MountKind::Cgroup, _) => attach_cgroups(root, plan, cgroups),
+    }
+}
+
+/// A procfs or sysfs must land on a real folder: through a symlink it would appear elsewhere, and the masks with it
+/// (CVE-2019-16884, CVE-2023-28642).
+fn filesystem_target(root: &Root<'_>, plan: &MountPlan, fstype: &str) -> Result<OwnedFd, SetupError> {
+    if matches!(fstype, "proc" | "sysfs") {
+        if let Some(target) = root.find_without_symlinks(&plan.destination)? {
+            return Ok(target);
+        }
+    }
+    root.folder(&plan.destination)
+}
+
+/// Kernel file systems refuse flags of a superblock that others share ("ro" of sysfs): only mount attributes are set.
+fn new_filesystem(
+    fstype: &str,
+    source: &str,
+    options: &[(String, Option<String>)],
+    attributes: u64,
+) -> io::Result<OwnedFd> {
+    mount::new_filesystem(fstype, source, options, attributes)
+}
+
+/// Propagation and whole-tree attributes, once it is in its place.
+fn finish(plan: &MountPlan, tree: BorrowedFd<'_>) -> Result<(), SetupError> {
+    let destination = &plan.destination;
+    if plan.recursive_set != 0 || plan.recursive_clear != 0 {
+        let attributes = Attributes { set: plan.recursive_set, clear: plan.recursive_clear, propagation: 0 };
+        mount::set_attributes(tree, Extent::Tree, attributes, None)
+            .step(|| format!("set the recursive attributes of {destination:?}"))?;
+    }
+    for flags in &plan.propagation {
+        set_propagation(tree, *flags).step(|| format!("set the propagation of {destination:?}"))?;
+    }
+    Ok(())
+}
+
+/// `flags` is MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE, with or without MS_REC.
+pub fn set_propagation(tree: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
+    let extent = if flags & libc::MS_REC != 0 { Extent::Tree } else { Extent::One };
+    let attributes = Attributes { propagation: flags & !libc::MS_REC, ..Attributes::default() };
+    mount::set_attributes(tree, extent, attributes, None)
+}
+
+/// Over /proc only a procfs, and inside it only the files that tools like lxcfs replace (CVE-2019-19921).
+fn refuse_dangerous(plan: &MountPlan, bind: Option<&OwnedFd>) -> Result<(), SetupError> {
+    const REPLACEABLE: [&str; 12] = [
+        "cpuinfo",
+        "diskstats",
+        "meminfo",
+        "stat",
+        "swaps",
+        "uptime",
+        "loadavg",
+        "slabinfo",
+        "net/dev",
+        "sys/kernel/ns_last_pid",
+        "sys/crypto/fips_enabled",
+        "sys/fs/binfmt_misc",
+    ];
+    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+    let destination = normal(&plan.destination);
+    let Ok(below) = destination.strip_prefix("/proc") else { return Ok(()) };
+    let is_proc = match (&plan.kind, bind) {
+        (MountKind::Filesystem { fstype, .. }, _) => fstype == "proc",
+        (MountKind::Bind { .. }, Some(tree)) => {
+            let stat = nix::sys::statfs::fstatfs(tree).step(|| format!("look at the source of {destination:?}"))?;
+            stat.filesystem_type().0 as i64 == PROC_SUPER_MAGIC
+        }
+        _ => false,
+    };
+    let replaceable = REPLACEABLE.iter().any(|name| below == Path::new(name));
+    if is_proc || replaceable {
+        return Ok(());
+    }
+    Err(SetupError::Refused(format!("refused to mount {destination:?}: only a procfs may be mounted in /proc")))
+}
+
+/// Without `.` and with `..` taken back, as text; the real lookup happens inside the rootfs anyway.
+fn normal(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut out = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => out.push(name),
+            Component::ParentDir => drop(out.pop()),
+            _ => {}
+        }
+    }
+    out
+}
+
+/// v1: a small tmpfs with one folder a hierarchy; v2: the one folder. Always the container's own cgroup, nothing above.
+fn attach_cgroups(root: &Root<'_>, plan: &MountPlan, cgroups: &CgroupView) -> Result<(), SetupError> {
+    let destination = &plan.destination;
+    let target = root.folder(destination)?;
+    let what = || format!("mount the cgroups at {destination:?}");
+    if let [(name, folder)] = cgroups.as_slice() {
+        if name.is_empty() {
+            let tree = cgroup_tree(folder, plan)?;
+            mount::attach(tree.as_fd(), target.as_fd()).step(what)?;
+            return finish(plan, tree.as_fd());
+        }
+    }
+    let options = [("mode".to_owned(), Some("755".to_owned()))];
+    let attributes = plan.attrs_set & !libc::MOUNT_ATTR_RDONLY;
+    let tmpfs = mount::new_filesystem("tmpfs", "tmpfs", &options, attributes).step(what)?;
+    mount::attach(tmpfs.as_fd(), target.as_fd()).step(what)?;
+    let inside = Root(tmpfs.as_fd());
+    for (name, folder) in cgroups {
+        let tree = cgroup_tree(folder, plan)?;
+        let place = inside.folder(&Path::new("/").join(name))?;
+        mount::attach(tree.as_fd(), place.as_fd()).step(what)?;
+        // "cpu,cpuacct" is also found as "cpu" and as "cpuacct".
+        for alias in name.split(',').filter(|alias| *alias != name) {
+            nix::unistd::symlinkat(name.as_str(), Some(tmpfs.as_fd().as_raw_fd()), alias).step(what)?;
+        }
+    }
+    if plan.attrs_set & libc::MOUNT_ATTR_RDONLY != 0 {
+        let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+        mount::set_attributes(tmpfs.as_fd(), Extent::One, attributes, None).step(what)?;
+    }
+    finish(plan, tmpfs.as_fd())
+}
+
+fn cgroup_tree(folder: &Path, plan: &MountPlan) -> Result<OwnedFd, SetupError> {
+    let what = || format!("open the cgroup {folder:?}");
+    let path = std::ffi::CString::new(folder.as_os_str().as_encoded_bytes()).map_err(io::Error::other).step(what)?;
+    let cwd =
+        nix::fcntl::open("/", nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty());
+    let cwd = crate::sys::fds::take(cwd.step(what)?).step(what)?;
+    let tree = mount::clone_tree(cwd.as_fd(), &path, Extent::One, 0).step(what)?;
+    let attributes = Attributes { set: plan.attrs_set, clear: plan.attrs_clear, propagation: libc::MS_PRIVATE };
+    mount::set_attributes(tree.as_fd(), Extent::One, attributes, None).step(what)?;
+    Ok(tree)
+}
+
+/// `tmpcopyup`: what lies at the destination goes into the new tmpfs before it covers it.
+fn copy_up(root: &Root<'_>, destination: &Path, tree: BorrowedFd<'_>) -> Result<(), SetupError> {
+    let what = || format!("copy {destination:?} up into its tmpfs");
+    let Some(source) = root.find(destination)? else { return Ok(()) };
+    let from = format!("/proc/self/fd/{}/.", source.as_raw_fd());
+    let to = format!("/proc/self/fd/{}", tree.as_raw_fd());
+    copy_tree(Path::new(&from), Path::new(&to)).step(what)
+}
+
+/// Files, folders and symlinks with their owner and mode; devices and sockets are left out, as cp -r of a tmpfs needs.
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, symlink};
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+        let metadata = entry.metadata()?;
+        if kind.is_dir() {
+            std::fs::create_dir(&target)?;
+            copy_tree(&entry.path(), &target)?;
+        } else if kind.is_symlink() {
+            symlink(std::fs::read_link(entry.path())?, &target)?;
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), &target)?;
+        } else {
+            continue;
+        }
+        std::os::unix::fs::lchown(&target, Some(metadata.uid()), Some(metadata.gid()))?;
+        if !kind.is_symlink() {
+            std::fs::set_permissions(&target, metadata.permissions())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_judged_without_their_detours() {
+        assert_eq!(normal(Path::new("/a/../proc/./x")), Path::new("/proc/x"));
+        assert_eq!(normal(Path::new("/../..")), Path::new("/"));
+    }
+}

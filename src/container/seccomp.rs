@@ -1,0 +1,4 @@
+pub struct Program {
+    pub bpf: Vec<u8>,
+    pub flags: u32,
+}

@@ -1,0 +1,84 @@
+//! What a process says of itself to the kernel: signals, scheduling, keyrings, what libc has no safe call for.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::RawFd;
+
+use super::check;
+
+/// Every signal back to its default action and unblocked: what a program expects to start with.
+pub fn reset_signals() -> io::Result<()> {
+    for signal in 1..=64 {
+        if signal == libc::SIGKILL || signal == libc::SIGSTOP || (32..34).contains(&signal) {
+            continue;
+        }
+        // SAFETY: SIG_DFL is no function of ours.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    nix::sys::signal::SigSet::empty().thread_set_mask().map_err(io::Error::from)
+}
+
+/// A fresh session keyring, so that the container cannot read its creator's keys (keyctl(2)).
+pub fn new_session_keyring(name: &CStr) -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: `name` is a C string that outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) }).map(drop)
+}
+
+/// ioprio_set(2) for this process; `priority` is (class << 13) | level.
+pub fn set_io_priority(priority: u16) -> io::Result<()> {
+    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, libc::c_int::from(priority)) }).map(drop)
+}
+
+/// What sched_setattr(2) takes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SchedulerAttributes {
+    size: u32,
+    pub policy: u32,
+    pub flags: u64,
+    pub nice: i32,
+    pub priority: u32,
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
+}
+
+pub fn set_scheduler(mut attributes: SchedulerAttributes) -> io::Result<()> {
+    attributes.size = size_of::<SchedulerAttributes>() as u32;
+    // SAFETY: `attributes` outlives the call and says its own size.
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &attributes, 0) }).map(drop)
+}
+
+pub fn set_personality(persona: u64) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::personality(persona) }.into()).map(drop)
+}
+
+pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: `limit` outlives the call; the null pointer asks for no old value.
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &limit, std::ptr::null_mut::<libc::rlimit64>()) })
+        .map(drop)
+}
+
+pub fn set_domainname(name: &str) -> io::Result<()> {
+    // SAFETY: pointer and length are of one string.
+    check(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }.into()).map(drop)
+}
+
+/// Brings the loopback interface of this network namespace up (netdevice(7)).
+pub fn raise_loopback() -> io::Result<()> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    use std::os::fd::AsRawFd;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: an all-zero ifreq is valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as libc::c_char;
+    request.ifr_name[1] = b'o' as libc::c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: `request` is what SIOCSIFFLAGS reads, and outlives the call.
+    check(unsafe { libc::ioctl(socket.as_raw_fd() as RawFd, libc::SIOCSIFFLAGS, &request) }.into()).map(drop)
+}
