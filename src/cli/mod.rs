@@ -1,1 +1,196 @@
-//! (being written)
+//! The command line: one small file a command. Each parses, loads, asks the engine for one thing, and prints.
+//!
+//! Owns what is typed and what is shown, and nothing else: a crash of a command is the engine's to heal.
+
+mod context;
+mod create;
+mod delete;
+mod do_;
+mod doctor;
+mod exec;
+mod failure;
+mod features;
+mod frozen;
+mod hold;
+mod history;
+mod kill;
+mod list;
+mod log;
+mod look;
+mod machine;
+mod pause;
+mod ps;
+mod recover;
+mod run;
+mod spec;
+mod start;
+mod state;
+mod time;
+mod wait;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use context::Context;
+use failure::Failure;
+
+#[derive(Parser)]
+#[command(
+    name = "sandkeep",
+    about = "An OCI sandbox runtime that never loses track of what it runs",
+    disable_version_flag = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    term_width = 100
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct Global {
+    /// Where sandboxes are recorded [default: /run/sandkeep; as an ordinary user $XDG_RUNTIME_DIR/sandkeep]
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Append errors to this file too
+    #[arg(long, global = true, value_name = "FILE")]
+    log: Option<PathBuf>,
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log_format: log::Format,
+    #[arg(long, global = true, value_enum, default_value = "error")]
+    log_level: log::Level,
+    /// The same as --log-level debug
+    #[arg(long, global = true)]
+    debug: bool,
+    /// The same as --cgroup-manager systemd
+    #[arg(long, global = true)]
+    systemd_cgroup: bool,
+    #[arg(long, global = true, value_enum, default_value = "cgroupfs")]
+    cgroup_manager: CgroupManager,
+    /// true, false or auto: whether to do without the privileges of root
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    rootless: String,
+    /// Print the version
+    #[arg(short = 'v', long)]
+    version: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum CgroupManager {
+    Cgroupfs,
+    Systemd,
+    Disabled,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a sandbox from a bundle; its application waits for start
+    Create(create::Arguments),
+    /// Start the application of a created sandbox
+    Start(start::Arguments),
+    /// Create, start, wait and delete
+    Run(run::Arguments),
+    /// Print the state of a sandbox as JSON
+    State(state::Arguments),
+    /// List all sandboxes
+    List(list::Arguments),
+    /// Send a signal to a sandbox's application
+    Kill(kill::Arguments),
+    /// Delete a stopped sandbox, or with --force any
+    Delete(delete::Arguments),
+    /// Run one more process in a sandbox
+    Exec(exec::Arguments),
+    /// Wait for the end of a sandbox and print its exit code
+    Wait(wait::Arguments),
+    /// List the processes of a sandbox
+    Ps(ps::Arguments),
+    /// Freeze every process of a sandbox
+    Pause(pause::Arguments),
+    /// Let a paused sandbox go on
+    Resume(pause::Arguments),
+    /// Write a config.json to start from
+    Spec(spec::Arguments),
+    /// Print what this runtime can do, as JSON
+    Features,
+    /// Run a command in a throw-away sandbox over a view of the host
+    Do(do_::Arguments),
+    /// Print the table of transitions
+    Machine(machine::Arguments),
+    /// Print the journal of transitions
+    History(history::Arguments),
+    /// Finish or undo what crashes left behind
+    Recover(recover::Arguments),
+    /// Look for anything out of order; exits 1 if there is
+    Doctor(doctor::Arguments),
+}
+
+/// Everything `main` does: from arguments to an exit code.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.collect();
+    if asks_for_version(&args) {
+        return print_version();
+    }
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let wrong = error.use_stderr();
+            let _ = error.print();
+            return ExitCode::from(u8::from(wrong));
+        }
+    };
+    if let Err(error) = crate::sys::signals::default_for_children() {
+        eprintln!("sandkeep: cannot reset SIGCHLD: {error}");
+        return ExitCode::FAILURE;
+    }
+    let context = Context::new(&cli.global);
+    match run(&context, cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            context.log.error(&failure.text);
+            ExitCode::from(failure.exit_code)
+        }
+    }
+}
+
+fn run(context: &Context, command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Create(arguments) => create::run(context, &arguments),
+        Command::Start(arguments) => start::run(context, &arguments),
+        Command::Run(arguments) => run::run(context, &arguments),
+        Command::State(arguments) => state::run(context, &arguments),
+        Command::List(arguments) => list::run(context, &arguments),
+        Command::Kill(arguments) => kill::run(context, &arguments),
+        Command::Delete(arguments) => delete::run(context, &arguments),
+        Command::Exec(arguments) => exec::run(context, &arguments),
+        Command::Wait(arguments) => wait::run(context, &arguments),
+        Command::Ps(arguments) => ps::run(context, &arguments),
+        Command::Pause(arguments) => pause::pause(context, &arguments),
+        Command::Resume(arguments) => pause::resume(context, &arguments),
+        Command::Spec(arguments) => spec::run(&arguments),
+        Command::Features => features::run(),
+        Command::Do(arguments) => do_::run(context, &arguments),
+        Command::Machine(arguments) => machine::run(&arguments),
+        Command::History(arguments) => history::run(context, &arguments),
+        Command::Recover(arguments) => recover::run(context, &arguments),
+        Command::Doctor(arguments) => doctor::run(context, &arguments),
+    }
+}
+
+/// `--version` stands alone or before the command; after a command's name it is the container's.
+fn asks_for_version(args: &[OsString]) -> bool {
+    args.iter().skip(1).take_while(|arg| arg.as_encoded_bytes().starts_with(b"-")).any(|arg| *arg == "--version" || *arg == "-v")
+}
+
+/// containerd and podman read the first line; `commit:` and `spec:` as runc prints them.
+fn print_version() -> ExitCode {
+    println!("sandkeep version {}", env!("CARGO_PKG_VERSION"));
+    println!("commit: {}", option_env!("SANDKEEP_COMMIT").unwrap_or("unknown"));
+    println!("spec: {}", crate::spec::OCI_VERSION);
+    ExitCode::SUCCESS
+}

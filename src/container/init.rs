@@ -41,7 +41,7 @@ pub fn run(plan: &Plan, donations: &Donations) -> ! {
         Err(SetupError::CreatorGone) => clone::exit_now(1),
         Err(error) => error,
     };
-    let report = Report::Failed { exit_code: error.exit_code(), text: error.full_text() };
+    let report = Report::Failed { exit_code: error.exit_code(), text: super::one_line(&error) };
     let _ = channel::report(channel, &report);
     clone::exit_now(1)
 }

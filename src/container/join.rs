@@ -30,7 +30,7 @@ pub fn run(plan: &ProcessPlan, donations: &Donations) -> ! {
         Err(SetupError::CreatorGone) => clone::exit_now(1),
         Err(error) => error,
     };
-    let report = Report::Failed { exit_code: error.exit_code(), text: error.full_text() };
+    let report = Report::Failed { exit_code: error.exit_code(), text: super::one_line(&error) };
     let _ = channel::report(donations.channel.as_fd(), &report);
     clone::exit_now(1)
 }

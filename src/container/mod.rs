@@ -63,18 +63,18 @@ impl SetupError {
             _ => 1,
         }
     }
+}
 
-    /// The message with all its causes, on one line.
-    pub fn full_text(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&plain(error));
-            cause = error.source();
-        }
-        text
+/// An error with all its causes, on one line: what goes over a channel, to a log or to a user.
+pub fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = plain(error);
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&plain(error));
+        cause = error.source();
     }
+    text
 }
 
 /// "no such file or directory", as every caller's patterns expect it, instead of Rust's "No such file … (os error 2)".
@@ -84,11 +84,12 @@ fn plain(error: &(dyn std::error::Error + 'static)) -> String {
         Some(at) => format!("{}{}", &text[..at], text[at..].split_once(')').map_or("", |(_, rest)| rest)),
         None => text,
     };
-    let mut letters = text.chars();
-    match letters.next() {
-        Some(first) => first.to_lowercase().chain(letters).collect(),
-        None => text,
+    // Only errno texts start with a capital that is not the caller's.
+    if error.is::<io::Error>() {
+        let mut letters = text.chars();
+        return letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default();
     }
+    text
 }
 
 /// Installs the application's filter. Without no_new_privs this needs CAP_SYS_ADMIN (seccomp(2)), so it comes before the

@@ -1,1 +1,61 @@
-//! (being written)
+//! Changing a sandbox: lock, heal, step, intent, effects, commit, publish.
+//!
+//! Owns the order of these steps and is the only caller of `step` that writes. Never touches the machine itself: what
+//! must be done is behind [`Effects`], what is true is behind [`Probe`].
+//!
+//! ```text
+//! lock ─▶ heal ─▶ step ─▶ write intent ─▶ effects ─▶ commit to the store ─▶ publish snapshot ─▶ clear intent ─▶ unlock
+//!                   │                        │ failed
+//!                   └─▶ denied               └─▶ undo, last first ─▶ clear intent
+//! ```
+//!
+//! A crash before the intent is written leaves nothing. Between the intent and its clearing it leaves an intent whose
+//! lock is free: whoever comes next heals ([`heal`]) before anything else.
+
+mod create;
+mod facts;
+pub mod heal;
+mod hold;
+mod recorder;
+mod transition;
+
+use std::error::Error;
+
+use crate::model::record::{ContainerRecord, SandboxRecord};
+use crate::model::{Denial, Effect};
+use crate::store::{LockError, StoreError};
+
+pub use create::{NewSandbox, create};
+pub use facts::{Facts, Probe, observe, pod_of};
+pub use hold::Held;
+pub use recorder::Recorder;
+
+/// The machine, as far as transitions change it. Every effect is idempotent.
+pub trait Effects {
+    type Error: Error + 'static;
+
+    fn perform(&mut self, effect: Effect) -> Result<(), Self::Error>;
+
+    /// What has come to be, as soon as every process of it is known: published before the transition is complete.
+    fn records(&self) -> Option<(SandboxRecord, ContainerRecord)> {
+        None
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError<E: Error + 'static> {
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Effect(E),
+}
+
+/// Nanoseconds since the Unix epoch; the one clock of the engine.
+pub fn now() -> crate::model::record::Nanos {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}

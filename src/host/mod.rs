@@ -1,1 +1,75 @@
-//! (being written)
+//! The engine's effects, for real: launching, adopting, freezing and destroying on this machine.
+//!
+//! Owns every process, mount and socket that a command makes on the host's side. Never decides what is legal and never
+//! writes a record: the engine does both around it. A crash in here leaves at most what the intent of the transition
+//! names; processes that nobody has recorded die with the process that made them, because each of them holds a pipe or
+//! a pidfd of its creator until it is adopted.
+
+pub mod console;
+pub mod create;
+pub mod destroy;
+pub mod donate;
+pub mod exec;
+pub mod foreground;
+pub mod idmap;
+pub mod launch;
+pub mod pidfile;
+pub mod probe;
+pub mod protect;
+pub mod running;
+pub mod supervisor;
+
+use std::io;
+
+/// One thing on the host that we tried and that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error("{what}")]
+    Io { what: String, source: io::Error },
+    /// In the init's own words; `exit_code` is what a foreground run reports.
+    #[error("{text}")]
+    Container { text: String, exit_code: u8 },
+    /// In the supervisor's own words.
+    #[error("the supervisor did not start: {text}")]
+    Supervisor { text: String },
+    #[error("{what}: no answer within {seconds} s")]
+    Timeout { what: String, seconds: u64 },
+    #[error(transparent)]
+    Control(#[from] crate::control::ControlError),
+    #[error(transparent)]
+    Cgroup(#[from] crate::cgroup::CgroupError),
+    #[error(transparent)]
+    Hook(#[from] crate::container::hooks::HookError),
+    #[error(transparent)]
+    Seccomp(#[from] crate::container::seccomp::SeccompError),
+    #[error(transparent)]
+    Spec(#[from] crate::spec::SpecError),
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+}
+
+impl HostError {
+    /// What a foreground run or exec exits with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            HostError::Container { exit_code, .. } => *exit_code,
+            _ => 1,
+        }
+    }
+}
+
+/// An effect that this implementation of `Effects` is never asked for: a bug of ours, said instead of ignored.
+pub(crate) fn not_ours(effect: crate::model::Effect) -> HostError {
+    HostError::Supervisor { text: format!("internal error: {effect} is not an effect of this command") }
+}
+
+/// `result.trying("what we tried")`: the one way input/output errors get their context in here.
+pub(crate) trait Trying<T> {
+    fn trying(self, what: impl FnOnce() -> String) -> Result<T, HostError>;
+}
+
+impl<T, E: Into<io::Error>> Trying<T> for Result<T, E> {
+    fn trying(self, what: impl FnOnce() -> String) -> Result<T, HostError> {
+        self.map_err(|source| HostError::Io { what: what(), source: source.into() })
+    }
+}

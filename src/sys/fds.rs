@@ -64,3 +64,7 @@ pub fn above(fd: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the kernel has just given us this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(number as RawFd) })
 }
+
+/// Descriptor 0. Rust opens it on /dev/null at start if nothing else has, and nobody here closes it.
+// SAFETY: see above: it is open for as long as the process lives.
+pub const STDIN: BorrowedFd<'static> = unsafe { BorrowedFd::borrow_raw(0) };

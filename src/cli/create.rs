@@ -1,0 +1,180 @@
+//! `create`: from a bundle to a sandbox whose application waits for start.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::hold;
+use crate::engine::{self, Held, NewSandbox};
+use crate::host::console::Console;
+use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
+use crate::host::{pidfile, protect};
+use crate::model::record::Reaper;
+use crate::model::{Denial, Event, Id, Machine};
+use crate::spec::{self, plan::Plan};
+use crate::store::Root;
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub launch: LaunchArguments,
+    /// The id of the new sandbox
+    pub id: String,
+}
+
+/// What create and run have in common.
+#[derive(Args)]
+pub struct LaunchArguments {
+    /// The folder that holds config.json
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub bundle: PathBuf,
+    /// Send the master of the container's terminal to whoever listens here
+    #[arg(long, value_name = "PATH")]
+    pub console_socket: Option<PathBuf>,
+    /// Write the application's pid here, last; the caller then has to reap it
+    #[arg(long, value_name = "PATH")]
+    pub pid_file: Option<PathBuf>,
+    /// Accepted for runc's sake: the root is always pivoted
+    #[arg(long)]
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring
+    #[arg(long)]
+    pub no_new_keyring: bool,
+    /// Hand this many more descriptors, from 3 on, to the application
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub preserve_fds: u32,
+}
+
+pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let launch = &arguments.launch;
+    let request = Request::load(context, launch, &arguments.id, reaper_for(launch), Lifetime::Own)?;
+    let terminal = terminal_for(&request.plan, launch.console_socket.as_deref(), Mode::Detached)?;
+    let root = context.open_or_make_root()?;
+    let (mut held, creation) = request.create(&root, terminal)?;
+    hold::tell_notices(context, &mut held);
+    if let (Some(path), Some(init)) = (&launch.pid_file, creation.init()) {
+        pidfile::write(path, init.pid)?;
+    }
+    Ok(0)
+}
+
+/// Whoever asks for a pid file gets a process it can wait for.
+pub fn reaper_for(launch: &LaunchArguments) -> Reaper {
+    if launch.pid_file.is_some() { Reaper::Caller } else { Reaper::Supervisor }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// It outlives this command.
+    Own,
+    /// It dies with this command.
+    Attached,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Detached,
+    Foreground,
+}
+
+/// A checked request: everything that can be wrong with the input has been said before anything is made.
+pub struct Request {
+    pub plan: Plan,
+    pub options: Options,
+}
+
+impl Request {
+    pub fn load(
+        context: &Context,
+        launch: &LaunchArguments,
+        id: &str,
+        reaper: Reaper,
+        lifetime: Lifetime,
+    ) -> Result<Request, Failure> {
+        let id = Id::parse(id)?;
+        let loaded = spec::load(&launch.bundle)?;
+        let listen_fds = listen_fds();
+        check_preserved(launch.preserve_fds + listen_fds)?;
+        protect::from_overwriting().map_err(|error| Failure::new(format!("protect our own binary: {error}")))?;
+        let (plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host { rootless: context.rootless })?;
+        for warning in warnings {
+            context.log.debug(&warning);
+        }
+        let options = Options {
+            id,
+            bundle: loaded.bundle,
+            spec_bytes: loaded.bytes,
+            spec_digest: loaded.digest,
+            reaper,
+            attached: lifetime == Lifetime::Attached,
+            cgroup_driver: context.driver,
+            preserve_fds: launch.preserve_fds + listen_fds,
+            new_keyring: !launch.no_new_keyring,
+            created: engine::now(),
+            oci_version: loaded.spec.version().clone(),
+        };
+        Ok(Request { plan, options })
+    }
+
+    /// Claims the id and launches; on a failure nothing is left.
+    pub fn create<'r>(
+        &'r self,
+        root: &'r Root,
+        terminal: TerminalTo,
+    ) -> Result<(Held<'r>, Creation<'r>), Failure> {
+        let id = &self.options.id;
+        refuse_taken(root, id)?;
+        let folder = root.prepare()?;
+        let mut creation = match Creation::prepare(&self.plan, &self.options, &folder, terminal) {
+            Ok(creation) => creation,
+            Err(error) => {
+                folder.remove()?;
+                return Err(error.into());
+            }
+        };
+        let new = NewSandbox { id: id.clone(), folder, cgroups: creation.cgroups() };
+        let held = engine::create(root, new, &mut creation)?;
+        Ok((held, creation))
+    }
+}
+
+/// A sandbox of that id stands in the way, unless it is one whose creation was cut short: that one is healed away.
+fn refuse_taken(root: &Root, id: &Id) -> Result<(), Failure> {
+    if root.find(id)?.is_none() {
+        return Ok(());
+    }
+    let Some(held) = hold::hold(root, id)? else { return Ok(()) };
+    let from = held.snapshot().state.sandbox.phase;
+    let event = Event::CreateRequested;
+    Err(Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }.into())
+}
+
+/// Where the terminal goes, if the plan has one.
+pub fn terminal_for(plan: &Plan, socket: Option<&Path>, mode: Mode) -> Result<TerminalTo, Failure> {
+    let wanted = plan.process.as_ref().is_some_and(|process| process.terminal);
+    terminal(wanted, socket, mode)
+}
+
+pub fn terminal(wanted: bool, socket: Option<&Path>, mode: Mode) -> Result<TerminalTo, Failure> {
+    match (wanted, socket, mode) {
+        (false, None, _) => Ok(TerminalTo::Nowhere),
+        (false, Some(_), _) => {
+            Err(Failure::new("--console-socket is given, but process.terminal of the configuration is false"))
+        }
+        (true, Some(path), Mode::Detached) => Ok(TerminalTo::Socket(Console::connect(path)?)),
+        (true, None, Mode::Detached) => {
+            Err(Failure::new("the container wants a terminal (process.terminal): give --console-socket, or set it to false"))
+        }
+        (true, None, Mode::Foreground) => Ok(TerminalTo::Us(None)),
+        (true, Some(_), Mode::Foreground) => {
+            Err(Failure::new("--console-socket needs --detach: in the foreground the terminal is this one"))
+        }
+    }
+}
+
+/// sd_listen_fds(3): descriptors that systemd hands to us are the application's.
+fn listen_fds() -> u32 {
+    std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,72 @@
+//! `delete`: a stopped sandbox goes, or with --force any.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::hold;
+use crate::engine::Held;
+use crate::engine::heal::Wreck;
+use crate::model::{Event, Id};
+use crate::store::Root;
+
+/// How long --force waits for another command before it kills it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Kill it first if it runs; one that does not exist is a success
+    #[arg(short, long)]
+    force: bool,
+    /// The ids; every one is tried, and each failure reported
+    #[arg(required = true)]
+    ids: Vec<String>,
+}
+
+pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let root = context.open_root()?;
+    let mut failures = Vec::new();
+    for id in &arguments.ids {
+        if let Err(failure) = delete(context, root.as_ref(), id, arguments.force) {
+            failures.push(failure);
+        }
+    }
+    let last = failures.pop();
+    for failure in failures {
+        context.log.error(&failure.text);
+    }
+    last.map_or(Ok(0), Err)
+}
+
+fn delete(context: &Context, root: Option<&Root>, id: &str, forced: bool) -> Result<(), Failure> {
+    let id = Id::parse(id)?;
+    match (root, forced) {
+        (None, true) => Ok(()),
+        (None, false) => Err(Failure::does_not_exist(id.as_str())),
+        (Some(root), true) => force(context, root, &id),
+        (Some(root), false) => match hold::hold(root, &id)? {
+            Some(held) => finish(context, held, &id, Event::DeleteRequested),
+            None => Err(Failure::does_not_exist(id.as_str())),
+        },
+    }
+}
+
+/// Whatever it is doing. One that does not exist is a success.
+pub fn force(context: &Context, root: &Root, id: &Id) -> Result<(), Failure> {
+    match hold::seize(context, root, id, PATIENCE)? {
+        Some(held) => finish(context, held, id, Event::ForceDeleteRequested),
+        None => Ok(()),
+    }
+}
+
+fn finish(context: &Context, held: Held<'_>, id: &Id, event: Event) -> Result<(), Failure> {
+    let wreck = Wreck { folder: held.folder(), snapshot: Some(held.snapshot()), intent: None };
+    let mut destruction = hold::destruction_of(&wreck);
+    held.transition(id, event, &mut destruction)?;
+    for warning in destruction.take_warnings() {
+        context.log.warn(&warning);
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! How a command fails: one line for the user, and an exit code.
+
+use crate::container::one_line;
+use crate::engine::EngineError;
+use crate::host::HostError;
+
+pub struct Failure {
+    pub text: String,
+    pub exit_code: u8,
+}
+
+impl Failure {
+    pub fn new(text: impl Into<String>) -> Failure {
+        Failure { text: text.into(), exit_code: 1 }
+    }
+
+    pub fn does_not_exist(id: &str) -> Failure {
+        Failure::new(format!("container {id:?} does not exist"))
+    }
+
+    pub fn with_exit_code(mut self, code: u8) -> Failure {
+        self.exit_code = code;
+        self
+    }
+}
+
+impl From<HostError> for Failure {
+    fn from(error: HostError) -> Failure {
+        Failure { exit_code: error.exit_code(), text: one_line(&error) }
+    }
+}
+
+impl From<EngineError<HostError>> for Failure {
+    fn from(error: EngineError<HostError>) -> Failure {
+        match error {
+            EngineError::Effect(error) => error.into(),
+            other => Failure::new(one_line(&other)),
+        }
+    }
+}
+
+macro_rules! plain {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Failure {
+                Failure::new(one_line(&error))
+            }
+        }
+    )*};
+}
+
+plain!(
+    crate::model::id::IdError,
+    crate::model::Denial,
+    crate::spec::SpecError,
+    crate::store::StoreError,
+    crate::store::LockError,
+    crate::cgroup::CgroupError,
+    crate::control::ControlError,
+    crate::container::seccomp::SeccompError,
+    std::io::Error
+);

@@ -1,0 +1,114 @@
+//! `kill`: a signal for the application, or with --all for every process of its cgroup.
+
+use std::os::fd::AsFd;
+
+use clap::Args;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::{look, state};
+use crate::cgroup;
+use crate::engine::pod_of;
+use crate::host::probe;
+use crate::model::{Denial, Event, Id, Machine, Phase};
+use crate::sys::pidfd;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Every process of the container
+    #[arg(short, long)]
+    all: bool,
+    /// The id of the sandbox
+    id: String,
+    /// A number or a name, with or without SIG
+    #[arg(default_value = "SIGTERM")]
+    signal: String,
+}
+
+pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let signal = parse_signal(&arguments.signal)?;
+    if arguments.all { send_to_all(context, &arguments.id, signal)? } else { send(context, &arguments.id, signal)? }
+    Ok(0)
+}
+
+/// To the application alone, through a pidfd whose process is the very one of the record.
+pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
+    let (id, seen) = look::at(context, id)?;
+    let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, Phase::Creating))?;
+    pod_of(snapshot).step(id.as_str(), id.as_str(), Event::SignalRequested)?;
+    let container = state::root(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
+    let init = probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?;
+    let init = init.ok_or_else(|| denied(&id, Phase::Stopped))?;
+    pidfd::send_signal(init.as_fd(), signal).map_err(|error| match error.raw_os_error() {
+        Some(libc::ESRCH) => denied(&id, Phase::Stopped),
+        _ => Failure::new(format!("cannot signal container {:?}: {error}", id.as_str())),
+    })?;
+    // In a frozen v1 cgroup even SIGKILL waits for the thaw.
+    if signal == libc::SIGKILL && snapshot.state.sandbox.phase == Phase::Paused {
+        cgroup::thaw(&container.cgroup)?;
+    }
+    Ok(())
+}
+
+/// Also when the application itself is gone: what it left in its cgroup is meant.
+fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
+    let (id, seen) = look::at(context, id)?;
+    let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, Phase::Creating))?;
+    let container = state::root(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
+    if container.cgroup.folders.is_empty() {
+        return send(context, id.as_str(), signal);
+    }
+    if signal == libc::SIGKILL {
+        cgroup::kill_and_wait(&container.cgroup, crate::host::destroy::DEADLINE)?;
+    } else {
+        cgroup::signal_all(&container.cgroup, signal)?;
+    }
+    Ok(())
+}
+
+fn denied(id: &Id, from: Phase) -> Failure {
+    let event = Event::SignalRequested;
+    Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }.into()
+}
+
+/// `9`, `KILL`, `SIGKILL`, `sigkill`, `RTMIN+3`.
+pub fn parse_signal(text: &str) -> Result<i32, Failure> {
+    let unknown = || Failure::new(format!("unknown signal {text:?}: give a number from 1 to 64 or a name like SIGTERM"));
+    if let Ok(number) = text.parse::<i32>() {
+        return if (1..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
+    }
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    if let Some(offset) = name.strip_prefix("RTMIN") {
+        return real_time(34, offset).ok_or_else(unknown);
+    }
+    if let Some(offset) = name.strip_prefix("RTMAX") {
+        return real_time(64, offset).ok_or_else(unknown);
+    }
+    let name = match name {
+        "CLD" => "CHLD",
+        "POLL" => "IO",
+        other => other,
+    };
+    format!("SIG{name}").parse::<nix::sys::signal::Signal>().map(|signal| signal as i32).map_err(|_| unknown())
+}
+
+fn real_time(base: i32, offset: &str) -> Option<i32> {
+    let offset = if offset.is_empty() { 0 } else { offset.parse::<i32>().ok()? };
+    Some(base + offset).filter(|number| (34..=64).contains(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_known_by_number_and_by_every_usual_name() {
+        for (text, number) in [("9", 9), ("KILL", 9), ("SIGTERM", 15), ("sigusr1", 10), ("RTMIN+3", 37), ("RTMAX-1", 63)] {
+            assert_eq!(parse_signal(text).ok(), Some(number), "{text}");
+        }
+        for text in ["0", "65", "-1", "", "SIGFOO", "RTMIN+99"] {
+            assert!(parse_signal(text).is_err(), "{text:?} was accepted");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `list`: every sandbox. One that cannot be read is told beside the others.
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::{look, state};
+
+#[derive(Args)]
+pub struct Arguments {
+    #[arg(short, long, value_enum, default_value = "table")]
+    format: Format,
+    /// Only the ids
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let seen = match context.open_root()? {
+        Some(root) => look::all(&root)?,
+        None => Vec::new(),
+    };
+    let mut documents = Vec::new();
+    let mut unreadable = 0;
+    for sandbox in seen {
+        match sandbox {
+            Ok(look::Seen { snapshot: Some(snapshot), .. }) => {
+                let status = snapshot.state.sandbox.phase.oci_status();
+                documents.push(state::document(&snapshot, status, state::visible_pid(&snapshot)));
+            }
+            Ok(look::Seen { folder, snapshot: None, .. }) => {
+                documents.push(json!({ "id": folder.name(), "status": "creating", "pid": 0, "bundle": "" }));
+            }
+            Err(failure) => {
+                unreadable += 1;
+                context.log.error(&failure.text);
+            }
+        }
+    }
+    documents.sort_by_key(|document| document["id"].as_str().unwrap_or_default().to_owned());
+    if arguments.quiet {
+        for document in &documents {
+            println!("{}", document["id"].as_str().unwrap_or_default());
+        }
+    } else if arguments.format == Format::Json {
+        println!("{}", json!(documents));
+    } else {
+        print_table(&documents);
+    }
+    Ok(u8::from(unreadable > 0))
+}
+
+fn print_table(documents: &[serde_json::Value]) {
+    const COLUMNS: [(&str, &str); 6] =
+        [("ID", "id"), ("PID", "pid"), ("STATUS", "status"), ("BUNDLE", "bundle"), ("CREATED", "created"), ("OWNER", "owner")];
+    let mut rows: Vec<Vec<String>> = vec![COLUMNS.iter().map(|(title, _)| (*title).to_owned()).collect()];
+    for document in documents {
+        let cell = |key: &str| match &document[key] {
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Null => String::new(),
+            other => other.to_string(),
+        };
+        rows.push(COLUMNS.iter().map(|(_, key)| cell(key)).collect());
+    }
+    super::history::print_columns(&rows);
+}

@@ -1,0 +1,88 @@
+//! Where errors and notices go. Engines read the whole log file of a failed command: at the default level it holds one
+//! line a failure and nothing else.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::time;
+use crate::engine;
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Level {
+    Error,
+    #[value(alias = "warn")]
+    Warning,
+    Info,
+    #[value(alias = "trace")]
+    Debug,
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warning => "warning",
+            Level::Info => "info",
+            Level::Debug => "debug",
+        }
+    }
+}
+
+pub struct Log {
+    pub file: Option<PathBuf>,
+    pub format: Format,
+    pub level: Level,
+}
+
+impl Log {
+    /// One line to stderr, and one to the log file if there is one.
+    pub fn error(&self, text: &str) {
+        let text = text.replace('\n', " ");
+        eprintln!("sandkeep: {text}");
+        self.append(Level::Error, &text);
+    }
+
+    /// Something the user must know of a command that goes on. Beside a log file it goes there, at its level.
+    pub fn warn(&self, text: &str) {
+        if self.file.is_none() {
+            eprintln!("sandkeep: warning: {text}");
+        } else if self.level >= Level::Warning {
+            self.append(Level::Warning, text);
+        }
+    }
+
+    pub fn debug(&self, text: &str) {
+        if self.level < Level::Debug {
+            return;
+        }
+        if self.file.is_none() {
+            eprintln!("sandkeep: debug: {text}");
+        }
+        self.append(Level::Debug, text);
+    }
+
+    fn append(&self, level: Level, text: &str) {
+        let Some(path) = &self.file else { return };
+        let time = time::rfc3339(engine::now());
+        let line = match self.format {
+            Format::Json => serde_json::json!({ "level": level.name(), "msg": text, "time": time }).to_string(),
+            Format::Text => format!("time={time:?} level={} msg={text:?}", level.name()),
+        };
+        let result = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+        if let Err(error) = result {
+            eprintln!("sandkeep: cannot write the log {path:?}: {error}");
+        }
+    }
+}

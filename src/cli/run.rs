@@ -1,0 +1,93 @@
+//! `run`: create, start, wait in the foreground, delete.
+
+use clap::Args;
+
+use super::context::Context;
+use super::create::{self, Lifetime, Mode, Request};
+use super::failure::Failure;
+use super::{delete, hold, start};
+use crate::host::create::Creation;
+use crate::host::foreground::{self, Forwarding};
+use crate::host::pidfile;
+use crate::model::record::Reaper;
+use crate::model::Id;
+use crate::store::Root;
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub launch: create::LaunchArguments,
+    /// Return once the application runs
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Do not delete the sandbox after its end
+    #[arg(long)]
+    pub keep: bool,
+    /// Accepted for runc's sake
+    #[arg(long)]
+    pub no_subreaper: bool,
+    /// The id of the new sandbox
+    pub id: String,
+}
+
+pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let launch = &arguments.launch;
+    let (reaper, lifetime, mode) = if arguments.detach {
+        (create::reaper_for(launch), Lifetime::Own, Mode::Detached)
+    } else {
+        (Reaper::Caller, Lifetime::Attached, Mode::Foreground)
+    };
+    let request = Request::load(context, launch, &arguments.id, reaper, lifetime)?;
+    let ending = if arguments.keep { Ending::Keep } else { Ending::Delete };
+    execute(context, &request, launch, mode, ending)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Delete,
+    Keep,
+}
+
+pub fn execute(
+    context: &Context,
+    request: &Request,
+    launch: &create::LaunchArguments,
+    mode: Mode,
+    ending: Ending,
+) -> Result<u8, Failure> {
+    let id = &request.options.id;
+    let terminal = create::terminal_for(&request.plan, launch.console_socket.as_deref(), mode)?;
+    let root = context.open_or_make_root()?;
+    // Before the first thread of this process.
+    let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
+    let (held, mut creation) = request.create(&root, terminal)?;
+    let started = start::release(held, id, creation.take_client()).and_then(|mut held| {
+        hold::tell_notices(context, &mut held);
+        start::run_poststart(&request.plan.hooks.poststart, held.snapshot())?;
+        if let (Some(path), Some(init)) = (&launch.pid_file, creation.init()) {
+            pidfile::write(path, init.pid)?;
+        }
+        Ok(())
+    });
+    if let Err(failure) = started {
+        delete::force(context, &root, id)?;
+        return Err(failure);
+    }
+    let Some(signals) = signals else { return Ok(0) };
+    let code = wait(&mut creation, &signals)?;
+    if ending == Ending::Delete {
+        clean_up(context, &root, id)?;
+    }
+    Ok(code)
+}
+
+fn wait(creation: &mut Creation<'_>, signals: &Forwarding) -> Result<u8, Failure> {
+    let terminal = creation.take_terminal();
+    let Some(init) = creation.init() else { return Err(Failure::new("the container's init is unknown")) };
+    Ok(foreground::wait(init, terminal, signals)?)
+}
+
+/// The application has ended; somebody may have deleted the sandbox meanwhile.
+fn clean_up(context: &Context, root: &Root, id: &Id) -> Result<(), Failure> {
+    delete::force(context, root, id)
+}

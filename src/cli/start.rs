@@ -1,0 +1,61 @@
+//! `start`: the application of a created sandbox begins.
+
+use std::os::fd::AsFd;
+
+use clap::Args;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::{frozen, hold, state};
+use crate::container::hooks;
+use crate::control::Client;
+use crate::engine::{EngineError, Held};
+use crate::host::running::Release;
+use crate::model::record::Snapshot;
+use crate::model::{Event, Id};
+use crate::spec::plan::HookPlan;
+use crate::store::StoreError;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// The id of the sandbox
+    id: String,
+}
+
+pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let id = Id::parse(&arguments.id)?;
+    let Some(root) = context.open_root()? else { return Err(Failure::does_not_exist(id.as_str())) };
+    let Some(held) = hold::hold(&root, &id)? else { return Err(Failure::does_not_exist(id.as_str())) };
+    let poststart = frozen::load(held.folder(), held.snapshot())?.plan.hooks.poststart;
+    let mut held = release(held, &id, None)?;
+    hold::tell_notices(context, &mut held);
+    let ran = run_poststart(&poststart, held.snapshot());
+    drop(held);
+    if let Err(failure) = ran {
+        super::kill::send(context, id.as_str(), libc::SIGKILL)?;
+        return Err(failure);
+    }
+    Ok(0)
+}
+
+/// The transition itself; `client` is the connection of a creation that goes straight on.
+pub fn release<'a>(held: Held<'a>, id: &Id, client: Option<Client>) -> Result<Held<'a>, Failure> {
+    let folder = held.folder().dir().try_clone_to_owned()?;
+    let mut effects = Release { folder: folder.as_fd(), container: id, client };
+    match held.transition(id, Event::StartRequested, &mut effects)? {
+        crate::engine::Outcome::Held(held) => Ok(held),
+        crate::engine::Outcome::Gone => {
+            Err(EngineError::<crate::host::HostError>::Store(StoreError::Vanished { id: id.to_string() }).into())
+        }
+    }
+}
+
+/// A failure here is the end of the container (runtime-spec, "Lifecycle").
+pub fn run_poststart(poststart: &[HookPlan], snapshot: &Snapshot) -> Result<(), Failure> {
+    if poststart.is_empty() {
+        return Ok(());
+    }
+    let document = state::document(snapshot, "running", state::visible_pid(snapshot)).to_string();
+    hooks::run(poststart, "poststart", document.as_bytes())
+        .map_err(|error| Failure::new(crate::container::one_line(&error)))
+}

@@ -1,0 +1,72 @@
+//! `state`: the OCI state of a sandbox (runtime-spec, "State"), with what runc adds and the supervisor's pid.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::failure::Failure;
+use super::{look, time};
+use crate::model::record::Snapshot;
+use crate::model::Phase;
+use crate::spec::OCI_VERSION;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// The id of the sandbox
+    id: String,
+}
+
+pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let (id, seen) = look::at(context, &arguments.id)?;
+    let state = match &seen.snapshot {
+        Some(snapshot) => document(snapshot, seen.phase().oci_status(), visible_pid(snapshot)),
+        None => json!({ "ociVersion": OCI_VERSION, "id": id.as_str(), "status": "creating", "pid": 0, "bundle": "" }),
+    };
+    println!("{state:#}");
+    Ok(0)
+}
+
+/// 0 once there is no process any more.
+pub fn visible_pid(snapshot: &Snapshot) -> i32 {
+    let phase = snapshot.state.sandbox.phase;
+    let alive = phase.is_alive() || phase == Phase::Creating;
+    root(snapshot).filter(|_| alive).map_or(0, |container| container.init.pid)
+}
+
+pub fn document(snapshot: &Snapshot, status: &str, pid: i32) -> Value {
+    let mut state = json!({
+        "ociVersion": OCI_VERSION,
+        "id": snapshot.sandbox.id.as_str(),
+        "status": status,
+        "pid": pid,
+        "created": time::rfc3339(snapshot.sandbox.created),
+        "supervisorPid": snapshot.sandbox.supervisor.pid,
+    });
+    if let Some(container) = root(snapshot) {
+        state["bundle"] = json!(container.bundle);
+        state["rootfs"] = json!(container.rootfs);
+        state["annotations"] = json!(container.annotations);
+        state["owner"] = json!(owner_name(container.owner));
+    }
+    if let Some(exit) = &snapshot.state.sandbox.exit {
+        state["exit"] = json!({
+            "code": exit.code,
+            "signal": exit.signal,
+            "at": time::rfc3339(exit.at),
+            "inferred": exit.inferred,
+        });
+    }
+    state
+}
+
+pub fn root(snapshot: &Snapshot) -> Option<&crate::model::record::ContainerRecord> {
+    snapshot.containers.get(snapshot.sandbox.id.as_str())
+}
+
+/// From /etc/passwd; a static binary has no name service switch. runc leaves it empty when there is no name.
+pub fn owner_name(uid: u32) -> String {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let uid = uid.to_string();
+    let line = passwd.lines().find(|line| line.split(':').nth(2) == Some(uid.as_str()));
+    line.and_then(|line| line.split(':').next()).unwrap_or_default().to_owned()
+}

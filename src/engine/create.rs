@@ -1,0 +1,144 @@
+//! Bringing a sandbox into being: from an id nobody has to `Booted`.
+
+use std::path::PathBuf;
+
+use super::transition::undo;
+use super::{Effects, EngineError, Held, Recorder, now};
+use crate::model::pod::Pod;
+use crate::model::record::{Actor, ContainerRecord, ContainerState, Intent, JournalEntry, SandboxRecord, Snapshot, State};
+use crate::model::{Denial, Effect, Event, Id, Machine, Phase, table};
+use crate::store::{Commit, Folder, Guard, Root, StoreError};
+use crate::sys::procfs;
+
+/// What create starts from: a prepared folder that has no name yet.
+pub struct NewSandbox {
+    pub id: Id,
+    pub folder: Folder,
+    /// The cgroups that will be made; named in the intent, so that a crash cannot leak them.
+    pub cgroups: Vec<PathBuf>,
+}
+
+/// Claims the id and launches. On an error everything made so far has been taken back.
+///
+/// Once the claim has happened, recovery finds the sandbox; before it, the sandbox does not exist. Until the end, a
+/// crash of this process means that the sandbox never was: its supervisor and init die with us, and recovery removes the
+/// rest by the intent.
+pub fn create<'a, E: Effects>(
+    root: &'a Root,
+    new: NewSandbox,
+    effects: &mut E,
+) -> Result<Held<'a>, EngineError<E::Error>> {
+    let NewSandbox { id, folder, cgroups } = new;
+    let began = now();
+    let claim = table::step(Machine::Sandbox, id.as_str(), Phase::Absent, Event::CreateRequested)?;
+    let launch = table::step(Machine::Sandbox, id.as_str(), claim.to, Event::LaunchRequested)?;
+    let guard = folder.lock(std::time::Duration::ZERO)?;
+    guard.write_intent(&intent(&id, cgroups, began)?)?;
+    let folder = match folder.claim(&id) {
+        Ok(folder) => folder,
+        Err((folder, error)) => {
+            folder.remove()?;
+            return Err(match error {
+                StoreError::Exists { .. } => taken(&id).into(),
+                other => other.into(),
+            });
+        }
+    };
+    let mut recorder = Recorder::new(root);
+    let mut early = None;
+    for (done, effect) in launch.effects.iter().enumerate() {
+        let outcome = effects.perform(*effect).map_err(EngineError::Effect).and_then(|()| {
+            if *effect == Effect::LaunchInit {
+                // Hooks ask for the state, and recovery for the pids.
+                if let Some((sandbox, container)) = effects.records() {
+                    let snapshot = creating(sandbox, container, began);
+                    folder.publish(&guard, &snapshot)?;
+                    early = Some(snapshot);
+                }
+                recorder.begin();
+            }
+            Ok(())
+        });
+        if let Err(error) = outcome {
+            undo(&launch.effects[..=done], effects);
+            release(folder, guard)?;
+            return Err(error);
+        }
+    }
+    let Some(mut snapshot) = early else {
+        undo(launch.effects, effects);
+        release(folder, guard)?;
+        return Err(StoreError::NoSelf.into());
+    };
+    let ended = now();
+    let booted = Pod { sandbox: launch.to, ..Pod::absent() };
+    super::facts::adopt(&mut snapshot, &booted, id.as_str(), None, ended);
+    snapshot.state.seq = 2;
+    let entry = |seq, row: &crate::model::Transition| JournalEntry {
+        sandbox: id.clone(),
+        incarnation: snapshot.sandbox.incarnation.clone(),
+        container: id.clone(),
+        machine: Machine::Sandbox,
+        seq,
+        from: row.from,
+        event: row.event,
+        to: row.to,
+        began,
+        ended,
+        exit: None,
+        by: Actor::Command,
+    };
+    let journal = [entry(1, claim), entry(2, launch)];
+    recorder.commit(&Commit { id: &id, snapshot: Some(&snapshot), journal: &journal });
+    if let Err(error) = folder.publish(&guard, &snapshot) {
+        undo(launch.effects, effects);
+        recorder.commit(&Commit { id: &id, snapshot: None, journal: &[] });
+        release(folder, guard)?;
+        return Err(error.into());
+    }
+    guard.clear_intent()?;
+    Ok(Held { folder, guard, snapshot, recorder })
+}
+
+fn creating(sandbox: SandboxRecord, container: ContainerRecord, at: i64) -> Snapshot {
+    let state = State {
+        seq: 1,
+        sandbox: ContainerState { phase: Phase::Creating, since: at, exit: None },
+        containers: Default::default(),
+    };
+    let containers = [(container.id.to_string(), container)].into();
+    Snapshot { sandbox, containers, state }
+}
+
+fn intent<E: std::error::Error + 'static>(
+    id: &Id,
+    cgroups: Vec<PathBuf>,
+    at: i64,
+) -> Result<Intent, EngineError<E>> {
+    let holder = procfs::process_ref(std::process::id() as i32).ok().flatten();
+    Ok(Intent {
+        seq: 2,
+        sandbox: id.clone(),
+        container: id.clone(),
+        machine: Machine::Sandbox,
+        from: Phase::Creating,
+        event: Event::LaunchRequested,
+        to: Phase::Booted,
+        holder: holder.ok_or(StoreError::NoSelf)?,
+        boot: procfs::boot().map_err(|source| StoreError::Io { what: "read the boot id".into(), source })?,
+        at,
+        cgroups,
+    })
+}
+
+fn taken(id: &Id) -> Denial {
+    let event = Event::CreateRequested;
+    Denial { machine: Machine::Sandbox, id: id.to_string(), from: Phase::Creating, event, sandbox: None }
+}
+
+/// The id is free at the rename; removing what is in the folder can take its time.
+fn release(mut folder: Folder, guard: Guard) -> Result<(), StoreError> {
+    folder.retire()?;
+    drop(guard);
+    folder.remove()
+}

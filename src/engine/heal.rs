@@ -1,0 +1,208 @@
+//! A transition that was cut short is finished or undone before anything else happens to its sandbox.
+//!
+//! | left over | what is true | healing |
+//! |---|---|---|
+//! | create, launch | whatever | undone: kill, remove cgroups, release the id |
+//! | start | the supervisor has released the init | recorded |
+//! | start | it has not | forgotten: still created |
+//! | pause | frozen as a whole | recorded; otherwise thawed and forgotten |
+//! | resume | thawed | recorded; otherwise frozen again and forgotten |
+//! | delete | whatever | done again to the end |
+//! | any, already published | – | only the intent is cleared |
+//!
+//! Then the ends that nobody has recorded yet are. All of it is deterministic and may itself be cut short: it starts
+//! again from the same intent.
+
+use super::facts::{pod_of, unrecorded_ends};
+use super::transition::Outcome;
+use super::{Effects, EngineError, Facts, Held, Probe, Recorder, now};
+use crate::model::record::{Actor, Intent, Snapshot};
+use crate::model::{Effect, Event, Id, Machine, Phase, table};
+use crate::store::{Commit, Folder, Guard};
+
+/// What was found: enough to build the effects that clean it up.
+pub struct Wreck<'a> {
+    pub folder: &'a Folder,
+    pub snapshot: Option<&'a Snapshot>,
+    pub intent: Option<&'a Intent>,
+}
+
+/// One thing that was done, in words for the user: `recover` prints them.
+pub type Action = String;
+
+pub struct Healed<'a> {
+    /// None: the sandbox is no more.
+    pub held: Option<Held<'a>>,
+    pub actions: Vec<Action>,
+}
+
+/// The decision, pure: what a left-over intent means in the light of the facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The outcome was published before the crash.
+    AlreadyDone,
+    /// The effects are complete: record the transition.
+    Record,
+    /// Do the effects again, then record it.
+    Redo,
+    /// Take this effect back, then forget the transition.
+    TakeBack(Option<Effect>),
+    /// It never came to be: remove all of it.
+    Abandon,
+}
+
+pub fn judge(intent: &Intent, snapshot: Option<&Snapshot>, facts: &Facts) -> Verdict {
+    if snapshot.is_some_and(|snapshot| snapshot.state.seq >= intent.seq) {
+        return Verdict::AlreadyDone;
+    }
+    let container = intent.container.as_str();
+    let started = facts.started.as_ref().and_then(|started| started.get(container)).copied().unwrap_or(false);
+    let frozen = facts.frozen.get(container).copied().unwrap_or(false);
+    match intent.event {
+        Event::CreateRequested | Event::LaunchRequested => Verdict::Abandon,
+        Event::DeleteRequested | Event::ForceDeleteRequested | Event::CreatorGone => Verdict::Redo,
+        Event::StartRequested if started => Verdict::Record,
+        Event::PauseRequested if frozen => Verdict::Record,
+        Event::PauseRequested => Verdict::TakeBack(Some(Effect::Thaw)),
+        Event::ResumeRequested if !frozen => Verdict::Record,
+        Event::ResumeRequested => Verdict::TakeBack(Some(Effect::Freeze)),
+        _ => Verdict::TakeBack(None),
+    }
+}
+
+/// Heals a locked sandbox. An error leaves the intent where it is.
+pub fn heal<'a, E: Effects, P: Probe>(
+    folder: Folder,
+    guard: Guard,
+    mut recorder: Recorder<'a>,
+    probe: &P,
+    mut machine: impl FnMut(&Wreck<'_>) -> E,
+) -> Result<Healed<'a>, EngineError<E::Error>> {
+    let mut actions = Vec::new();
+    let intent = guard.intent();
+    let snapshot = match folder.read_snapshot() {
+        Ok(Some(snapshot)) => Some(snapshot),
+        Ok(None) | Err(_) if intent.is_some() => None,
+        // Lost or unreadable: the store is the durable truth.
+        Ok(None) | Err(_) => {
+            let found = recorder.find(|snapshot| folder.is_of(&snapshot.sandbox.id));
+            if let Some(snapshot) = &found {
+                folder.publish(&guard, snapshot)?;
+                actions.push(format!("rewrote the snapshot of {:?} from the store", snapshot.sandbox.id.as_str()));
+            }
+            found
+        }
+    };
+    let wreck = Wreck { folder: &folder, snapshot: snapshot.as_ref(), intent: intent.as_ref() };
+    let mut effects = machine(&wreck);
+    let Some(snapshot) = snapshot else {
+        let id = intent.as_ref().map(|intent| intent.sandbox.clone());
+        actions.push(abandon(folder, guard, &mut recorder, &mut effects, id)?);
+        return Ok(Healed { held: None, actions });
+    };
+    let facts = probe.facts(&snapshot);
+    let id = snapshot.sandbox.id.clone();
+    if let Some(intent) = &intent {
+        match judge(intent, Some(&snapshot), &facts) {
+            Verdict::AlreadyDone => {
+                guard.clear_intent()?;
+                actions.push(format!("{:?}: {} had been completed; cleared its intent", id.as_str(), intent.event));
+            }
+            Verdict::TakeBack(effect) => {
+                if let Some(effect) = effect {
+                    effects.perform(effect).map_err(EngineError::Effect)?;
+                }
+                guard.clear_intent()?;
+                actions.push(format!("{:?}: {} was cut short; took it back", id.as_str(), intent.event));
+            }
+            Verdict::Abandon => {
+                actions.push(abandon(folder, guard, &mut recorder, &mut effects, Some(id))?);
+                return Ok(Healed { held: None, actions });
+            }
+            verdict @ (Verdict::Record | Verdict::Redo) => {
+                let held = Held { folder, guard, snapshot, recorder };
+                return go_on(held, intent, verdict, &facts, &mut effects, actions);
+            }
+        }
+    } else if snapshot.state.sandbox.phase == Phase::Creating {
+        actions.push(abandon(folder, guard, &mut recorder, &mut effects, Some(id))?);
+        return Ok(Healed { held: None, actions });
+    }
+    let held = Held { folder, guard, snapshot, recorder };
+    let held = record_ends(held, &facts, &mut effects, &mut actions)?;
+    Ok(Healed { held: Some(held), actions })
+}
+
+fn go_on<'a, E: Effects>(
+    held: Held<'a>,
+    intent: &Intent,
+    verdict: Verdict,
+    facts: &Facts,
+    effects: &mut E,
+    mut actions: Vec<Action>,
+) -> Result<Healed<'a>, EngineError<E::Error>> {
+    let root = held.snapshot.sandbox.id.clone();
+    let (pod, row) = pod_of(&held.snapshot).step(root.as_str(), intent.container.as_str(), intent.event)?;
+    if verdict == Verdict::Redo {
+        for effect in row.effects.iter().filter(|effect| **effect != Effect::ReleaseId) {
+            effects.perform(*effect).map_err(EngineError::Effect)?;
+        }
+    }
+    actions.push(format!("{:?}: completed {}, which was cut short", intent.container.as_str(), intent.event));
+    match held.complete(&intent.container, row, &pod, None, Actor::Recovery, intent.at)? {
+        Outcome::Gone => Ok(Healed { held: None, actions }),
+        Outcome::Held(held) => {
+            let held = record_ends(held, facts, effects, &mut actions)?;
+            Ok(Healed { held: Some(held), actions })
+        }
+    }
+}
+
+fn record_ends<'a, E: Effects>(
+    mut held: Held<'a>,
+    facts: &Facts,
+    effects: &mut E,
+    actions: &mut Vec<Action>,
+) -> Result<Held<'a>, EngineError<E::Error>> {
+    for (container, event, exit) in unrecorded_ends(&held.snapshot, facts, now()) {
+        let Ok(container) = Id::parse(&container) else { continue };
+        let how = match exit {
+            Some(exit) if exit.inferred => format!("its supervisor was gone: status {} inferred", exit.code),
+            Some(exit) => format!("it had ended with status {}", exit.code),
+            None => "it had ended; its status is not known yet".to_owned(),
+        };
+        held = held.observe(&container, event, exit, effects)?;
+        actions.push(format!("{:?}: recorded that {how}", container.as_str()));
+    }
+    Ok(held)
+}
+
+/// Everything of a sandbox that never came to be. Its journal shows nothing but that it was abandoned.
+fn abandon<E: Effects>(
+    mut folder: Folder,
+    guard: Guard,
+    recorder: &mut Recorder<'_>,
+    effects: &mut E,
+    id: Option<Id>,
+) -> Result<Action, EngineError<E::Error>> {
+    let name = id.as_ref().map_or(folder.name().to_owned(), |id| id.to_string());
+    let row = table::step(Machine::Sandbox, &name, Phase::Creating, Event::CreatorGone)?;
+    for effect in row.effects.iter().filter(|effect| **effect != Effect::ReleaseId) {
+        effects.perform(*effect).map_err(EngineError::Effect)?;
+    }
+    if let Some(id) = &id {
+        recorder.commit(&Commit { id, snapshot: None, journal: &[] });
+    }
+    folder.retire()?;
+    drop(guard);
+    folder.remove()?;
+    Ok(format!("{name:?}: its creation was cut short; removed all of it"))
+}
+
+impl Recorder<'_> {
+    /// The one snapshot of the store that matches; None too when the store cannot be had.
+    pub(super) fn find(&mut self, matches: impl Fn(&Snapshot) -> bool) -> Option<Snapshot> {
+        self.snapshots().ok()?.into_iter().find(|snapshot| matches(snapshot))
+    }
+}
+

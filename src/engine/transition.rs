@@ -1,0 +1,148 @@
+//! One transition of a sandbox that exists, from the decision to the published outcome.
+
+use super::facts::{adopt, pod_of};
+use super::{Effects, EngineError, Held, now};
+use crate::model::effect::Undo;
+use crate::model::record::{Actor, Exit, Intent, JournalEntry, Nanos};
+use crate::model::{Effect, Event, Id, Phase, Transition};
+use crate::store::{Commit, StoreError};
+use crate::sys::procfs;
+
+/// Whether the sandbox still exists afterwards.
+pub enum Outcome<'a> {
+    Held(Held<'a>),
+    Gone,
+}
+
+impl<'a> Held<'a> {
+    /// Does what `event` asks for, if it is legal. On an error nothing has changed, or, once an effect that cannot be
+    /// taken back was done, the intent stays and recovery completes it.
+    pub fn transition<E: Effects>(
+        mut self,
+        container: &Id,
+        event: Event,
+        effects: &mut E,
+    ) -> Result<Outcome<'a>, EngineError<E::Error>> {
+        let began = now();
+        let root = self.snapshot.sandbox.id.clone();
+        let (pod, row) = pod_of(&self.snapshot).step(root.as_str(), container.as_str(), event)?;
+        self.recorder.begin();
+        let intent = self.intent(container, row, began)?;
+        self.guard.write_intent(&intent)?;
+        self.perform_all(row, effects)?;
+        self.complete(container, row, &pod, None, Actor::Command, began)
+    }
+
+    /// Records an end that was seen: no effects but those of the table.
+    pub(super) fn observe<E: Effects>(
+        mut self,
+        container: &Id,
+        event: Event,
+        exit: Option<Exit>,
+        effects: &mut E,
+    ) -> Result<Held<'a>, EngineError<E::Error>> {
+        let root = self.snapshot.sandbox.id.clone();
+        let (pod, row) = pod_of(&self.snapshot).step(root.as_str(), container.as_str(), event)?;
+        for effect in row.effects {
+            effects.perform(*effect).map_err(EngineError::Effect)?;
+        }
+        match self.complete(container, row, &pod, exit, Actor::Recovery, now())? {
+            Outcome::Held(held) => Ok(held),
+            Outcome::Gone => Err(StoreError::Vanished { id: root.to_string() }.into()),
+        }
+    }
+
+    fn perform_all<E: Effects>(&mut self, row: &Transition, effects: &mut E) -> Result<(), EngineError<E::Error>> {
+        for (done, effect) in row.effects.iter().enumerate() {
+            if *effect == Effect::ReleaseId {
+                continue; // Ours: see `complete`.
+            }
+            if let Err(error) = effects.perform(*effect) {
+                if undo(&row.effects[..done], effects) {
+                    self.guard.clear_intent()?;
+                }
+                return Err(EngineError::Effect(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Commit, publish, clear: from here on the transition has happened.
+    pub(super) fn complete<E: std::error::Error + 'static>(
+        mut self,
+        container: &Id,
+        row: &Transition,
+        pod: &crate::model::pod::Pod,
+        exit: Option<Exit>,
+        by: Actor,
+        began: Nanos,
+    ) -> Result<Outcome<'a>, EngineError<E>> {
+        let ended = now();
+        let entry = JournalEntry {
+            sandbox: self.snapshot.sandbox.id.clone(),
+            incarnation: self.snapshot.sandbox.incarnation.clone(),
+            container: container.clone(),
+            machine: row.machine,
+            seq: self.snapshot.state.seq + 1,
+            from: row.from,
+            event: row.event,
+            to: row.to,
+            began,
+            ended,
+            exit,
+            by,
+        };
+        let id = self.snapshot.sandbox.id.clone();
+        if row.machine == crate::model::Machine::Sandbox && row.to == Phase::Absent {
+            self.recorder.commit(&Commit { id: &id, snapshot: None, journal: &[entry] });
+            self.folder.retire()?;
+            self.folder.remove()?;
+            return Ok(Outcome::Gone);
+        }
+        adopt(&mut self.snapshot, pod, container.as_str(), exit, ended);
+        self.snapshot.state.seq += 1;
+        self.recorder.commit(&Commit { id: &id, snapshot: Some(&self.snapshot), journal: &[entry] });
+        match self.folder.publish(&self.guard, &self.snapshot) {
+            // The store or `pending` has it; a full disk must not stop what has already happened.
+            Err(error) if !error.is_storage_full() => return Err(error.into()),
+            _ => {}
+        }
+        self.guard.clear_intent()?;
+        Ok(Outcome::Held(self))
+    }
+
+    fn intent<E: std::error::Error + 'static>(
+        &self,
+        container: &Id,
+        row: &Transition,
+        at: Nanos,
+    ) -> Result<Intent, EngineError<E>> {
+        let holder = procfs::process_ref(std::process::id() as i32).ok().flatten();
+        Ok(Intent {
+            seq: self.snapshot.state.seq + 1,
+            sandbox: self.snapshot.sandbox.id.clone(),
+            container: container.clone(),
+            machine: row.machine,
+            from: row.from,
+            event: row.event,
+            to: row.to,
+            holder: holder.ok_or(StoreError::NoSelf)?,
+            boot: procfs::boot().map_err(|source| StoreError::Io { what: "read the boot id".into(), source })?,
+            at,
+            cgroups: Vec::new(),
+        })
+    }
+}
+
+/// Takes effects back, last first. False when one of them cannot be taken back: then the transition must be completed.
+pub(super) fn undo<E: Effects>(done: &[Effect], effects: &mut E) -> bool {
+    for effect in done.iter().rev() {
+        match effect.undo() {
+            Undo::By(back) if back == Effect::ReleaseId => {}
+            Undo::By(back) => drop(effects.perform(back)),
+            Undo::Nothing => {}
+            Undo::Irreversible => return false,
+        }
+    }
+    true
+}

@@ -1,0 +1,354 @@
+//! The effects of create: cgroups, supervisor, init, adoption.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::console::Console;
+use super::launch::{self, Inside, Launched};
+use super::supervisor::{self, Donation, Supervisor};
+use super::{HostError, Trying, destroy, donate, idmap};
+use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
+use crate::container::channel::Order;
+use crate::container::{hooks, init, seccomp};
+use crate::control::{Client, Create, Request};
+use crate::engine::Effects;
+use crate::model::record::{
+    Boot, ContainerRecord, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord,
+};
+use crate::model::{Effect, Id};
+use crate::spec::plan::{NamespaceKind, Plan};
+use crate::store::Folder;
+use crate::sys::procfs;
+
+/// How long the supervisor may take for one call.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the caller asked for, beside the plan.
+pub struct Options {
+    pub id: Id,
+    pub bundle: PathBuf,
+    pub spec_bytes: Vec<u8>,
+    pub spec_digest: String,
+    pub reaper: Reaper,
+    /// The sandbox dies with this process.
+    pub attached: bool,
+    pub cgroup_driver: Driver,
+    pub preserve_fds: u32,
+    pub new_keyring: bool,
+    pub created: Nanos,
+    pub oci_version: String,
+}
+
+/// Where the master of the container's terminal goes.
+pub enum TerminalTo {
+    Nowhere,
+    Socket(Console),
+    /// Kept here, for a foreground run.
+    Us(Option<OwnedFd>),
+}
+
+/// A sandbox on its way into being.
+pub struct Creation<'a> {
+    plan: &'a Plan,
+    options: &'a Options,
+    terminal: TerminalTo,
+    folder: OwnedFd,
+    controller: OwnedFd,
+    exits: OwnedFd,
+    spec: OwnedFd,
+    rootfs: Option<OwnedFd>,
+    binds: Vec<Option<OwnedFd>>,
+    seccomp: Option<seccomp::Program>,
+    container_cgroup: Layout,
+    supervisor_cgroup: Layout,
+    joiners: Option<(Joiner, Joiner)>,
+    supervisor: Option<Supervisor>,
+    launched: Option<Launched>,
+    boot: Boot,
+    refs: Option<(ProcessRef, ProcessRef)>,
+    client: Option<Client>,
+}
+
+impl<'a> Creation<'a> {
+    /// Opens everything of the host that the sandbox needs and fills its folder. Nothing outside the folder is changed,
+    /// so that most bad input ends here.
+    pub fn prepare(
+        plan: &'a Plan,
+        options: &'a Options,
+        folder: &Folder,
+        terminal: TerminalTo,
+    ) -> Result<Creation<'a>, HostError> {
+        let hierarchies = Hierarchies::read()?;
+        let container_cgroup = Layout::of_container(&hierarchies, &plan.cgroup, &options.id, options.cgroup_driver)?;
+        let supervisor_cgroup = Layout::of_supervisor(&hierarchies, &container_cgroup, &options.id);
+        let rootfs = donate::rootfs(&plan.rootfs)?;
+        let binds = donate::binds(plan)?;
+        let seccomp = plan.seccomp.as_ref().map(seccomp::compile).transpose()?;
+        folder.write_file("config.json", &options.spec_bytes)?;
+        let spec = folder.open_file("config.json")?;
+        let what = || "prepare the sandbox's folder".to_owned();
+        Ok(Creation {
+            plan,
+            options,
+            terminal,
+            controller: crate::control::listen(folder.dir()).trying(|| "bind the control socket".into())?,
+            exits: folder.make_exits()?,
+            spec,
+            folder: folder.dir().try_clone_to_owned().trying(what)?,
+            rootfs: Some(rootfs),
+            binds,
+            seccomp,
+            container_cgroup,
+            supervisor_cgroup,
+            joiners: None,
+            supervisor: None,
+            launched: None,
+            boot: procfs::boot().trying(|| "read the boot id".into())?,
+            refs: None,
+            client: None,
+        })
+    }
+
+    /// The folders that `MakeCgroups` will make.
+    pub fn cgroups(&self) -> Vec<PathBuf> {
+        let mut folders = self.container_cgroup.record().folders;
+        folders.extend(self.supervisor_cgroup.record().folders);
+        folders
+    }
+
+    /// The container's init; known once the creation has succeeded.
+    pub fn init(&self) -> Option<&Launched> {
+        self.launched.as_ref()
+    }
+
+    pub fn supervisor(&self) -> Option<&Supervisor> {
+        self.supervisor.as_ref()
+    }
+
+    /// The connection to the supervisor, for whatever comes next.
+    pub fn take_client(&mut self) -> Option<Client> {
+        self.client.take()
+    }
+
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        match &mut self.terminal {
+            TerminalTo::Us(master) => master.take(),
+            _ => None,
+        }
+    }
+
+    fn pid_namespace(&self) -> PidNamespace {
+        let own = self.plan.namespaces.iter().any(|n| n.kind == NamespaceKind::Pid && n.path.is_none());
+        if own { PidNamespace::Own } else { PidNamespace::Foreign }
+    }
+
+    fn make_cgroups(&mut self) -> Result<(), HostError> {
+        let container = self.container_cgroup.make(self.plan.cgroup.resources.as_ref())?;
+        let supervisor = self.supervisor_cgroup.make(None)?;
+        self.joiners = Some((container, supervisor));
+        Ok(())
+    }
+
+    fn spawn_supervisor(&mut self) -> Result<(), HostError> {
+        let (_, joiner) = self.joiners.as_ref().ok_or_else(out_of_order)?;
+        let donation = Donation {
+            id: &self.options.id,
+            bundle: &self.options.bundle,
+            spec: self.spec.as_fd(),
+            controller: self.controller.as_fd(),
+            exits: self.exits.as_fd(),
+            cgroups: joiner.fds().collect(),
+            log: None,
+            pid_namespace: self.pid_namespace(),
+            attached: self.options.attached,
+        };
+        self.supervisor = Some(supervisor::spawn(&donation)?);
+        Ok(())
+    }
+
+    fn launch_init(&mut self) -> Result<(), HostError> {
+        let supervisor = self.supervisor.as_ref().ok_or_else(out_of_order)?;
+        let (joiner, _) = self.joiners.as_ref().ok_or_else(out_of_order)?;
+        let rootfs = self.rootfs.take().ok_or_else(out_of_order)?;
+        let inside = match self.pid_namespace() {
+            PidNamespace::Own => Inside::NamespaceOf(supervisor.pidfd.as_fd()),
+            PidNamespace::Foreign => Inside::Ours,
+        };
+        let donate = |channel| init::Donations {
+            channel,
+            rootfs,
+            binds: std::mem::take(&mut self.binds),
+            cgroups: self.container_cgroup.view(),
+            seccomp: self.seccomp.take(),
+            preserved_fds: self.options.preserve_fds,
+            session_keyring: if self.options.new_keyring { launch::keyring_name(self.options.id.as_str()) } else { None },
+            hook_state: self.hook_state("created", 1),
+        };
+        let launched = launch::init(self.plan, donate, inside, joiner, self.options.reaper)?;
+        let new_user = self.plan.namespaces.iter().any(|n| n.kind == NamespaceKind::User && n.path.is_none());
+        if new_user {
+            launched.expect_made()?;
+            idmap::write(launched.pid, self.plan)?;
+            launched.order(Order::Go)?;
+        }
+        launched.expect_made()?;
+        let reference = |pid: i32| {
+            procfs::process_ref(pid)
+                .trying(|| format!("look at process {pid}"))?
+                .ok_or_else(|| HostError::Supervisor { text: format!("process {pid} died while it was being launched") })
+        };
+        self.refs = Some((reference(supervisor.pid)?, reference(launched.pid)?));
+        self.launched = Some(launched);
+        Ok(())
+    }
+
+    /// Hooks of the runtime, the init's own setup, and the supervisor's promise to keep it.
+    fn adopt_init(&mut self) -> Result<(), HostError> {
+        let plan = self.plan;
+        let launched = self.launched.take().ok_or_else(out_of_order)?;
+        let state = self.hook_state("creating", launched.pid);
+        hooks::run(&plan.hooks.prestart, "prestart", &state)?;
+        hooks::run(&plan.hooks.create_runtime, "createRuntime", &state)?;
+        launched.order(Order::Go)?;
+        let terminal = &mut self.terminal;
+        launched.expect_ready(|master| match terminal {
+            TerminalTo::Nowhere => Ok(()),
+            TerminalTo::Socket(console) => console.send(master.as_fd()),
+            TerminalTo::Us(kept) => {
+                *kept = Some(master);
+                Ok(())
+            }
+        })?;
+        self.supervisor.as_ref().ok_or_else(out_of_order)?.wait_until_ready()?;
+        let deadline = Some(Instant::now() + CALL_DEADLINE);
+        let mut client = Client::connect(self.folder.as_fd(), deadline)?;
+        let request = Request::Create(Create {
+            cid: self.options.id.clone(),
+            root: true,
+            reaper: self.options.reaper,
+            pid: pid_inside(launched.pid)?,
+            host_pid: launched.pid,
+            detach: !self.options.attached,
+        });
+        client.call(&request, &[launched.pidfd.as_fd(), launched.channel.as_fd()], deadline)?;
+        self.client = Some(client);
+        self.launched = Some(launched);
+        Ok(())
+    }
+
+    /// What hooks read on their standard input (runtime-spec, "State").
+    fn hook_state(&self, status: &str, pid: i32) -> Vec<u8> {
+        let annotations: BTreeMap<&str, &str> =
+            self.plan.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let state = serde_json::json!({
+            "ociVersion": self.options.oci_version,
+            "id": self.options.id.as_str(),
+            "status": status,
+            "pid": pid,
+            "bundle": self.options.bundle,
+            "annotations": annotations,
+        });
+        state.to_string().into_bytes()
+    }
+
+    fn kill_container(&mut self) -> Result<(), HostError> {
+        let Some(launched) = self.launched.take() else { return Ok(()) };
+        destroy::kill_and_wait(launched.pidfd.as_fd(), self.options.reaper == Reaper::Caller)
+    }
+
+    fn kill_sandbox(&mut self) -> Result<(), HostError> {
+        if let Some(supervisor) = self.supervisor.take() {
+            destroy::kill_and_wait(supervisor.pidfd.as_fd(), true)?;
+        }
+        // In a foreign PID namespace the supervisor's end ends nobody else.
+        if self.pid_namespace() == PidNamespace::Foreign {
+            cgroup::kill_and_wait(&self.container_cgroup.record(), destroy::DEADLINE)?;
+        }
+        Ok(())
+    }
+
+    fn remove_cgroups(&mut self) -> Result<(), HostError> {
+        self.joiners = None;
+        cgroup::remove(&self.container_cgroup.record(), destroy::DEADLINE)?;
+        Ok(cgroup::remove(&self.supervisor_cgroup.record(), destroy::DEADLINE)?)
+    }
+}
+
+impl Effects for Creation<'_> {
+    type Error = HostError;
+
+    fn perform(&mut self, effect: Effect) -> Result<(), HostError> {
+        match effect {
+            Effect::MakeCgroups => self.make_cgroups(),
+            Effect::SpawnSupervisor => self.spawn_supervisor(),
+            Effect::LaunchInit => self.launch_init(),
+            Effect::AdoptInit => self.adopt_init(),
+            Effect::KillContainer => self.kill_container(),
+            Effect::KillSandbox => self.kill_sandbox(),
+            Effect::RemoveCgroups => self.remove_cgroups(),
+            other => Err(super::not_ours(other)),
+        }
+    }
+
+    fn records(&self) -> Option<(SandboxRecord, ContainerRecord)> {
+        let (supervisor, init) = self.refs.clone()?;
+        let options = self.options;
+        let sandbox = SandboxRecord {
+            id: options.id.clone(),
+            incarnation: incarnation()?,
+            supervisor,
+            boot: self.boot.clone(),
+            pid_namespace: self.pid_namespace(),
+            supervisor_cgroup: self.supervisor_cgroup.record(),
+            created: options.created,
+            attached: options.attached,
+        };
+        let container = ContainerRecord {
+            id: options.id.clone(),
+            init,
+            reaper: options.reaper,
+            bundle: options.bundle.clone(),
+            rootfs: self.plan.rootfs.path.clone(),
+            spec_digest: options.spec_digest.clone(),
+            cgroup: self.container_cgroup.record(),
+            created: options.created,
+            owner: nix::unistd::getuid().as_raw(),
+            annotations: self.plan.annotations.iter().cloned().collect(),
+        };
+        Some((sandbox, container))
+    }
+}
+
+/// 32 random hex digits.
+fn incarnation() -> Option<String> {
+    let mut bytes = [0u8; 16];
+    let mut random = std::fs::File::open("/dev/urandom").ok()?;
+    std::io::Read::read_exact(&mut random, &mut bytes).ok()?;
+    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The process's pid in the sandbox's PID namespace, one level below ours: the second number of NSpid (proc(5)).
+pub fn pid_inside(host_pid: i32) -> Result<i32, HostError> {
+    let path = format!("/proc/{host_pid}/status");
+    let status = std::fs::read_to_string(&path).trying(|| format!("read {path}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    let pids: Vec<i32> = line.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    Ok(pids.get(1).or(pids.first()).copied().unwrap_or(host_pid))
+}
+
+fn out_of_order() -> HostError {
+    HostError::Supervisor { text: "an effect was performed before the one it needs".into() }
+}
+
+/// Descriptors that --preserve-fds names must be open, or the application would get ours instead.
+pub fn check_preserved(count: u32) -> Result<(), HostError> {
+    for number in 3..3 + count as i32 {
+        if !Path::new(&format!("/proc/self/fd/{number}")).exists() {
+            let text = format!("--preserve-fds {count}: file descriptor {number} is not open");
+            return Err(HostError::Container { text, exit_code: 1 });
+        }
+    }
+    Ok(())
+}

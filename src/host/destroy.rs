@@ -1,0 +1,205 @@
+//! The effects of delete and of healing: kill, wait, remove. All of them may be done twice, or on what is already gone.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use super::{HostError, Trying, probe};
+use crate::cgroup;
+use crate::container::hooks;
+use crate::engine::Effects;
+use crate::engine::heal::Wreck;
+use crate::model::Effect;
+use crate::model::record::{Boot, CgroupRecord, PidNamespace, ProcessRef, Snapshot};
+use crate::spec::plan::HookPlan;
+use crate::sys::{pidfd, procfs};
+
+/// How long a killed process may take to end. Never slept through: a pidfd says when.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+
+/// What is to be taken down, copied out of whatever was found of it.
+pub struct Destruction {
+    boot: Option<Boot>,
+    supervisor: Option<ProcessRef>,
+    pid_namespace: PidNamespace,
+    inits: Vec<ProcessRef>,
+    cgroups: Vec<CgroupRecord>,
+    poststop: Vec<HookPlan>,
+    hook_state: Vec<u8>,
+    warnings: Vec<String>,
+}
+
+impl Destruction {
+    /// Of a sandbox with a snapshot.
+    pub fn of(snapshot: &Snapshot) -> Destruction {
+        let containers = snapshot.containers.values();
+        let mut cgroups: Vec<_> = containers.clone().map(|container| container.cgroup.clone()).collect();
+        cgroups.push(snapshot.sandbox.supervisor_cgroup.clone());
+        Destruction {
+            boot: Some(snapshot.sandbox.boot.clone()),
+            supervisor: Some(snapshot.sandbox.supervisor.clone()),
+            pid_namespace: snapshot.sandbox.pid_namespace,
+            inits: containers.map(|container| container.init.clone()).collect(),
+            cgroups,
+            poststop: Vec::new(),
+            hook_state: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Of whatever a crash left: without a snapshot nothing has outlived its creator but the cgroups the intent names.
+    pub fn of_wreck(wreck: &Wreck<'_>) -> Destruction {
+        if let Some(snapshot) = wreck.snapshot {
+            return Destruction::of(snapshot);
+        }
+        let folders = wreck.intent.map(|intent| intent.cgroups.clone()).unwrap_or_default();
+        Destruction {
+            boot: None,
+            supervisor: None,
+            pid_namespace: PidNamespace::Foreign,
+            inits: Vec::new(),
+            cgroups: vec![CgroupRecord { freezer: None, path: String::new(), folders }],
+            poststop: Vec::new(),
+            hook_state: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Hooks that run once everything is dead; a failure is a warning.
+    pub fn with_poststop(mut self, hooks: Vec<HookPlan>, state: Vec<u8>) -> Destruction {
+        self.poststop = hooks;
+        self.hook_state = state;
+        self
+    }
+
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    fn kill_sandbox(&self) -> Result<(), HostError> {
+        let Some(boot) = &self.boot else { return self.kill_cgroups() };
+        if let Some(supervisor) = &self.supervisor {
+            self.kill_process(supervisor, boot)?;
+        }
+        if self.pid_namespace == PidNamespace::Foreign {
+            self.kill_containers()?;
+        }
+        Ok(())
+    }
+
+    fn kill_containers(&self) -> Result<(), HostError> {
+        if let Some(boot) = &self.boot {
+            for init in &self.inits {
+                self.kill_process(init, boot)?;
+            }
+        }
+        self.kill_cgroups()
+    }
+
+    fn kill_cgroups(&self) -> Result<(), HostError> {
+        for record in self.cgroups.iter().filter(|record| cgroup::exists(record)) {
+            cgroup::kill_and_wait(record, DEADLINE)?;
+        }
+        Ok(())
+    }
+
+    fn kill_process(&self, process: &ProcessRef, boot: &Boot) -> Result<(), HostError> {
+        let pidfd = probe::open_if_alive(process, boot)?;
+        if let Some(pidfd) = &pidfd {
+            send_kill(pidfd.as_fd())?;
+        }
+        // On the v1 freezer a killed process stays frozen, and alive, until it is thawed (measured). One that somebody
+        // else killed too: its supervisor then waits for it in the kernel's exit path.
+        self.each_freezer(cgroup::thaw)?;
+        pidfd.map_or(Ok(()), |pidfd| wait_gone(pidfd.as_fd(), process, boot))
+    }
+
+    fn remove_cgroups(&self) -> Result<(), HostError> {
+        for record in &self.cgroups {
+            cgroup::remove(record, DEADLINE)?;
+        }
+        Ok(())
+    }
+
+    fn run_poststop(&mut self) {
+        for hook in &self.poststop {
+            // Each one runs, whatever the others do (runtime-spec, "Lifecycle").
+            if let Err(error) = hooks::run(std::slice::from_ref(hook), "poststop", &self.hook_state) {
+                self.warnings.push(crate::container::one_line(&error));
+            }
+        }
+    }
+}
+
+impl Effects for Destruction {
+    type Error = HostError;
+
+    fn perform(&mut self, effect: Effect) -> Result<(), HostError> {
+        match effect {
+            Effect::KillSandbox => self.kill_sandbox(),
+            Effect::KillContainer => self.kill_containers(),
+            Effect::RemoveCgroups => self.remove_cgroups(),
+            Effect::RunPoststopHooks => {
+                self.run_poststop();
+                Ok(())
+            }
+            Effect::Thaw => self.each_freezer(cgroup::thaw),
+            Effect::Freeze => self.each_freezer(|record| cgroup::freeze(record, DEADLINE)),
+            other => Err(super::not_ours(other)),
+        }
+    }
+}
+
+impl Destruction {
+    fn each_freezer(
+        &self,
+        act: impl Fn(&CgroupRecord) -> Result<(), cgroup::CgroupError>,
+    ) -> Result<(), HostError> {
+        // The last record is the supervisor's own, which is never frozen.
+        let containers = &self.cgroups[..self.cgroups.len().saturating_sub(1)];
+        for record in containers.iter().filter(|record| record.freezer.is_some() && cgroup::exists(record)) {
+            act(record)?;
+        }
+        Ok(())
+    }
+}
+
+/// SIGKILL; a process that is already gone is a success.
+pub fn send_kill(process: BorrowedFd<'_>) -> Result<(), HostError> {
+    match pidfd::send_signal(process, libc::SIGKILL) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        other => other.trying(|| "send SIGKILL".into()),
+    }
+}
+
+/// Kills a process that this process knows by pidfd only; `child`: it is ours to reap.
+pub fn kill_and_wait(process: BorrowedFd<'_>, child: bool) -> Result<(), HostError> {
+    send_kill(process)?;
+    let what = || "wait for a killed process".to_owned();
+    if !pidfd::wait_exit(process, Some(Instant::now() + DEADLINE)).trying(what)? {
+        return Err(HostError::Timeout { what: "the end of a killed process".into(), seconds: DEADLINE.as_secs() });
+    }
+    if child {
+        let _ = pidfd::wait_child(process);
+    }
+    Ok(())
+}
+
+/// Waits until it is dead or past the point of doing anything (see the design, "When is a supervisor gone?"); reaps
+/// meanwhile whatever happens to be our own child.
+fn wait_gone(pidfd: BorrowedFd<'_>, process: &ProcessRef, boot: &Boot) -> Result<(), HostError> {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let slice = (Instant::now() + Duration::from_millis(20)).min(end);
+        let exited = pidfd::wait_exit(pidfd, Some(slice)).trying(|| format!("wait for process {}", process.pid))?;
+        let _ = pidfd::wait_child(pidfd);
+        // A killed supervisor whose children have an outside parent that does not reap stays in the kernel's exit path:
+        // its pidfd never becomes readable, and yet nothing of the sandbox runs any more.
+        if exited || !procfs::is_alive(process, boot) {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            let what = format!("the end of the killed process {}", process.pid);
+            return Err(HostError::Timeout { what, seconds: DEADLINE.as_secs() });
+        }
+    }
+}

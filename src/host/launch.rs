@@ -1,0 +1,364 @@
+//! Launching a container's init: a helper forked inside the sandbox's PID namespace joins cgroups and namespaces and
+//! clones the init. Which process becomes the init's parent is one flag of that clone.
+//!
+//! ```text
+//! caller ── CLI ─┬─ supervisor (pid 1 of the sandbox's PID namespace)
+//!                └─ helper ── init        Reaper::Supervisor: the helper exits, the kernel hands the init to pid 1
+//!                └─ init (CLONE_PARENT)   Reaper::Caller: the CLI's child, then its reaper's
+//! ```
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use super::{HostError, Trying};
+use crate::cgroup::Joiner;
+use crate::container::channel::{self, Order, Report};
+use crate::container::{init, join};
+use crate::model::record::Reaper;
+use crate::spec::plan::{NamespaceKind, Plan, ProcessPlan};
+use crate::sys::clone::{self, Cloned, Parent};
+use crate::sys::{fds, pidfd};
+
+/// How long an init may take for one step of its setup.
+const STEP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A process that has been cloned and is on its way.
+pub struct Launched {
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+    /// The creator's end; whoever holds it can start the process, and the end of all holders ends it.
+    pub channel: OwnedFd,
+}
+
+/// Where the helper has to be when it clones.
+#[derive(Debug, Clone, Copy)]
+pub enum Inside<'a> {
+    /// The PID namespace of this process (a supervisor).
+    NamespaceOf(BorrowedFd<'a>),
+    /// The caller's own.
+    Ours,
+}
+
+/// Clones the init of a container. The caller still has a single thread.
+pub fn init(
+    plan: &Plan,
+    donate: impl FnOnce(OwnedFd) -> init::Donations,
+    inside: Inside<'_>,
+    joiner: &Joiner,
+    reaper: Reaper,
+) -> Result<Launched, HostError> {
+    let (ours, theirs) = channel::pair().trying(|| "make the init's channel".into())?;
+    let donations = donate(theirs);
+    let joined = open_namespaces(plan)?;
+    let lingering = reaper == Reaper::Supervisor && matches!(inside, Inside::Ours);
+    let helper = fork_inside(inside, None)?;
+    let Cloned::Parent { pid: helper, .. } = helper else {
+        let mut keep: Vec<i32> = joiner.fds().map(|fd| fd.as_raw_fd()).collect();
+        keep.extend(joined.iter().map(|(_, fd)| fd.as_raw_fd()));
+        keep.extend(donations.binds.iter().flatten().map(|fd| fd.as_raw_fd()));
+        keep.extend([donations.channel.as_raw_fd(), donations.rootfs.as_raw_fd()]);
+        keep.extend(3..3 + donations.preserved_fds as i32);
+        let outcome = clone_init(plan, &donations, &joined, joiner, reaper, &keep);
+        leave_helper(donations.channel.as_fd(), outcome, lingering)
+    };
+    drop(donations);
+    receive_process(ours, helper, lingering)
+}
+
+/// Clones one more process into a running container. The caller still has a single thread.
+pub fn exec(
+    plan: &ProcessPlan,
+    donate: impl FnOnce(OwnedFd) -> join::Donations,
+    container: BorrowedFd<'_>,
+    inside: Inside<'_>,
+    joiner: &Joiner,
+    reaper: Reaper,
+) -> Result<Launched, HostError> {
+    let (ours, theirs) = channel::pair().trying(|| "make the process's channel".into())?;
+    let donations = donate(theirs);
+    if reaper == Reaper::Caller {
+        // No helper: straight into the container's own PID namespace, as our child.
+        return match fork_inside(Inside::NamespaceOf(container), joiner.v2_folder())? {
+            Cloned::Child => match joiner.join_self() {
+                Ok(()) => join::run(plan, &donations),
+                Err(error) => leave_helper(donations.channel.as_fd(), Err(join_failed(error)), false),
+            },
+            Cloned::Parent { pid, pidfd } => {
+                drop(donations);
+                let pid = pidfd_pid(pidfd.as_fd())?.unwrap_or(pid);
+                Ok(Launched { pid, pidfd, channel: ours })
+            }
+        };
+    }
+    let Cloned::Parent { pid: helper, .. } = fork_inside(inside, None)? else {
+        let outcome = clone_exec(plan, &donations, container, joiner);
+        leave_helper(donations.channel.as_fd(), outcome, false)
+    };
+    drop(donations);
+    receive_process(ours, helper, false)
+}
+
+/// Children of this process are born in that PID namespace for the time of one fork.
+fn fork_inside(inside: Inside<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, HostError> {
+    let Inside::NamespaceOf(process) = inside else {
+        return clone::clone(0, Parent::Me, cgroup).trying(|| "fork".into());
+    };
+    let home = std::fs::File::open("/proc/self/ns/pid").trying(|| "open our own PID namespace".into())?;
+    setns(process, CloneFlags::CLONE_NEWPID).trying(|| "join the PID namespace for children".into())?;
+    let forked = clone::clone(0, Parent::Me, cgroup);
+    if matches!(forked, Ok(Cloned::Child)) {
+        return forked.trying(|| "fork".into());
+    }
+    setns(home.as_fd(), CloneFlags::CLONE_NEWPID).trying(|| "go back to our own PID namespace".into())?;
+    forked.trying(|| "fork inside the sandbox's PID namespace".into())
+}
+
+/// In the helper: joins, then clones.
+fn clone_init(
+    plan: &Plan,
+    donations: &init::Donations,
+    joined: &[(NamespaceKind, OwnedFd)],
+    joiner: &Joiner,
+    reaper: Reaper,
+    keep: &[i32],
+) -> Result<OwnedFd, HostError> {
+    fds::close_all_but(keep).trying(|| "close the creator's descriptors".into())?;
+    joiner.join_self().map_err(join_failed)?;
+    for (kind, namespace) in joined {
+        setns(namespace.as_fd(), flag(*kind)).trying(|| format!("join the {kind:?} namespace"))?;
+    }
+    if let Some(NewTime(offsets)) = new_time_namespace(plan) {
+        nix::sched::unshare(flag(NamespaceKind::Time)).trying(|| "make a time namespace".into())?;
+        std::fs::write("/proc/self/timens_offsets", &offsets).trying(|| format!("write time offsets {offsets:?}"))?;
+    }
+    // The cgroup namespace is made by the init itself, once it is in its cgroup; time is made just above.
+    let flags = plan
+        .namespaces
+        .iter()
+        .filter(|namespace| namespace.path.is_none())
+        .filter(|namespace| !matches!(namespace.kind, NamespaceKind::Cgroup | NamespaceKind::Time))
+        .fold(CloneFlags::empty(), |flags, namespace| flags | flag(namespace.kind));
+    let parent = match reaper {
+        Reaper::Caller => Parent::Mine,
+        Reaper::Supervisor => Parent::Me,
+    };
+    let cloned = clone::clone(flags.bits(), parent, joiner.v2_folder())
+        .trying(|| format!("clone the init with new namespaces {flags:?}"))?;
+    match cloned {
+        Cloned::Child => init::run(plan, donations),
+        Cloned::Parent { pidfd, .. } => Ok(pidfd),
+    }
+}
+
+fn clone_exec(
+    plan: &ProcessPlan,
+    donations: &join::Donations,
+    container: BorrowedFd<'_>,
+    joiner: &Joiner,
+) -> Result<OwnedFd, HostError> {
+    joiner.join_self().map_err(join_failed)?;
+    setns(container, CloneFlags::CLONE_NEWPID).trying(|| "join the container's PID namespace".into())?;
+    match clone::clone(0, Parent::Me, joiner.v2_folder()).trying(|| "clone the process".into())? {
+        Cloned::Child => join::run(plan, donations),
+        Cloned::Parent { pidfd, .. } => Ok(pidfd),
+    }
+}
+
+fn join_failed(source: io::Error) -> HostError {
+    HostError::Io { what: "join the container's cgroups".into(), source }
+}
+
+/// The helper's end: it reports, and unless it has to stay as the init's parent it exits.
+fn leave_helper(channel: BorrowedFd<'_>, outcome: Result<OwnedFd, HostError>, lingering: bool) -> ! {
+    match outcome {
+        Ok(pidfd) => {
+            let kept = if lingering { pidfd.try_clone().ok() } else { None };
+            let _ = channel::report(channel, &Report::Forked(pidfd));
+            if let Some(kept) = kept {
+                linger(kept);
+            }
+            clone::exit_now(0)
+        }
+        Err(error) => {
+            let text = crate::container::one_line(&error);
+            let _ = channel::report(channel, &Report::Failed { exit_code: error.exit_code(), text });
+            clone::exit_now(1)
+        }
+    }
+}
+
+/// In a foreign PID namespace nobody else would reap the init: this helper stays as its parent, holding nothing else.
+fn linger(init: OwnedFd) {
+    let _ = nix::unistd::setsid();
+    if let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
+        for number in 0..3 {
+            let _ = fds::place(null.as_fd(), number);
+        }
+    }
+    let _ = fds::close_all_but(&[init.as_raw_fd()]);
+    let _ = pidfd::wait_exit(init.as_fd(), None);
+    let _ = pidfd::wait_child(init.as_fd());
+}
+
+/// The first report of a helper is the process it cloned; then the helper is reaped, so that the kernel has handed on
+/// what it leaves behind.
+fn receive_process(channel: OwnedFd, helper: i32, lingering: bool) -> Result<Launched, HostError> {
+    let report = next_report(channel.as_fd(), "the launch");
+    if !lingering || report.is_err() {
+        let _ = waitpid(Pid::from_raw(helper), None);
+    }
+    match report? {
+        Report::Forked(pidfd) => {
+            let pid = pidfd_pid(pidfd.as_fd())?.ok_or_else(|| died("the container's init"))?;
+            Ok(Launched { pid, pidfd, channel })
+        }
+        other => Err(unexpected(other)),
+    }
+}
+
+/// The pid in our PID namespace; None when the process is already reaped.
+fn pidfd_pid(process: BorrowedFd<'_>) -> Result<Option<i32>, HostError> {
+    pidfd::pid_of(process).trying(|| "read the pid behind a pidfd".into())
+}
+
+impl Launched {
+    /// Blocks until the process has said what it says next. A failure is its own error text.
+    pub fn next(&self, what: &str) -> Result<Report, HostError> {
+        next_report(self.channel.as_fd(), what)
+    }
+
+    pub fn expect_made(&self) -> Result<(), HostError> {
+        match self.next("making the namespaces")? {
+            Report::Made => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    pub fn order(&self, order: Order) -> Result<(), HostError> {
+        channel::order(self.channel.as_fd(), order).trying(|| "tell the container's init to go on".into())
+    }
+
+    /// Until it is ready; a terminal's master is handed to `terminal` on the way.
+    pub fn expect_ready(
+        &self,
+        mut terminal: impl FnMut(OwnedFd) -> Result<(), HostError>,
+    ) -> Result<(), HostError> {
+        loop {
+            match self.next("setting up the container")? {
+                Report::Ready => return Ok(()),
+                Report::Terminal(master) => terminal(master)?,
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    /// Starts it without a supervisor in between; returns once the program runs.
+    pub fn start(&self) -> Result<(), HostError> {
+        self.order(Order::Start)?;
+        match self.next("executing the program")? {
+            Report::Closed => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+}
+
+fn next_report(channel: BorrowedFd<'_>, what: &str) -> Result<Report, HostError> {
+    let end = Instant::now() + STEP_DEADLINE;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let mut watched = [PollFd::new(channel, PollFlags::POLLIN)];
+        match poll(&mut watched, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            Err(nix::Error::EINTR) => continue,
+            Ok(0) => return Err(HostError::Timeout { what: what.to_owned(), seconds: STEP_DEADLINE.as_secs() }),
+            Ok(_) => break,
+            Err(errno) => return Err(errno).trying(|| format!("wait for {what}")),
+        }
+    }
+    match channel::next_report(channel).trying(|| format!("hear of {what}"))? {
+        Report::Failed { exit_code, text } => Err(HostError::Container { text, exit_code }),
+        other => Ok(other),
+    }
+}
+
+fn unexpected(report: Report) -> HostError {
+    match report {
+        Report::Failed { exit_code, text } => HostError::Container { text, exit_code },
+        Report::Closed => died("the container's init"),
+        other => HostError::Container { text: format!("the container's init said {other:?} out of turn"), exit_code: 1 },
+    }
+}
+
+fn died(who: &str) -> HostError {
+    HostError::Container { text: format!("{who} was killed while it set itself up"), exit_code: 1 }
+}
+
+/// Namespaces joined by path, the user namespace first: it decides what we may do to the others.
+fn open_namespaces(plan: &Plan) -> Result<Vec<(NamespaceKind, OwnedFd)>, HostError> {
+    let mut opened = Vec::new();
+    for namespace in &plan.namespaces {
+        if let Some(path) = &namespace.path {
+            let file = std::fs::File::open(path)
+                .trying(|| format!("open the {:?} namespace {path:?} to join it", namespace.kind))?;
+            opened.push((namespace.kind, file.into()));
+        }
+    }
+    opened.sort_by_key(|(kind, _)| *kind != NamespaceKind::User);
+    Ok(opened)
+}
+
+struct NewTime(String);
+
+fn new_time_namespace(plan: &Plan) -> Option<NewTime> {
+    plan.namespaces.iter().find(|n| n.kind == NamespaceKind::Time && n.path.is_none())?;
+    let lines = plan.time_offsets.iter().map(|(clock, seconds, nanos)| format!("{clock} {seconds} {nanos}\n"));
+    Some(NewTime(lines.collect()))
+}
+
+pub fn flag(kind: NamespaceKind) -> CloneFlags {
+    match kind {
+        NamespaceKind::User => CloneFlags::CLONE_NEWUSER,
+        NamespaceKind::Pid => CloneFlags::CLONE_NEWPID,
+        NamespaceKind::Network => CloneFlags::CLONE_NEWNET,
+        NamespaceKind::Ipc => CloneFlags::CLONE_NEWIPC,
+        NamespaceKind::Uts => CloneFlags::CLONE_NEWUTS,
+        NamespaceKind::Mount => CloneFlags::CLONE_NEWNS,
+        NamespaceKind::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+        NamespaceKind::Time => CloneFlags::from_bits_retain(libc::CLONE_NEWTIME),
+    }
+}
+
+/// The namespaces of a container that an exec enters: all that it does not share with us, but the PID namespace.
+pub fn differing_namespaces(pid: i32) -> Result<CloneFlags, HostError> {
+    const NAMES: [(&str, NamespaceKind); 7] = [
+        ("user", NamespaceKind::User),
+        ("mnt", NamespaceKind::Mount),
+        ("net", NamespaceKind::Network),
+        ("ipc", NamespaceKind::Ipc),
+        ("uts", NamespaceKind::Uts),
+        ("cgroup", NamespaceKind::Cgroup),
+        ("time", NamespaceKind::Time),
+    ];
+    let mut flags = CloneFlags::empty();
+    for (name, kind) in NAMES {
+        let of = |process: &str| std::fs::read_link(Path::new("/proc").join(process).join("ns").join(name));
+        let Ok(ours) = of("self") else { continue };
+        let theirs = of(&pid.to_string()).trying(|| format!("read the {name} namespace of process {pid}"))?;
+        if ours != theirs {
+            flags |= flag(kind);
+        }
+    }
+    Ok(flags)
+}
+
+/// `_ses.<id>`, as runc names it.
+pub fn keyring_name(id: &str) -> Option<CString> {
+    CString::new(format!("_ses.{}", &id[..id.len().min(200)])).ok()
+}

@@ -1,0 +1,165 @@
+//! Spawning the supervisor: pid 1 of a PID namespace of its own, with everything it needs as donated descriptors.
+
+use std::ffi::CString;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{HostError, Trying};
+use crate::model::Id;
+use crate::model::record::PidNamespace;
+use crate::sys::clone::{self, Cloned, Parent};
+use crate::sys::{fds, pidfd};
+
+/// How long it may take to answer; it does nothing that waits for anybody.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// What is donated, beside what is made here.
+pub struct Donation<'a> {
+    pub id: &'a Id,
+    pub bundle: &'a Path,
+    pub spec: BorrowedFd<'a>,
+    pub controller: BorrowedFd<'a>,
+    pub exits: BorrowedFd<'a>,
+    pub cgroups: Vec<BorrowedFd<'a>>,
+    pub log: Option<BorrowedFd<'a>>,
+    pub pid_namespace: PidNamespace,
+    pub attached: bool,
+}
+
+/// A supervisor that was spawned by this process.
+pub struct Supervisor {
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+    start_sync: OwnedFd,
+}
+
+/// Forks and executes it. The caller still has a single thread.
+pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
+    let what = || "spawn the supervisor".to_owned();
+    let (ours, theirs) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).trying(what)?;
+    let creator = pidfd::open(std::process::id() as i32).trying(what)?;
+    let mut command = CommandLine::default();
+    if let Some(log) = donation.log {
+        command.donate("--log-fd", log);
+    }
+    command.word("boot");
+    command.word(format!("--bundle={}", donation.bundle.display()));
+    command.donate("--controller-fd", donation.controller);
+    command.donate("--spec-fd", donation.spec);
+    command.donate("--start-sync-fd", theirs.as_fd());
+    command.donate("--exits-fd", donation.exits);
+    command.donate("--creator-fd", creator.as_fd());
+    if donation.attached {
+        command.word("--attached");
+    }
+    let (namespace, flags) = match donation.pid_namespace {
+        PidNamespace::Own => ("own", libc::CLONE_NEWPID),
+        PidNamespace::Foreign => ("foreign", 0),
+    };
+    command.word(format!("--pid-namespace={namespace}"));
+    for cgroup in &donation.cgroups {
+        command.donate("--cgroup-fd", *cgroup);
+    }
+    command.word(donation.id.as_str());
+    let image = command.image().trying(what)?;
+    match clone::clone(flags, Parent::Me, None).trying(what)? {
+        Cloned::Child => {
+            let error = image.execute();
+            let _ = nix::unistd::write(&theirs, format!("E{error}").as_bytes());
+            clone::exit_now(1)
+        }
+        Cloned::Parent { pid, pidfd } => Ok(Supervisor { pid, pidfd, start_sync: ours }),
+    }
+}
+
+impl Supervisor {
+    /// Reads the one byte that says the control server answers, or the supervisor's own error text.
+    pub fn wait_until_ready(&self) -> Result<(), HostError> {
+        let timeout = PollTimeout::try_from(DEADLINE).unwrap_or(PollTimeout::MAX);
+        let mut watched = [PollFd::new(self.start_sync.as_fd(), PollFlags::POLLIN)];
+        let ready = loop {
+            match poll(&mut watched, timeout) {
+                Err(nix::Error::EINTR) => continue,
+                other => break other.trying(|| "wait for the supervisor".into())?,
+            }
+        };
+        if ready == 0 {
+            let what = "the supervisor's start".to_owned();
+            return Err(HostError::Timeout { what, seconds: DEADLINE.as_secs() });
+        }
+        let mut first = [0u8; 1];
+        let what = || "read the supervisor's start message".to_owned();
+        let mut pipe = std::fs::File::from(self.start_sync.try_clone().trying(what)?);
+        match pipe.read(&mut first).trying(what)? {
+            1 if first[0] == b'K' => return Ok(()),
+            0 => return Err(HostError::Supervisor { text: "it ended without a word".into() }),
+            _ => {}
+        }
+        let mut text = String::new();
+        pipe.take(4096).read_to_string(&mut text).trying(what)?;
+        Err(HostError::Supervisor { text })
+    }
+}
+
+/// The argument list and, beside it, what each `--…-fd=N` in it stands for.
+#[derive(Default)]
+struct CommandLine {
+    words: Vec<String>,
+    donated: Vec<io::Result<OwnedFd>>,
+}
+
+impl CommandLine {
+    fn word(&mut self, word: impl Into<String>) {
+        self.words.push(word.into());
+    }
+
+    fn donate(&mut self, flag: &str, fd: BorrowedFd<'_>) {
+        let number = 3 + self.donated.len();
+        self.words.push(format!("{flag}={number}"));
+        // Copies far above the numbers they will be placed at.
+        self.donated.push(fds::above(fd, 128));
+    }
+
+    fn image(self) -> io::Result<Image> {
+        let mut args = vec![CString::new("sandkeep-sandbox").map_err(io::Error::other)?];
+        for word in self.words {
+            args.push(CString::new(word).map_err(io::Error::other)?);
+        }
+        let donated = self.donated.into_iter().collect::<io::Result<Vec<_>>>()?;
+        Ok(Image { args, donated, null: std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?.into() })
+    }
+}
+
+struct Image {
+    args: Vec<CString>,
+    donated: Vec<OwnedFd>,
+    null: OwnedFd,
+}
+
+impl Image {
+    /// In the child. Returns only on failure.
+    fn execute(&self) -> io::Error {
+        if let Err(error) = self.arrange() {
+            return error;
+        }
+        let env: [CString; 0] = [];
+        let Err(errno) = nix::unistd::execve(c"/proc/self/exe", &self.args, &env);
+        errno.into()
+    }
+
+    fn arrange(&self) -> io::Result<()> {
+        nix::unistd::setsid()?;
+        for number in 0..3 {
+            fds::place(self.null.as_fd(), number)?;
+        }
+        for (index, fd) in self.donated.iter().enumerate() {
+            fds::place(fd.as_fd(), 3 + index as i32)?;
+        }
+        // Whatever else is open, the locks before all, ends here.
+        fds::close_on_exec_from(3 + self.donated.len() as i32)
+    }
+}
