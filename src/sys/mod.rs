@@ -2,3 +2,5 @@
 //! line or two a block, each with its reason.
 
 #![allow(unsafe_code)]
+
+pub mod sched;
