@@ -10,14 +10,19 @@
 //! ```
 //!
 //! * [`table`] is the ONE statement of what is legal. Live running and recovery go through [`table::step`].
-//! * [`record`] is what is remembered, and how it came to be.
+//! * [`pod`] composes it: a sandbox with its further containers, and what each demands of the other.
+//! * [`machine`] prints it.
+//! * [`record`] is what is remembered, and how it came to be; [`exits`] is how the supervisor writes down an end.
 //!
 //! There is nothing to crash in here.
 
 pub mod effect;
 pub mod event;
+pub mod exits;
 pub mod id;
+pub mod machine;
 pub mod phase;
+pub mod pod;
 pub mod record;
 pub mod table;
 

@@ -20,6 +20,8 @@ pub struct Denial {
     pub id: String,
     pub from: Phase,
     pub event: Event,
+    /// The sandbox in whose phase a container's own event is not legal. None: the container itself stands in the way.
+    pub sandbox: Option<(String, Phase)>,
 }
 
 macro_rules! rows {
@@ -37,8 +39,14 @@ macro_rules! rows {
 impl std::fmt::Display for Denial {
     /// Callers steer by some of these words: containerd's shim looks for "does not exist" and "container not running".
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Denial { id, from, event, .. } = self;
+        let Denial { id, from, event, sandbox, .. } = self;
         let verb = event.verb();
+        if let Some((sandbox, phase)) = sandbox {
+            return match phase {
+                Phase::Absent => write!(f, "cannot {verb} container {id:?}: its sandbox {sandbox:?} does not exist"),
+                _ => write!(f, "cannot {verb} container {id:?}: its sandbox {sandbox:?} is {}", phase.oci_status()),
+            };
+        }
         match (from, event) {
             (Phase::Absent, _) => write!(f, "container {id:?} does not exist"),
             (_, Event::CreateRequested) => write!(
@@ -146,5 +154,67 @@ pub fn step(machine: Machine, id: &str, from: Phase, event: Event) -> Result<&'s
         id: id.to_owned(),
         from,
         event,
+        sandbox: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::model::Undo;
+
+    #[test]
+    fn no_two_rows_answer_the_same_question() {
+        let mut asked = BTreeSet::new();
+        for row in TABLE {
+            assert!(asked.insert((row.machine, row.from, row.event)), "two rows for {row:?}");
+        }
+    }
+
+    #[test]
+    fn every_effect_has_an_undo_or_is_marked_irreversible_or_leaves_nothing() {
+        for effect in Effect::ALL {
+            match effect.undo() {
+                Undo::By(other) => assert!(Effect::ALL.contains(&other)),
+                Undo::Irreversible => {}
+                Undo::Nothing => assert_eq!(effect, Effect::LaunchExec, "{effect} claims to leave nothing behind"),
+            }
+        }
+    }
+
+    #[test]
+    fn after_an_irreversible_effect_of_a_row_none_has_to_be_undone() {
+        for row in TABLE {
+            let first = row.effects.iter().position(|effect| effect.undo() == Undo::Irreversible);
+            for effect in first.map_or(&[][..], |first| &row.effects[first..]) {
+                assert_eq!(effect.undo(), Undo::Irreversible, "{effect} in {row:?} could be neither kept nor undone");
+            }
+        }
+    }
+
+    #[test]
+    fn every_effect_is_ordered_by_some_row() {
+        let used: BTreeSet<Effect> = TABLE.iter().flat_map(|row| row.effects).copied().collect();
+        assert_eq!(used, Effect::ALL.into_iter().collect());
+    }
+
+    #[test]
+    fn both_machines_know_the_same_events_in_the_same_phases() {
+        let of = |machine| -> BTreeSet<(Phase, Event, Phase)> {
+            TABLE.iter().filter(|row| row.machine == machine).map(|row| (row.from, row.event, row.to)).collect()
+        };
+        assert_eq!(of(Machine::Sandbox), of(Machine::Container));
+    }
+
+    #[test]
+    fn a_denial_names_the_id_the_state_and_what_was_asked() {
+        let denial = step(Machine::Sandbox, "web", Phase::Running, Event::StartRequested).unwrap_err();
+        assert_eq!(denial.to_string(), "cannot start container \"web\": it is running");
+        let denial = step(Machine::Sandbox, "web", Phase::Booted, Event::PauseRequested).unwrap_err();
+        assert_eq!(denial.to_string(), "cannot pause container \"web\": it is created");
+        let denial = step(Machine::Sandbox, "web", Phase::Absent, Event::DeleteRequested).unwrap_err();
+        assert_eq!(denial.to_string(), "container \"web\" does not exist");
+    }
 }

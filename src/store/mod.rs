@@ -1,1 +1,43 @@
-//! (being written)
+//! What is on disk: folders, locks, intents, snapshots, exit records, and the sled database behind them.
+//!
+//! ```text
+//! <root>/store/format          written once, when the database has been made
+//! <root>/store/store.lock      held while any process has the database open
+//! <root>/store/db/             the database: the durable truth
+//! <root>/store/pending         commits that had to wait
+//! <root>/sandboxes/.new-~…/    a sandbox being made: not there yet
+//! <root>/sandboxes/<id>/       a sandbox: lock (with the intent), sandbox.json, exits, and what others put there
+//! <root>/sandboxes/.gone-~…/   a sandbox being removed: not there any more
+//! ```
+//!
+//! **Owns** every file named above, and is the only one to speak to sled. The lock order is always sandbox, then store.
+//!
+//! **Never** decides what is legal, probes a process, or heals a sandbox: it says what was written, not what is true.
+//! Readers (`Root::open`, `find`, `read_*`, `intent_unlocked`) take no lock and never open the database.
+//!
+//! **A crash inside it** leaves one of: a `.new-~…` or `.gone-~…` folder (`Root::leftovers`), an intent under a free
+//! lock, a temporary file in a folder that goes with the folder, a snapshot older than the database, a commit in
+//! `pending` twice (folded once). Every step that others can see is one rename, one checksummed block or one
+//! transaction: it happened, or it did not. `docs/on-disk.md` lists them.
+//!
+//! **A full disk** stops none of lock, intent, exit records, retire and remove: their blocks were allocated at birth.
+
+mod db;
+mod error;
+mod exits;
+mod files;
+mod intent;
+mod layout;
+mod lock;
+mod opening;
+mod pending;
+mod rebuild;
+pub mod schema;
+mod snapshot;
+
+pub use db::{Commit, Db};
+pub use error::StoreError;
+pub use layout::{Folder, Root, name_of};
+pub use lock::{Guard, LockError};
+pub use opening::Opening;
+pub use pending::{Recorded, commit_or_pend};

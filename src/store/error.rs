@@ -1,0 +1,83 @@
+//! What can fail in the store: each variant is one operation that was tried.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::db::DbError;
+use super::schema::SchemaError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot make the state folder {path:?}")]
+    MakeRoot { path: PathBuf, source: io::Error },
+    #[error("cannot open the state folder {path:?}")]
+    OpenRoot { path: PathBuf, source: io::Error },
+    #[error("the state folder {path:?} is not a folder")]
+    NotAFolder { path: PathBuf },
+    #[error("cannot list {path:?}")]
+    List { path: PathBuf, source: io::Error },
+    #[error("cannot open the sandbox folder {path:?}")]
+    OpenFolder { path: PathBuf, source: io::Error },
+    #[error("cannot prepare a sandbox folder in {path:?}")]
+    Prepare { path: PathBuf, source: io::Error },
+    #[error("the id {id:?} is already in use")]
+    Exists { id: String },
+    #[error("cannot claim the id {id:?}")]
+    Claim { id: String, source: io::Error },
+    #[error("cannot rename {path:?} away")]
+    Retire { path: PathBuf, source: io::Error },
+    #[error("cannot remove {path:?}")]
+    Remove { path: PathBuf, source: io::Error },
+    #[error("cannot lock {path:?}")]
+    Lock { path: PathBuf, source: io::Error },
+    #[error("cannot write down the intent in {path:?}")]
+    WriteIntent { path: PathBuf, source: io::Error },
+    #[error("cannot read {path:?}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write {path:?}")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("{path:?} is larger than the {cap} bytes that it may have")]
+    TooLarge { path: PathBuf, cap: usize },
+    #[error("{path:?} cannot be understood")]
+    Malformed { path: PathBuf, source: SchemaError },
+    #[error("{path:?} speaks of the sandbox {id:?}: it does not belong there")]
+    Foreign { path: PathBuf, id: String },
+    #[error("the store {path:?} could not be had within {waited:?}: another process holds it")]
+    Held { path: PathBuf, waited: Duration },
+    #[error("cannot start a thread for the store")]
+    Thread { source: io::Error },
+    #[error("cannot open the store {path:?}")]
+    OpenDb { path: PathBuf, source: DbError },
+    #[error("cannot read the store")]
+    ReadDb { source: DbError },
+    #[error("cannot commit to the store what happened to {id:?}")]
+    Commit { id: String, source: DbError },
+    #[error("the store holds something that cannot be understood")]
+    MalformedDb { source: SchemaError },
+    #[error("the store was made by a newer sandkeep (format {found:?})")]
+    NewerFormat { found: String },
+    #[error("cannot move the corrupt store {path:?} aside")]
+    MoveAside { path: PathBuf, source: io::Error },
+}
+
+impl StoreError {
+    /// There is no room: nothing is broken, and nothing must be thrown away for it.
+    pub fn is_full(&self) -> bool {
+        match self {
+            StoreError::OpenDb { source, .. } | StoreError::Commit { source, .. } | StoreError::ReadDb { source } => {
+                source.is_full()
+            }
+            StoreError::MakeRoot { source, .. }
+            | StoreError::Prepare { source, .. }
+            | StoreError::WriteIntent { source, .. }
+            | StoreError::Write { source, .. } => is_full(source),
+            _ => false,
+        }
+    }
+}
+
+/// No space, or no quota.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

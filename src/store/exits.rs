@@ -1,0 +1,62 @@
+//! The file of exit records: made by us, written by the supervisor through the descriptor we donate.
+
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+
+use fs2::FileExt;
+
+use super::files::FLAGS;
+use super::{Folder, StoreError};
+use crate::model::exits::{self, ExitRecord};
+
+const EXITS: &str = "exits";
+
+impl Folder {
+    /// Makes the file, allocated ahead so that a full disk loses no status, and opens it for writing at its start.
+    /// Not for appending: the end is where the zeros begin, and a writer that failed tries again at the same place.
+    pub fn make_exits(&self) -> Result<OwnedFd, StoreError> {
+        let failed = |source| StoreError::Write { path: self.path().join(EXITS), source };
+        let file = match self.create_new(EXITS) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                OpenOptions::new().write(true).custom_flags(FLAGS).open(self.at(EXITS))
+            }
+            made => made,
+        };
+        let file = file.map_err(failed)?;
+        file.allocate(exits::PREALLOCATED as u64).map_err(failed)?;
+        Ok(file.into())
+    }
+
+    /// How containers ended, in the order of their ends. Nothing was recorded when there is no such file.
+    pub fn read_exits(&self) -> Result<Vec<ExitRecord>, StoreError> {
+        let bytes = self.read_file(EXITS, exits::MAX_FILE)?;
+        Ok(exits::decode_all(&bytes.unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+
+    use super::super::Root;
+    use super::*;
+    use crate::model::record::Exit;
+
+    #[test]
+    fn what_the_supervisor_writes_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Root::open_or_make(dir.path()).unwrap().prepare().unwrap();
+        assert_eq!(folder.read_exits().unwrap(), []);
+        let mut file = File::from(folder.make_exits().unwrap());
+        assert_eq!(folder.read_exits().unwrap(), []);
+        let record = ExitRecord {
+            container: "web".to_owned(),
+            exit: Exit { code: 137, signal: Some(9), at: 5, inferred: false },
+        };
+        file.write_all(&exits::encode(&record)).unwrap();
+        assert_eq!(folder.read_exits().unwrap(), [record]);
+    }
+}

@@ -1,0 +1,111 @@
+//! Whole files in a sandbox's folder: read with a cap, replaced by rename.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::fcntl::renameat;
+
+use super::layout::random_name;
+use super::{Folder, StoreError};
+
+impl Folder {
+    /// Puts a whole file in place of what was there, if anything: readers see the old one or the new one. 0600.
+    pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let failed = |source| StoreError::Write { path: self.path().join(name), source };
+        plain(name).map_err(failed)?;
+        let temporary = format!(".tmp-{}", random_name().map_err(failed)?);
+        let written = self.create_new(&temporary).and_then(|mut file| {
+            file.write_all(bytes)?;
+            let dir = Some(self.dir().as_raw_fd());
+            Ok(renameat(dir, temporary.as_str(), dir, name)?)
+        });
+        written.map_err(|source| {
+            let _ = std::fs::remove_file(self.at(&temporary));
+            failed(source)
+        })
+    }
+
+    /// None when there is no such file. More than `cap` bytes are an error.
+    pub fn read_file(&self, name: &str, cap: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = || self.path().join(name);
+        let failed = |source| StoreError::Read { path: path(), source };
+        plain(name).map_err(failed)?;
+        let file = match self.open_read(name) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(failed(source)),
+        };
+        let size = file.metadata().map_err(failed)?.len();
+        if size > cap as u64 {
+            return Err(StoreError::TooLarge { path: path(), cap });
+        }
+        let mut bytes = Vec::with_capacity(size as usize);
+        file.take(cap as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() > cap {
+            return Err(StoreError::TooLarge { path: path(), cap });
+        }
+        Ok(Some(bytes))
+    }
+
+    pub(super) fn create_new(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(FLAGS).open(self.at(name))
+    }
+
+    pub(super) fn open_read(&self, name: &str) -> io::Result<File> {
+        // Without O_NONBLOCK a fifo in this place would hold a reader for ever.
+        OpenOptions::new().read(true).custom_flags(FLAGS | libc::O_NONBLOCK).open(self.at(name))
+    }
+}
+
+pub(super) const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_CLOEXEC;
+
+/// A name, not a path.
+fn plain(name: &str) -> io::Result<()> {
+    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
+        return Err(ErrorKind::InvalidFilename.into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Root;
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Root::open_or_make(dir.path()).unwrap().prepare().unwrap();
+        (dir, folder)
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_leaves_no_temporary() {
+        let (_dir, folder) = folder();
+        folder.write_file("config.json", b"a longer one").unwrap();
+        folder.write_file("config.json", b"short").unwrap();
+        assert_eq!(folder.read_file("config.json", 5).unwrap().unwrap(), b"short");
+        let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+    }
+
+    #[test]
+    fn more_than_the_cap_is_refused_and_what_is_missing_is_none() {
+        let (_dir, folder) = folder();
+        folder.write_file("config.json", b"123456").unwrap();
+        assert!(matches!(folder.read_file("config.json", 5), Err(StoreError::TooLarge { .. })));
+        assert!(folder.read_file("other.json", 5).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_refused() {
+        let (_dir, folder) = folder();
+        for name in ["", ".", "..", "../x", "/etc/passwd"] {
+            assert!(folder.write_file(name, b"").is_err(), "{name:?} was written");
+            assert!(folder.read_file(name, 1 << 20).is_err(), "{name:?} was read");
+        }
+        std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).unwrap();
+        assert!(folder.read_file("link", 1 << 20).is_err());
+    }
+}

@@ -1,0 +1,385 @@
+//! Where things are: the root, the folders of the sandboxes, their names, and the renames that give and take an id.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::fcntl::renameat;
+use sha2::{Digest, Sha256};
+
+use super::StoreError;
+use crate::model::Id;
+
+/// The longest id, in bytes, that is itself the name of its folder.
+const MAX_PLAIN: usize = 200;
+/// How much of a longer id its folder's name begins with.
+const PREFIX: usize = 180;
+
+// `~` is in no id, so that no sandbox can be taken for a leftover, whatever it is called.
+const NEW: &str = ".new-~";
+const GONE: &str = ".gone-~";
+
+/// An opened state folder.
+#[derive(Debug, Clone)]
+pub struct Root(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    sandboxes: File,
+}
+
+/// A sandbox's folder. Everything in it is reached through one descriptor, so it stays the same folder whatever is
+/// renamed meanwhile.
+#[derive(Debug)]
+pub struct Folder {
+    root: Root,
+    dir: File,
+    name: String,
+}
+
+/// The name of a sandbox's folder, and of files that belong to a container: the id itself up to 200 bytes, else 180
+/// bytes of it, `-`, and the SHA-256 of the whole in hex. That is 245 bytes, longer than any name that is itself an
+/// id, so the two kinds cannot collide; it leaves room for a suffix of 10.
+pub fn name_of(id: &str) -> String {
+    if id.len() <= MAX_PLAIN {
+        return id.to_owned();
+    }
+    let digest: String = Sha256::digest(id).iter().map(|byte| format!("{byte:02x}")).collect();
+    // Ids are ASCII; anything else is cut at a character.
+    let prefix = id.char_indices().take_while(|(at, c)| at + c.len_utf8() <= PREFIX).map(|(_, c)| c);
+    format!("{}-{digest}", prefix.collect::<String>())
+}
+
+impl Root {
+    /// For commands that change something: makes what is missing, private to its owner.
+    pub fn open_or_make(path: &Path) -> Result<Root, StoreError> {
+        let path = absolute(path)?;
+        if path.exists() && !path.is_dir() {
+            return Err(StoreError::NotAFolder { path });
+        }
+        for folder in [path.clone(), path.join("store"), path.join("sandboxes")] {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)
+                .map_err(|source| StoreError::MakeRoot { path: folder.clone(), source })?;
+        }
+        let root = Root::open_existing(path)?;
+        super::pending::reserve(&root);
+        Ok(root)
+    }
+
+    /// For readers: None when nothing was ever made there.
+    pub fn open(path: &Path) -> Result<Option<Root>, StoreError> {
+        match Root::open_existing(absolute(path)?) {
+            Ok(root) => Ok(Some(root)),
+            Err(StoreError::OpenRoot { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open_existing(path: PathBuf) -> Result<Root, StoreError> {
+        let sandboxes = path.join("sandboxes");
+        match open_dir(&sandboxes) {
+            Ok(sandboxes) => Ok(Root(Arc::new(Inner { path, sandboxes }))),
+            Err(error) if error.kind() == ErrorKind::NotADirectory => Err(StoreError::NotAFolder { path }),
+            Err(source) => Err(StoreError::OpenRoot { path: sandboxes, source }),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// The folder of this sandbox, if there is one.
+    pub fn find(&self, id: &Id) -> Result<Option<Folder>, StoreError> {
+        self.open_folder(&name_of(id.as_str()))
+    }
+
+    /// The folders of all sandboxes, by name.
+    pub fn folders(&self) -> Result<Vec<Folder>, StoreError> {
+        self.list(|name| !is_leftover(name))
+    }
+
+    /// What a crash left of sandboxes that were being made or removed, or another process is making right now: whoever
+    /// wants to remove one must hold its lock.
+    pub fn leftovers(&self) -> Result<Vec<Folder>, StoreError> {
+        self.list(is_leftover)
+    }
+
+    /// Makes a folder that has no id yet. Nobody but the caller and `leftovers` sees it.
+    pub fn prepare(&self) -> Result<Folder, StoreError> {
+        let path = self.path().join("sandboxes");
+        let failed = |source| StoreError::Prepare { path: path.clone(), source };
+        let name = format!("{NEW}{}", random_name().map_err(failed)?);
+        DirBuilder::new().mode(0o700).create(in_dir(&self.0.sandboxes, &name)).map_err(failed)?;
+        let folder = self.open_folder(&name)?.ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
+        if let Err(source) = folder.make_lock() {
+            let _ = folder.remove();
+            return Err(StoreError::Prepare { path, source });
+        }
+        Ok(folder)
+    }
+
+    fn list(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Folder>, StoreError> {
+        let failed = |source| StoreError::List { path: self.path().join("sandboxes"), source };
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(in_dir(&self.0.sandboxes, "")).map_err(failed)? {
+            // Names that are not text are not ours.
+            names.extend(entry.map_err(failed)?.file_name().into_string().ok());
+        }
+        names.retain(|name| wanted(name));
+        names.sort();
+        let mut folders = Vec::with_capacity(names.len());
+        for name in names {
+            match self.open_folder(&name) {
+                Ok(folder) => folders.extend(folder),
+                // A file that someone put here is not a sandbox.
+                Err(StoreError::OpenFolder { source, .. }) if source.kind() == ErrorKind::NotADirectory => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(folders)
+    }
+
+    fn open_folder(&self, name: &str) -> Result<Option<Folder>, StoreError> {
+        match open_dir(&in_dir(&self.0.sandboxes, name)) {
+            Ok(dir) => Ok(Some(Folder { root: self.clone(), dir, name: name.to_owned() })),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::OpenFolder { path: self.path().join("sandboxes").join(name), source }),
+        }
+    }
+}
+
+impl Folder {
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.root.path().join("sandboxes").join(&self.name)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Not a sandbox: one being made, or being removed.
+    pub fn is_leftover(&self) -> bool {
+        is_leftover(&self.name)
+    }
+
+    /// Takes the id: when this returns, the sandbox exists; before, it never did. The caller holds the folder's lock
+    /// and has written the intent, so that whoever finds the sandbox finds that too. When the id is taken, nothing is
+    /// left of the folder.
+    pub fn claim(mut self, id: &Id) -> Result<Folder, StoreError> {
+        let name = name_of(id.as_str());
+        // rename(2) replaces an empty folder only; a sandbox's holds at least its lock.
+        match self.rename(&name) {
+            Ok(()) => {
+                self.name = name;
+                Ok(self)
+            }
+            Err(source) => {
+                let _ = self.remove();
+                let id = id.as_str().to_owned();
+                match source.raw_os_error() {
+                    Some(libc::EEXIST | libc::ENOTEMPTY | libc::ENOTDIR) => Err(StoreError::Exists { id }),
+                    _ => Err(StoreError::Claim { id, source }),
+                }
+            }
+        }
+    }
+
+    /// Gives the id back: when this returns, the sandbox is gone and its id is free. The caller holds the lock.
+    pub fn retire(&mut self) -> Result<(), StoreError> {
+        let failed = |source| StoreError::Retire { path: self.path(), source };
+        let name = format!("{GONE}{}", random_name().map_err(failed)?);
+        self.rename(&name).map_err(failed)?;
+        self.name = name;
+        Ok(())
+    }
+
+    /// Removes the folder and all that is in it; that others removed some or all of it already is fine.
+    pub fn remove(self) -> Result<(), StoreError> {
+        let path = in_dir(&self.root.0.sandboxes, &self.name);
+        // A file that appears while we remove the others makes the folder "not empty": again, a bounded number of times.
+        for _ in 0..8 {
+            match std::fs::remove_dir_all(&path) {
+                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => continue,
+                Err(error) if error.kind() == ErrorKind::NotFound && path.symlink_metadata().is_ok() => continue,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                Err(source) => return Err(StoreError::Remove { path: self.path(), source }),
+                Ok(()) => return Ok(()),
+            }
+        }
+        Err(StoreError::Remove { path: self.path(), source: ErrorKind::DirectoryNotEmpty.into() })
+    }
+
+    /// Whether the folder's name still leads to this very folder: not once it was claimed, retired or removed by
+    /// another process.
+    pub(super) fn is_current(&self) -> io::Result<bool> {
+        same_file(&self.dir, &in_dir(&self.root.0.sandboxes, &self.name))
+    }
+
+    /// A path to a file in this folder that works whatever the folder is called by now.
+    pub(super) fn at(&self, name: &str) -> PathBuf {
+        in_dir(&self.dir, name)
+    }
+
+    fn rename(&self, to: &str) -> io::Result<()> {
+        let sandboxes = Some(self.root.0.sandboxes.as_raw_fd());
+        Ok(renameat(sandboxes, self.name.as_str(), sandboxes, to)?)
+    }
+}
+
+fn is_leftover(name: &str) -> bool {
+    name.starts_with(NEW) || name.starts_with(GONE)
+}
+
+/// Whether `path` leads to the file that is open here. A path that leads nowhere does not.
+pub(super) fn same_file(open: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let open = open.metadata()?;
+    match path.symlink_metadata() {
+        Ok(named) => Ok((open.dev(), open.ino()) == (named.dev(), named.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// 16 hex digits that nobody else has.
+pub(super) fn random_name() -> io::Result<String> {
+    let mut bytes = [0; 8];
+    io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
+}
+
+fn open_dir(path: &Path) -> io::Result<File> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// proc(5): a path through an open folder, short however deep that lies.
+fn in_dir(dir: &File, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
+    if path.as_os_str().as_bytes().is_empty() {
+        return Err(StoreError::NotAFolder { path: path.to_owned() });
+    }
+    std::path::absolute(path).map_err(|source| StoreError::OpenRoot { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open_or_make(&dir.path().join("state")).unwrap();
+        (dir, root)
+    }
+
+    fn id(text: &str) -> Id {
+        Id::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_reader_makes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Root::open(&dir.path().join("none")).unwrap().is_none());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_root_that_is_a_file_is_refused_in_so_many_words() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for error in [Root::open_or_make(file.path()).unwrap_err(), Root::open(file.path()).unwrap_err()] {
+            assert!(error.to_string().ends_with("is not a folder"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_made_is_private() {
+        use std::os::unix::fs::MetadataExt;
+        let (_dir, root) = root();
+        let folder = root.prepare().unwrap();
+        for path in [root.path().to_owned(), root.path().join("store"), folder.path()] {
+            assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_prepared_folder_is_no_sandbox_until_it_is_claimed() {
+        let (_dir, root) = root();
+        let folder = root.prepare().unwrap();
+        assert!(root.folders().unwrap().is_empty());
+        assert_eq!(root.leftovers().unwrap().len(), 1);
+        folder.claim(&id("web")).unwrap();
+        assert_eq!(root.find(&id("web")).unwrap().unwrap().name(), "web");
+        assert!(root.leftovers().unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_id_in_use_cannot_be_claimed_and_nothing_is_left_of_the_attempt() {
+        let (_dir, root) = root();
+        let first = root.prepare().unwrap().claim(&id("web")).unwrap();
+        let error = root.prepare().unwrap().claim(&id("web")).unwrap_err();
+        assert!(matches!(error, StoreError::Exists { .. }), "{error}");
+        assert!(root.leftovers().unwrap().is_empty());
+        assert!(first.is_current().unwrap());
+    }
+
+    #[test]
+    fn a_retired_id_is_free_at_once_and_removal_may_be_done_twice() {
+        let (_dir, root) = root();
+        let mut first = root.prepare().unwrap().claim(&id("web")).unwrap();
+        first.retire().unwrap();
+        root.prepare().unwrap().claim(&id("web")).unwrap();
+        let again = root.leftovers().unwrap().pop().unwrap();
+        first.remove().unwrap();
+        again.remove().unwrap();
+        assert!(root.leftovers().unwrap().is_empty());
+    }
+
+    #[test]
+    fn no_id_can_be_taken_for_a_leftover_or_for_the_name_of_a_longer_one() {
+        let (_dir, root) = root();
+        let long = "x".repeat(1000);
+        let longer = "x".repeat(1001);
+        let ids = [".new-1", ".gone-1", "...", &long, &longer, &name_of(&long), &"x".repeat(200)].map(id);
+        for id in &ids {
+            root.prepare().unwrap().claim(id).unwrap();
+        }
+        assert_eq!(root.folders().unwrap().len(), ids.len());
+        assert!(root.leftovers().unwrap().is_empty());
+        assert!(name_of(&long).len() <= 245);
+    }
+
+    #[test]
+    fn twenty_claims_of_one_id_at_once_have_one_winner() {
+        let (_dir, root) = root();
+        let start = std::sync::Barrier::new(20);
+        let won: usize = std::thread::scope(|scope| {
+            let claims: Vec<_> = (0..20)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let folder = root.prepare().unwrap();
+                        start.wait();
+                        folder.claim(&id("web")).is_ok() as usize
+                    })
+                })
+                .collect();
+            claims.into_iter().map(|claim| claim.join().unwrap()).sum()
+        });
+        assert_eq!(won, 1);
+        assert!(root.leftovers().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,260 @@
+//! The lock of a sandbox, held for a whole transition, and the one way we wait for any lock.
+//!
+//! flock(2) belongs to the open file, not to the process: a child that was forked while it was held keeps it when we
+//! die. So "free" means "finished or crashed" only while every child that outlives the command was forked before the
+//! lock was taken, or closes [`Guard::as_fd`] as its first act. We unlock aloud, so a child of a live command that
+//! kept the descriptor does no harm.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use fs2::FileExt;
+
+use super::files::FLAGS;
+use super::layout::same_file;
+use super::{Folder, StoreError, intent};
+use crate::model::record::Intent;
+
+const LOCK: &str = "lock";
+
+/// The lock of one sandbox, held.
+#[derive(Debug)]
+pub struct Guard {
+    file: File,
+    path: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Deleted while we waited, or before.
+    #[error("the sandbox is gone")]
+    Gone,
+    #[error("the sandbox is busy: another command has held its lock for more than {waited:?}")]
+    Busy {
+        waited: Duration,
+        /// What its holder says it is doing, and who that is.
+        intent: Option<Box<Intent>>,
+    },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Folder {
+    /// Waits for the lock. What is then in the folder stays as it is until the guard is dropped.
+    pub fn lock(&self, deadline: Duration) -> Result<Guard, LockError> {
+        let file = self.open_lock()?;
+        match lock_within(file, deadline).map_err(|source| self.lock_failed(source))? {
+            Some(file) => self.checked(file),
+            None if !self.is_current().map_err(|source| self.lock_failed(source))? => Err(LockError::Gone),
+            None => Err(LockError::Busy { waited: deadline, intent: self.intent_unlocked().map(Box::new) }),
+        }
+    }
+
+    /// None: someone holds it.
+    pub fn try_lock(&self) -> Result<Option<Guard>, LockError> {
+        match self.lock(Duration::ZERO) {
+            Ok(guard) => Ok(Some(guard)),
+            Err(LockError::Busy { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A look at the intent without the lock: what the holder is doing, or what a crash left.
+    pub fn intent_unlocked(&self) -> Option<Intent> {
+        intent::read(&self.open_read(LOCK).ok()?).ok()?
+    }
+
+    /// The lock file, with its block allocated.
+    pub(super) fn make_lock(&self) -> io::Result<()> {
+        self.create_new(LOCK)?.allocate(intent::BLOCK)
+    }
+
+    fn open_lock(&self) -> Result<File, LockError> {
+        let open = || OpenOptions::new().read(true).write(true).custom_flags(FLAGS).open(self.at(LOCK));
+        match open() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            opened => return Ok(opened.map_err(|source| self.lock_failed(source))?),
+        }
+        // A folder on its way out has lost its lock file first: it must not get another.
+        if !self.is_current().map_err(|source| self.lock_failed(source))? {
+            return Err(LockError::Gone);
+        }
+        match self.create_new(LOCK) {
+            // Without room for the block we can still lock; writing an intent will say that there is none.
+            Ok(file) => drop(file.allocate(intent::BLOCK)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(LockError::Gone),
+            Err(source) => return Err(self.lock_failed(source).into()),
+        }
+        Ok(open().map_err(|source| self.lock_failed(source))?)
+    }
+
+    /// We hold a lock; is it the lock of the sandbox that has the name?
+    fn checked(&self, file: File) -> Result<Guard, LockError> {
+        let guard = Guard { file, path: self.path().join(LOCK) };
+        let current = self.is_current().and_then(|current| Ok(current && same_file(&guard.file, &self.at(LOCK))?));
+        match current {
+            Ok(true) => Ok(guard),
+            Ok(false) => Err(LockError::Gone),
+            Err(source) => Err(self.lock_failed(source).into()),
+        }
+    }
+
+    fn lock_failed(&self, source: io::Error) -> StoreError {
+        StoreError::Lock { path: self.path().join(LOCK), source }
+    }
+}
+
+impl Guard {
+    /// What a crashed holder left, or what we wrote.
+    pub fn intent(&self) -> Option<Intent> {
+        intent::read(&self.file).ok()?
+    }
+
+    /// After this returns, recovery will find the intent. No effect may come before it.
+    pub fn write_intent(&self, intent: &Intent) -> Result<(), StoreError> {
+        intent::write(&self.file, intent).map_err(|source| self.failed(source))
+    }
+
+    pub fn clear_intent(&self) -> Result<(), StoreError> {
+        intent::clear(&self.file).map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: io::Error) -> StoreError {
+        StoreError::WriteIntent { path: self.path.clone(), source }
+    }
+}
+
+impl AsFd for Guard {
+    /// What children must close.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = FileExt::unlock(&self.file);
+    }
+}
+
+/// The file, locked; None when that took too long. flock(2) knows no deadline, so the waiting is done by a thread,
+/// started only when the lock is not free at once; one that gave up waiting lets go as soon as it gets the lock.
+pub(super) fn lock_within(file: File, deadline: Duration) -> io::Result<Option<File>> {
+    match file.try_lock_exclusive() {
+        Ok(()) => return Ok(Some(file)),
+        Err(error) if error.raw_os_error() != fs2::lock_contended_error().raw_os_error() => return Err(error),
+        Err(_) if deadline.is_zero() => return Ok(None),
+        Err(_) => {}
+    }
+    let (sender, receiver) = mpsc::sync_channel(0);
+    let waiter = std::thread::Builder::new().name("lock".to_owned()).spawn(move || {
+        let locked = lock_blocking(&file).map(|()| file);
+        if let Err(mpsc::SendError(Ok(file))) = sender.send(locked) {
+            let _ = FileExt::unlock(&file);
+        }
+    })?;
+    match receiver.recv_timeout(deadline) {
+        Ok(locked) => {
+            // Not a thread more than before, when this returns: the caller may be about to fork.
+            let _ = waiter.join();
+            locked.map(Some)
+        }
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        Err(RecvTimeoutError::Disconnected) => Err(ErrorKind::Interrupted.into()),
+    }
+}
+
+pub(super) fn lock_blocking(file: &File) -> io::Result<()> {
+    loop {
+        match file.lock_exclusive() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            locked => return locked,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Root;
+    use super::super::schema::samples;
+    use super::*;
+    use crate::model::Id;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn sandbox() -> (tempfile::TempDir, Root, Folder) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open_or_make(dir.path()).unwrap();
+        let folder = root.prepare().unwrap().claim(&Id::parse("web").unwrap()).unwrap();
+        (dir, root, folder)
+    }
+
+    #[test]
+    fn a_busy_sandbox_tells_what_its_holder_is_doing() {
+        let (_dir, root, folder) = sandbox();
+        let guard = folder.lock(LONG).unwrap();
+        guard.write_intent(&samples::intent("web")).unwrap();
+        let other = root.find(&Id::parse("web").unwrap()).unwrap().unwrap();
+        assert!(other.try_lock().unwrap().is_none());
+        match other.lock(Duration::from_millis(20)) {
+            Err(LockError::Busy { intent, .. }) => assert_eq!(*intent.unwrap(), samples::intent("web")),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_waiter_gets_the_lock_when_it_is_released() {
+        let (_dir, root, folder) = sandbox();
+        let guard = folder.lock(LONG).unwrap();
+        let waiting = std::thread::spawn(move || {
+            let folder = root.find(&Id::parse("web").unwrap()).unwrap().unwrap();
+            folder.lock(LONG).map(|guard| guard.intent())
+        });
+        guard.write_intent(&samples::intent("web")).unwrap();
+        drop(guard);
+        // As after a crash: the intent is still there, under a free lock.
+        assert_eq!(waiting.join().unwrap().unwrap(), Some(samples::intent("web")));
+    }
+
+    #[test]
+    fn who_gave_up_waiting_does_not_keep_the_lock_it_gets_later() {
+        let (_dir, root, folder) = sandbox();
+        let guard = folder.lock(LONG).unwrap();
+        let other = root.find(&Id::parse("web").unwrap()).unwrap().unwrap();
+        assert!(matches!(other.lock(Duration::from_millis(1)), Err(LockError::Busy { .. })));
+        drop(guard);
+        drop(other.lock(LONG).unwrap());
+    }
+
+    #[test]
+    fn a_waiter_for_a_deleted_sandbox_learns_that_it_is_gone() {
+        let (_dir, root, mut folder) = sandbox();
+        let guard = folder.lock(LONG).unwrap();
+        let early = root.find(&Id::parse("web").unwrap()).unwrap().unwrap();
+        let waiting = std::thread::spawn(move || early.lock(LONG).map(drop));
+        let late = root.find(&Id::parse("web").unwrap()).unwrap().unwrap();
+        folder.retire().unwrap();
+        // The id lives again; the folder that the waiters hold does not.
+        let again = root.prepare().unwrap().claim(&Id::parse("web").unwrap()).unwrap();
+        folder.remove().unwrap();
+        drop(guard);
+        assert!(matches!(waiting.join().unwrap(), Err(LockError::Gone)));
+        assert!(matches!(late.lock(LONG), Err(LockError::Gone)));
+        drop(again.lock(LONG).unwrap());
+    }
+
+    #[test]
+    fn a_lost_lock_file_is_made_again_for_a_living_sandbox() {
+        let (_dir, _root, folder) = sandbox();
+        std::fs::remove_file(folder.path().join(LOCK)).unwrap();
+        let guard = folder.lock(LONG).unwrap();
+        guard.write_intent(&samples::intent("web")).unwrap();
+        assert_eq!(folder.intent_unlocked(), Some(samples::intent("web")));
+    }
+}

@@ -1,0 +1,126 @@
+//! Opening the store on a thread of its own, while the command does something else.
+//!
+//! The first open in a process costs milliseconds, most of it spent on sled's seven new I/O threads spinning until the
+//! thread that starts them has finished: raising that one's priority for the while lets it finish sooner.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use super::files::FLAGS;
+use super::lock::lock_blocking;
+use super::{Db, Root, StoreError, pending, rebuild};
+use crate::sys::sched;
+
+/// The store, being opened. Dropped unfinished, it lets go of everything as soon as it has it.
+pub struct Opening {
+    opened: io::Result<Receiver<Result<Db, StoreError>>>,
+    abandoned: Arc<AtomicBool>,
+    path: PathBuf,
+    begun: Instant,
+    deadline: Duration,
+}
+
+impl Opening {
+    /// Starts waiting for `store.lock`, then opens the database and folds in what is pending. The deadline counts
+    /// from now. Whatever is forked must be forked before this: see `lock`.
+    pub fn begin(root: &Root, deadline: Duration) -> Opening {
+        let (sender, opened) = mpsc::sync_channel(0);
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let path = root.path().join("store/store.lock");
+        let work = Work { root: root.clone(), path: path.clone(), abandoned: abandoned.clone(), deadline };
+        let thread = std::thread::Builder::new().name("store".to_owned());
+        let opened = thread.spawn(move || work.run(&sender)).map(|_| opened);
+        Opening { opened, abandoned, path, begun: Instant::now(), deadline }
+    }
+
+    /// The store; or, after the deadline, that another process has it.
+    pub fn finish(mut self) -> Result<Db, StoreError> {
+        let left = self.deadline.saturating_sub(self.begun.elapsed());
+        let opened = std::mem::replace(&mut self.opened, Err(ErrorKind::Other.into()));
+        let opened = opened.map_err(|source| StoreError::Thread { source })?;
+        match opened.recv_timeout(left) {
+            Ok(opened) => opened,
+            Err(RecvTimeoutError::Timeout) => Err(StoreError::Held { path: self.path.clone(), waited: self.deadline }),
+            // It panicked outside of the database.
+            Err(RecvTimeoutError::Disconnected) => Err(StoreError::Thread { source: ErrorKind::BrokenPipe.into() }),
+        }
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Work {
+    root: Root,
+    path: PathBuf,
+    abandoned: Arc<AtomicBool>,
+    deadline: Duration,
+}
+
+impl Work {
+    fn run(self, sender: &SyncSender<Result<Db, StoreError>>) {
+        // If nobody wants it any more, it comes back with the error and is closed here, in order.
+        let _ = sender.send(self.open());
+    }
+
+    fn open(&self) -> Result<Db, StoreError> {
+        let failed = |source| StoreError::Lock { path: self.path.clone(), source };
+        let lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(FLAGS)
+            .open(&self.path)
+            .map_err(failed)?;
+        lock_blocking(&lock).map_err(failed)?;
+        if self.abandoned.load(Ordering::Relaxed) {
+            let _ = fs2::FileExt::unlock(&lock);
+            return Err(StoreError::Held { path: self.path.clone(), waited: self.deadline });
+        }
+        let raised = sched::raise_this_thread().is_ok();
+        let opened = open_counted(&self.root, lock);
+        if raised {
+            let _ = sched::settle_this_thread();
+        }
+        let db = opened?;
+        pending::fold(&self.root, &db)?;
+        Ok(db)
+    }
+}
+
+/// Opens the database. That we are doing so stands in the lock file meanwhile, so that a database which kills
+/// whoever opens it (sled panics on some kinds of damage) is recognised by the processes after us.
+fn open_counted(root: &Root, lock: File) -> Result<Db, StoreError> {
+    let died = deaths(&lock);
+    // Without room for one byte there is no counting, and no harm in that.
+    let _ = lock.write_all_at(&[died.saturating_add(1)], 0);
+    let opened = rebuild::open(root, died);
+    let _ = lock.write_all_at(&[0], 0);
+    match opened {
+        Ok((trees, path, notices)) => Ok(Db::new(trees, path, lock, notices)),
+        Err(error) => {
+            let _ = fs2::FileExt::unlock(&lock);
+            Err(error)
+        }
+    }
+}
+
+/// How many processes, one after the other, died while they were opening the database.
+fn deaths(lock: &File) -> u8 {
+    let mut count = [0];
+    match lock.read_at(&mut count, 0) {
+        Ok(1) => count[0],
+        _ => 0,
+    }
+}

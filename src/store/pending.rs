@@ -1,0 +1,228 @@
+//! Commits that had to wait: the disk was full, or another process held the store. The next opener folds them in.
+//!
+//! `store/pending` is only ever appended to. A record is four marker bytes, the length and the CRC-32 of its payload
+//! (both u32, little-endian), and the payload. A torn record is stepped over to the next marker. Blocks are allocated
+//! beyond its end, so that a full disk still takes some. Whoever folds renames the file first, then waits for those
+//! who are just writing to it; folding twice is folding once.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fs2::FileExt;
+use nix::fcntl::{FallocateFlags, fallocate};
+
+use super::files::FLAGS;
+use super::layout::same_file;
+use super::lock::lock_within;
+use super::schema::{Change, MAX_SNAPSHOT, Pending, decode_pending, encode_pending};
+use super::{Commit, Db, Root, StoreError};
+
+const MARKER: &[u8; 4] = b"\x00SKP";
+const HEADER: usize = 12;
+/// Allocated ahead, in bytes.
+const RESERVED: i64 = 64 << 10;
+/// More than this is not written, and not read.
+const MAX_FILE: u64 = 64 << 20;
+/// Nobody holds this file's lock for longer than one write.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What became of a commit.
+pub enum Recorded {
+    Committed(Db),
+    /// It will be committed by the next process that opens the store.
+    Pending {
+        why: String,
+    },
+    /// Not even that was possible. The published snapshot and the facts are all there is.
+    Lost {
+        why: String,
+    },
+}
+
+/// Commits, or leaves the commit for the next opener. A kill, a delete or a recovery goes on in every case.
+pub fn commit_or_pend(opened: Result<Db, StoreError>, root: &Root, commit: &Commit<'_>) -> Recorded {
+    let committed = opened.and_then(|db| db.commit(commit).map(|()| db));
+    let error = match committed {
+        Ok(db) => return Recorded::Committed(db),
+        Err(error) => error,
+    };
+    let why = explain(&error);
+    match append(root, commit) {
+        Ok(()) => Recorded::Pending { why },
+        Err(second) => Recorded::Lost { why: format!("{why}; and {}", explain(&second)) },
+    }
+}
+
+/// An error with its sources, in one line.
+fn explain(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Allocates room for later, while there is some. That it cannot be had is not worth failing for.
+pub(super) fn reserve(root: &Root) {
+    let mut options = append_options();
+    if let Ok(file) = options.create_new(true).open(path(root)) {
+        let _ = fallocate(file.as_raw_fd(), FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, RESERVED);
+    }
+}
+
+fn append(root: &Root, commit: &Commit<'_>) -> Result<(), StoreError> {
+    let path = path(root);
+    let failed = |source| StoreError::Write { path: path.clone(), source };
+    let file = lock_current(&path).map_err(failed)?;
+    let mut written = append_locked(&file, &frame(&pending(commit, Change::Put)));
+    if written.as_ref().is_err_and(super::error::is_full) {
+        // The room that was reserved is better spent on many states than on one long record that is known already.
+        written = append_locked(&file, &frame(&pending(commit, |snapshot| Change::PutState(Box::new(snapshot.state)))));
+    }
+    let _ = FileExt::unlock(&file);
+    written.map_err(failed)
+}
+
+fn pending(commit: &Commit<'_>, put: impl Fn(Box<crate::model::record::Snapshot>) -> Change) -> Pending {
+    let incarnation = commit.snapshot.map(|snapshot| &snapshot.sandbox.incarnation);
+    let incarnation = incarnation.or_else(|| commit.journal.first().map(|entry| &entry.incarnation));
+    Pending {
+        id: commit.id.clone(),
+        incarnation: incarnation.cloned().unwrap_or_default(),
+        change: commit.snapshot.map_or(Change::Delete, |snapshot| put(Box::new(snapshot.clone()))),
+        journal: commit.journal.to_vec(),
+    }
+}
+
+/// The whole record or nothing of it.
+fn append_locked(mut file: &File, record: &[u8]) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    if before + record.len() as u64 > MAX_FILE {
+        return Err(ErrorKind::FileTooLarge.into());
+    }
+    file.write_all(record).inspect_err(|_| drop(file.set_len(before)))
+}
+
+/// The file that has the name, locked: one that was renamed to be folded in while we waited is not it.
+fn lock_current(path: &Path) -> io::Result<File> {
+    loop {
+        let file = append_options().create(true).open(path)?;
+        let file = lock_within(file, PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
+        if same_file(&file, path)? {
+            return Ok(file);
+        }
+    }
+}
+
+/// Commits what is pending. The caller has the store, so nobody else folds.
+pub(super) fn fold(root: &Root, db: &Db) -> Result<(), StoreError> {
+    let path = path(root);
+    let folding = path.with_extension("folding");
+    // What a crash interrupted comes first: it is older.
+    fold_file(&folding, db)?;
+    match fs::metadata(&path) {
+        Ok(found) if found.len() > 0 => {}
+        _ => return Ok(()),
+    }
+    fs::rename(&path, &folding).map_err(|source| StoreError::Write { path: folding.clone(), source })?;
+    reserve(root);
+    fold_file(&folding, db)
+}
+
+fn fold_file(path: &Path, db: &Db) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Read { path: path.to_owned(), source };
+    let file = match append_options().open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(failed)?,
+    };
+    // Whoever wrote to it under its old name is done when we have the lock.
+    let mut file = lock_within(file, PATIENCE).map_err(failed)?.ok_or_else(|| failed(ErrorKind::TimedOut.into()))?;
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0)).map_err(failed)?;
+    (&file).take(MAX_FILE).read_to_end(&mut bytes).map_err(failed)?;
+    let _ = FileExt::unlock(&file);
+    for pending in decode_all(&bytes) {
+        db.commit_pending(&pending)?;
+    }
+    db.flush()?;
+    fs::remove_file(path).map_err(|source| StoreError::Remove { path: path.to_owned(), source })
+}
+
+fn path(root: &Root) -> PathBuf {
+    root.path().join("store/pending")
+}
+
+fn append_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).mode(0o600).custom_flags(FLAGS);
+    options
+}
+
+fn frame(pending: &Pending) -> Vec<u8> {
+    let payload = encode_pending(pending);
+    let length = (payload.len() as u32).to_le_bytes();
+    [MARKER, &length, &crc32fast::hash(&payload).to_le_bytes(), &payload[..]].concat()
+}
+
+/// Total: any bytes give the whole records among them.
+fn decode_all(bytes: &[u8]) -> Vec<Pending> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at + HEADER <= bytes.len() {
+        match payload(&bytes[at..]) {
+            Some(payload) => {
+                found.extend(decode_pending(payload));
+                at += HEADER + payload.len();
+            }
+            None => at += 1,
+        }
+    }
+    found
+}
+
+fn payload(bytes: &[u8]) -> Option<&[u8]> {
+    let rest = bytes.strip_prefix(MARKER)?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (crc, rest) = rest.split_first_chunk::<4>()?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let payload = rest.get(..length).filter(|_| length <= MAX_SNAPSHOT)?;
+    (crc32fast::hash(payload) == u32::from_le_bytes(*crc)).then_some(payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema::samples;
+    use super::*;
+
+    fn record(id: &str) -> Pending {
+        Pending {
+            id: samples::id(id),
+            incarnation: "5".repeat(32),
+            change: Change::Put(Box::new(samples::snapshot(id))),
+            journal: vec![samples::entry(id, 2)],
+        }
+    }
+
+    #[test]
+    fn a_torn_record_does_not_hide_those_after_it() {
+        let (first, second) = (frame(&record("a")), frame(&record("b")));
+        for kept in (0..first.len()).step_by(7) {
+            let file = [&first[..kept], &second[..]].concat();
+            assert_eq!(decode_all(&file), [record("b")], "{kept} bytes of the first");
+        }
+        assert_eq!(decode_all(&[first, second].concat()), [record("a"), record("b")]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_give_an_answer(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            decode_all(&bytes);
+        }
+    }
+}
