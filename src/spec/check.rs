@@ -43,9 +43,7 @@ pub(super) fn absolute(field: &str, value: &Path) -> Result<PathBuf, SpecError> 
     path(field, value)?;
     match value.is_absolute() {
         true => Ok(value.components().filter(|part| *part != Component::CurDir).collect()),
-        false => {
-            Err(SpecError::invalid(field, format!("{} is not an absolute path", quote(&value.to_string_lossy()))))
-        }
+        false => Err(SpecError::invalid(field, format!("{} is not an absolute path", quote(&value.to_string_lossy())))),
     }
 }
 

@@ -35,10 +35,7 @@ pub(super) fn is_new(namespaces: &[NamespacePlan], kind: NamespaceKind) -> bool 
 }
 
 /// Offsets can only be written before the first process enters a time namespace, so only into a new one.
-pub(super) fn time_offsets(
-    linux: &Linux,
-    namespaces: &[NamespacePlan],
-) -> Result<Vec<(String, i64, u32)>, SpecError> {
+pub(super) fn time_offsets(linux: &Linux, namespaces: &[NamespacePlan]) -> Result<Vec<(String, i64, u32)>, SpecError> {
     let mut planned = Vec::new();
     for (clock, offset) in linux.time_offsets().iter().flatten() {
         let field = format!("linux.timeOffsets.{clock}");
