@@ -1,1 +1,4 @@
 //! (being written)
+
+pub mod hooks;
+pub mod seccomp;

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Process, Spec};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -64,7 +65,7 @@ pub fn parse_process(bytes: &[u8]) -> Result<(Process, Vec<String>), SpecError> 
     parse_as("the process file", bytes, |value, warnings| tolerate::process(value, warnings, ""))
 }
 
-fn parse_as<T: DeserializeOwned>(
+fn parse_as<T: DeserializeOwned + Serialize>(
     what: &str,
     bytes: &[u8],
     tolerate: impl FnOnce(&mut Value, &mut Vec<String>),
@@ -80,14 +81,46 @@ fn parse_as<T: DeserializeOwned>(
     })?;
     let mut warnings = Vec::new();
     tolerate(&mut value, &mut warnings);
-    let typed = serde_path_to_error::deserialize(value).map_err(|error| shape_error(what, &error))?;
-    Ok((typed, warnings))
+    let typed: T = serde_path_to_error::deserialize(&value).map_err(|error| shape_error(what, &error))?;
+    let understood = serde_json::to_value(&typed).unwrap_or_default();
+    match list_for_object(&value, &understood) {
+        None => Ok((typed, warnings)),
+        Some(path) => Err(SpecError::Shape {
+            what: what.to_owned(),
+            field: named(&path),
+            problem: "invalid type: a list, expected an object".to_owned(),
+        }),
+    }
+}
+
+/// Our types also read an object from the list of its values, which is not the specification's JSON.
+fn list_for_object(given: &Value, understood: &Value) -> Option<String> {
+    match (given, understood) {
+        (Value::Array(_), Value::Object(_)) => Some(String::new()),
+        (Value::Array(given), Value::Array(understood)) => {
+            given.iter().zip(understood).enumerate().find_map(|(index, (given, understood))| {
+                list_for_object(given, understood).map(|below| format!("[{index}]{below}"))
+            })
+        }
+        (Value::Object(given), Value::Object(understood)) => given.iter().find_map(|(name, given)| {
+            let below = list_for_object(given, understood.get(name)?)?;
+            Some(if below.is_empty() || below.starts_with('[') {
+                format!("{name}{below}")
+            } else {
+                format!("{name}.{below}")
+            })
+        }),
+        _ => None,
+    }
 }
 
 fn shape_error(what: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> SpecError {
-    let path = error.path().to_string();
-    let field = if path == "." { "the top level".to_owned() } else { one_line(&path, 200) };
-    SpecError::Shape { what: what.to_owned(), field, problem: one_line(&error.inner().to_string(), 600) }
+    let problem = one_line(&error.inner().to_string(), 600);
+    SpecError::Shape { what: what.to_owned(), field: named(&error.path().to_string()), problem }
+}
+
+fn named(path: &str) -> String {
+    if path.is_empty() || path == "." { "the top level".to_owned() } else { one_line(path, 200) }
 }
 
 /// The parser quotes what it found, however long and whatever is in it.
@@ -165,8 +198,14 @@ mod tests {
     fn a_wrong_type_is_told_with_the_path_of_the_field() {
         let error = parse(br#"{"mounts":[{"destination":"/a","options":[1]}]}"#).unwrap_err();
         assert_eq!(error.field(), Some("mounts[0].options[0]"));
-        let error = parse(br#"[]"#).unwrap_err();
-        assert_eq!(error.field(), Some("the top level"));
+        for (text, field) in [
+            ("[]", "the top level"),
+            ("3", "the top level"),
+            (r#"{"root":["rootfs",true]}"#, "root"),
+            (r#"{"linux":{"devices":[{"type":"c"},["/dev/x","c"]]}}"#, "linux.devices[1]"),
+        ] {
+            assert_eq!(parse(text.as_bytes()).unwrap_err().field(), Some(field), "{text}");
+        }
     }
 
     #[test]
