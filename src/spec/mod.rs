@@ -1,3 +1,48 @@
 //! An OCI `config.json` becomes a [`plan::Plan`]: data, validated whole before anything is touched.
+//!
+//! ```text
+//!  bytes ──load──▶ Spec ──plan──▶ Plan        exec: Spec + ExecOverrides ──exec_process──▶ ProcessPlan
+//!         shapes          meaning                   Process (a file)     ──exec_plan─────▶ ProcessPlan
+//! ```
+//!
+//! It owns what a configuration means and every reason to refuse one. Three rules decide:
+//! * unknown properties and annotations are ignored, as the runtime specification says;
+//! * a value that is invalid, or that the kernel would refuse later, is an error that names the field;
+//! * nothing that was asked for and cannot be done is dropped silently: it is [`SpecError::Unsupported`], or, where
+//!   other runtimes accept and ignore it and callers rely on that, a warning.
+//!
+//! It never changes the machine: it reads the bundle, looks whether the root file system is a folder, and reads a few
+//! facts of the host ([`Host`]). A crash in here leaves nothing.
 
+mod capabilities;
+mod check;
+mod default;
+mod devices;
+mod env;
+mod error;
+mod exec;
+mod features;
+mod hooks;
+mod host;
+mod load;
+mod mappings;
+mod mount_options;
+mod mounts;
+mod namespaces;
 pub mod plan;
+mod planner;
+mod process;
+mod resources;
+mod scheduling;
+mod seccomp;
+mod sysctl;
+mod tolerate;
+
+pub use default::{default_spec, to_json};
+pub use error::SpecError;
+pub use exec::{ExecOverrides, exec_plan, exec_process};
+pub use features::features;
+pub use host::Host;
+pub use load::{Loaded, load, load_process, parse, parse_process};
+pub use planner::plan;
+pub use process::process_plan;

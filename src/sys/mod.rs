@@ -19,3 +19,5 @@ pub(crate) fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 pub mod sched;
+pub mod pidfd;
+pub mod seccomp;

@@ -1,0 +1,302 @@
+//! Hooks: programs of the caller at the turning points of a container's life (runtime-spec, config.md,
+//! "POSIX-platform Hooks"). Run by the CLI in its namespaces, and by a container's init in the container's.
+//!
+//! A hook can do whatever it likes but stop us: it may not read its input, may write for ever, may leave processes
+//! behind that hold its output open, may outlive its timeout. It is waited for by its pidfd, never by the end of a pipe.
+//!
+//! If we die while a hook runs, it goes on by itself; whoever recovers knows from the intent that hooks were being run.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MemFdCreateFlag, memfd_create};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::spec::plan::HookPlan;
+use crate::sys::pidfd;
+
+/// How much of what a hook wrote is kept for its error: the end, where the reason stands.
+const TAIL: usize = 2048;
+
+#[derive(Debug, thiserror::Error)]
+pub enum HookError {
+    #[error("the state cannot be prepared for the {kind} hook {path:?}")]
+    State { kind: String, path: PathBuf, source: io::Error },
+    #[error("the {kind} hook {path:?} cannot be started")]
+    Start { kind: String, path: PathBuf, source: io::Error },
+    #[error("the {kind} hook {path:?} was started but cannot be watched")]
+    Watch { kind: String, path: PathBuf, source: io::Error },
+    #[error("the {kind} hook {path:?} failed: {outcome}{output}")]
+    Failed { kind: String, path: PathBuf, outcome: String, output: String },
+    #[error("the {kind} hook {path:?} did not end within its timeout of {seconds} s and was killed{output}")]
+    TimedOut { kind: String, path: PathBuf, seconds: u32, output: String },
+}
+
+/// Runs the hooks in order and stops at the first that fails. `kind` names them in errors, as in the specification;
+/// `state_json` is what each reads from its standard input.
+///
+/// SIGCHLD must not be ignored by the calling process: how a hook ended would be lost.
+pub fn run(hooks: &[HookPlan], kind: &str, state_json: &[u8]) -> Result<(), HookError> {
+    hooks.iter().try_for_each(|hook| run_one(hook, kind, state_json))
+}
+
+/// Runs all the hooks in order, whatever becomes of each: for `poststop`, where a failure is only told.
+pub fn run_all(hooks: &[HookPlan], kind: &str, state_json: &[u8]) -> Vec<HookError> {
+    hooks.iter().filter_map(|hook| run_one(hook, kind, state_json).err()).collect()
+}
+
+fn run_one(hook: &HookPlan, kind: &str, state_json: &[u8]) -> Result<(), HookError> {
+    let (kind, path) = (kind.to_owned(), hook.path.clone());
+    let input = match in_memory(state_json) {
+        Ok(input) => input,
+        Err(source) => return Err(HookError::State { kind, path, source }),
+    };
+    let mut child = match command(hook, input).spawn() {
+        Ok(child) => child,
+        Err(source) => return Err(HookError::Start { kind, path, source }),
+    };
+    let deadline = hook.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
+    let mut output = Output::of(&mut child);
+    let watched = watch(&child, &mut output, deadline);
+    if !matches!(watched, Ok(Ending::Ended)) {
+        // The leader is not reaped yet, so the number still names this group.
+        let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+    }
+    let status = child.wait();
+    match (watched, status) {
+        (Ok(Ending::Ended), Ok(status)) if status.success() => Ok(()),
+        (Ok(Ending::Ended), Ok(status)) => {
+            Err(HookError::Failed { kind, path, outcome: outcome(status), output: output.told() })
+        }
+        (Ok(Ending::TimedOut), Ok(_)) => {
+            let seconds = hook.timeout.unwrap_or_default();
+            Err(HookError::TimedOut { kind, path, seconds, output: output.told() })
+        }
+        (Err(source), _) | (_, Err(source)) => Err(HookError::Watch { kind, path, source }),
+    }
+}
+
+/// The state as a file in memory: reading it never blocks the hook, and a hook that does not read never blocks us, nor
+/// could it end us with SIGPIPE, which a container's init has at its default.
+fn in_memory(state_json: &[u8]) -> io::Result<OwnedFd> {
+    const NAME: &CStr = c"state.json";
+    let mut file = File::from(memfd_create(NAME, MemFdCreateFlag::MFD_CLOEXEC)?);
+    file.write_all(state_json)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+fn command(hook: &HookPlan, input: OwnedFd) -> Command {
+    let mut command = Command::new(&hook.path);
+    if let Some((name, args)) = hook.args.split_first() {
+        command.arg0(name).args(args);
+    }
+    let pairs = hook.env.iter().map(|entry| entry.split_once('=').unwrap_or((entry, "")));
+    command.env_clear().envs(pairs);
+    command.stdin(Stdio::from(input)).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command
+}
+
+enum Ending {
+    Ended,
+    TimedOut,
+}
+
+fn watch(child: &Child, output: &mut Output, deadline: Option<Instant>) -> io::Result<Ending> {
+    let handle = pidfd::open(child.id() as i32)?;
+    output.never_block()?;
+    loop {
+        let timeout = match deadline {
+            None => PollTimeout::NONE,
+            // One more than what is left: never wakes up just before the deadline.
+            Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
+                None => return Ok(Ending::TimedOut),
+                Some(left) => {
+                    PollTimeout::try_from(left.saturating_add(Duration::from_millis(1))).unwrap_or(PollTimeout::MAX)
+                }
+            },
+        };
+        let mut watched = vec![PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
+        watched.extend(output.open().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+        match poll(&mut watched, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let ended = watched[0].any().unwrap_or(false);
+        output.read();
+        if ended {
+            return Ok(Ending::Ended);
+        }
+    }
+}
+
+/// What a hook writes: read so that it never waits for us, kept up to a limit, dropped otherwise.
+struct Output {
+    out: Pipe,
+    err: Pipe,
+}
+
+struct Pipe {
+    end: Option<File>,
+    tail: Vec<u8>,
+}
+
+impl Output {
+    fn of(child: &mut Child) -> Output {
+        let out = child.stdout.take().map(|pipe| File::from(OwnedFd::from(pipe)));
+        let err = child.stderr.take().map(|pipe| File::from(OwnedFd::from(pipe)));
+        Output { out: Pipe { end: out, tail: Vec::new() }, err: Pipe { end: err, tail: Vec::new() } }
+    }
+
+    fn never_block(&self) -> io::Result<()> {
+        for pipe in self.open() {
+            fcntl(pipe.as_raw_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
+        Ok(())
+    }
+
+    fn open(&self) -> impl Iterator<Item = &File> {
+        [&self.out, &self.err].into_iter().filter_map(|pipe| pipe.end.as_ref())
+    }
+
+    fn read(&mut self) {
+        self.out.read();
+        self.err.read();
+    }
+
+    /// For the end of an error: on one line, from where errors are written, else from where the rest is.
+    fn told(&self) -> String {
+        let tails = [&self.err, &self.out].map(|pipe| String::from_utf8_lossy(&pipe.tail).trim().to_owned());
+        match tails.iter().find(|tail| !tail.is_empty()) {
+            None => String::new(),
+            Some(tail) => format!(": {}", tail.lines().map(str::trim).collect::<Vec<_>>().join(" | ")),
+        }
+    }
+}
+
+impl Pipe {
+    /// What is there now, but no more than a pipe holds: a hook that writes for ever must not keep us here.
+    fn read(&mut self) {
+        let Some(end) = &mut self.end else { return };
+        let mut buffer = [0; 4096];
+        for _ in 0..16 {
+            match end.read(&mut buffer) {
+                Ok(0) => return self.end = None,
+                Ok(count) => {
+                    self.tail.extend(&buffer[..count]);
+                    let surplus = self.tail.len().saturating_sub(TAIL);
+                    self.tail.drain(..surplus);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => return self.end = None,
+            }
+        }
+    }
+}
+
+fn outcome(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, timeout: Option<u32>) -> HookPlan {
+        let args = ["hook-name", "-c", script].map(str::to_owned).to_vec();
+        HookPlan { path: "/bin/sh".into(), args, env: vec!["A=b c=d".into(), "PATH=/usr/bin:/bin".into()], timeout }
+    }
+
+    fn failure(script: &str, timeout: Option<u32>) -> String {
+        run(&[shell(script, timeout)], "prestart", b"{}").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn hooks_run_in_order_with_the_state_and_exactly_the_environment_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let write = |text: &str| shell(&format!("{{ {text}; }} >> {}", log.display()), None);
+        let hooks = [write("cat"), write("echo; echo $0"), write("env | grep -v -e PWD -e SHLVL -e '^_='")];
+        run(&hooks, "createRuntime", br#"{"id":"x"}"#).unwrap();
+        let lines = std::fs::read_to_string(log).unwrap();
+        assert_eq!(lines.lines().collect::<Vec<_>>()[..3], [r#"{"id":"x"}"#, "hook-name", "A=b c=d"]);
+    }
+
+    #[test]
+    fn a_failure_names_the_hook_its_code_and_its_last_words_and_stops_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let never = folder.path().join("never");
+        let hooks = [shell("echo reason >&2; echo more >&2; exit 7", None), shell(&format!("> {never:?}"), None)];
+        let error = run(&hooks, "prestart", b"{}").unwrap_err().to_string();
+        assert_eq!(error, "the prestart hook \"/bin/sh\" failed: exit code 7: reason | more");
+        assert!(!never.exists());
+        assert!(failure("kill -9 $$", None).ends_with("killed by signal 9"));
+        assert!(failure("echo only here; exit 1", None).ends_with("exit code 1: only here"));
+    }
+
+    #[test]
+    fn a_missing_hook_is_named() {
+        let hook = HookPlan { path: "/no/such/hook".into(), args: vec![], env: vec![], timeout: None };
+        let error = run(&[hook], "poststart", b"{}").unwrap_err();
+        assert!(matches!(error, HookError::Start { .. }));
+        assert!(error.to_string().contains("/no/such/hook"), "{error}");
+    }
+
+    #[test]
+    fn a_hook_that_never_reads_a_large_state_does_not_block_us() {
+        run(&[shell("exec <&-; true", Some(60))], "prestart", &vec![b' '; 1 << 20]).unwrap();
+    }
+
+    #[test]
+    fn a_hook_that_writes_more_than_a_pipe_holds_is_not_blocked_and_only_its_end_is_kept() {
+        let error = failure("head -c 1000000 /dev/zero | tr '\\0' x >&2; echo end >&2; exit 3", Some(60));
+        assert!(error.ends_with("xend") && error.len() < TAIL + 200, "{} bytes", error.len());
+    }
+
+    #[test]
+    fn a_timeout_kills_the_whole_group_and_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid_file = folder.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; wait", pid_file.display());
+        let error = failure(&script, Some(1));
+        assert!(error.contains("timeout of 1 s"), "{error}");
+        let pid: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+        // Killed, but perhaps not off the CPU yet; once it is reaped there is nothing left to open.
+        if let Ok(handle) = pidfd::open(pid) {
+            let ended = poll(&mut [PollFd::new(handle.as_fd(), PollFlags::POLLIN)], PollTimeout::from(10_000u16));
+            assert_eq!(ended, Ok(1), "process {pid} outlived its group");
+        }
+    }
+
+    #[test]
+    fn what_a_hook_leaves_running_is_neither_waited_for_nor_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid_file = folder.path().join("pid");
+        let before = Instant::now();
+        run(&[shell(&format!("sleep 1000 & echo $! > {}", pid_file.display()), None)], "poststart", b"{}").unwrap();
+        assert!(before.elapsed() < Duration::from_secs(500));
+        let pid: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+        nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it still runs");
+    }
+
+    #[test]
+    fn all_poststop_hooks_run_and_each_failure_is_told() {
+        let hooks = [shell("exit 1", None), shell("true", None), shell("exit 2", None)];
+        assert_eq!(run_all(&hooks, "poststop", b"{}").len(), 2);
+    }
+}

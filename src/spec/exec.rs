@@ -1,0 +1,180 @@
+//! `exec`: one more process in a container, described by a file or by the container's own configuration and what was
+//! typed.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::{Process, Spec};
+
+use super::plan::ProcessPlan;
+use super::process::{check_mapped, process_plan};
+use super::{Host, SpecError, capabilities, check, mappings, namespaces, planner};
+
+/// What the command line says; the rest is as in the container's configuration.
+#[derive(Debug, Clone, Default)]
+pub struct ExecOverrides {
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    pub cwd: Option<PathBuf>,
+    /// Added to the configuration's; a name given again replaces it.
+    pub env: Vec<String>,
+    /// `uid` or `uid:gid`, in numbers.
+    pub user: Option<String>,
+    /// Added to the configuration's.
+    pub additional_gids: Vec<u32>,
+    /// Added to the bounding, effective and permitted sets. Never to the inheritable one: a program with inheritable
+    /// file capabilities would gain them (CVE-2022-29162).
+    pub caps: Vec<String>,
+    /// None: as the configuration has it.
+    pub no_new_privs: Option<bool>,
+    pub tty: bool,
+    pub apparmor: Option<String>,
+    pub process_label: Option<String>,
+}
+
+/// A process of the container whose configuration is `base`, as typed.
+pub fn exec_process(
+    base: &Spec,
+    overrides: &ExecOverrides,
+    host: &Host,
+    warnings: &mut Vec<String>,
+) -> Result<ProcessPlan, SpecError> {
+    let Some(process) = base.process() else {
+        let problem = "the container has none to take over: use exec --process FILE";
+        return Err(SpecError::invalid("process", problem));
+    };
+    let mut process = process.clone();
+    process.set_args(Some(overrides.args.clone()));
+    process.set_terminal(Some(overrides.tty));
+    if let Some(cwd) = &overrides.cwd {
+        process.set_cwd(cwd.clone());
+    }
+    let mut env = process.env().clone().unwrap_or_default();
+    env.extend(overrides.env.iter().cloned());
+    process.set_env(Some(env));
+    if let Some(no_new_privs) = overrides.no_new_privs {
+        process.set_no_new_privileges(Some(no_new_privs));
+    }
+    if overrides.apparmor.is_some() {
+        process.set_apparmor_profile(overrides.apparmor.clone());
+    }
+    if overrides.process_label.is_some() {
+        process.set_selinux_label(overrides.process_label.clone());
+    }
+    if let Some(user) = &overrides.user {
+        let (uid, gid) = user_ids(user)?;
+        process.user_mut().set_uid(uid);
+        if let Some(gid) = gid {
+            process.user_mut().set_gid(gid);
+        }
+    }
+    let mut gids = process.user().additional_gids().clone().unwrap_or_default();
+    gids.extend(&overrides.additional_gids);
+    process.user_mut().set_additional_gids(Some(gids));
+    let mut planned = exec_plan(base, &process, host, warnings)?;
+    for name in &overrides.caps {
+        let bit = capabilities::bit_of("--cap", name, host)?;
+        planned.capabilities.bounding |= bit;
+        planned.capabilities.effective |= bit;
+        planned.capabilities.permitted |= bit;
+    }
+    Ok(planned)
+}
+
+/// A process of the container whose configuration is `base`, from `exec --process`.
+pub fn exec_plan(
+    base: &Spec,
+    process: &Process,
+    host: &Host,
+    warnings: &mut Vec<String>,
+) -> Result<ProcessPlan, SpecError> {
+    if let Some(affinity) = process.exec_cpu_affinity() {
+        if affinity.initial().is_some() || affinity.cpu_affinity_final().is_some() {
+            let problem = "processes run on the CPUs of the container's cgroup";
+            return Err(SpecError::unsupported("process.execCPUAffinity", problem));
+        }
+    }
+    let mut planned = process_plan(process, host, warnings)?;
+    if let Some(linux) = base.linux() {
+        let joined = namespaces::plan(linux)?;
+        // The container runs already: what its mappings had to warn of was told then.
+        check_mapped(&planned, &mappings::of_container(linux, &joined, &mut Vec::new())?)?;
+        planned.personality = planner::personality(linux)?;
+    }
+    Ok(planned)
+}
+
+/// Names would have to be looked up in the container's files, which are not to be trusted.
+fn user_ids(text: &str) -> Result<(u32, Option<u32>), SpecError> {
+    let number = |part: &str| part.parse::<u32>().ok().filter(|_| part.bytes().all(|byte| byte.is_ascii_digit()));
+    let ids = match text.split_once(':') {
+        None => number(text).map(|uid| (uid, None)),
+        Some((uid, gid)) => number(uid).zip(number(gid)).map(|(uid, gid)| (uid, Some(gid))),
+    };
+    ids.ok_or_else(|| SpecError::invalid("--user", format!("{} is not uid or uid:gid in numbers", check::quote(text))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{default_spec, parse_process};
+
+    const HOST: Host = Host { rootless: false, last_capability: 40 };
+
+    fn exec(overrides: ExecOverrides) -> Result<ProcessPlan, SpecError> {
+        exec_process(&default_spec(false), &overrides, &HOST, &mut Vec::new())
+    }
+
+    #[test]
+    fn what_is_typed_overrides_or_adds_and_the_rest_is_the_containers() {
+        let planned = exec(ExecOverrides {
+            args: vec!["id".into()],
+            cwd: Some("/tmp".into()),
+            env: vec!["TERM=dumb".into(), "A=1".into()],
+            user: Some("5:6".into()),
+            additional_gids: vec![7],
+            caps: vec!["CAP_NET_RAW".into()],
+            no_new_privs: Some(false),
+            ..ExecOverrides::default()
+        })
+        .unwrap();
+        assert_eq!((planned.uid, planned.gid, planned.additional_gids), (5, 6, vec![7]));
+        assert_eq!(planned.env[1..], ["TERM=dumb", "A=1"]);
+        assert_eq!((planned.cwd.to_str(), planned.terminal), (Some("/tmp"), false));
+        assert!(!planned.no_new_privileges);
+        let raw = 1 << 13;
+        let sets = planned.capabilities;
+        assert_eq!((sets.bounding & raw, sets.effective & raw, sets.permitted & raw), (raw, raw, raw));
+        assert_eq!((sets.inheritable & raw, sets.ambient & raw), (0, 0));
+        assert_eq!(planned.rlimits.len(), 1);
+    }
+
+    #[test]
+    fn a_user_is_given_in_numbers() {
+        for user in ["root", "", "1:", ":1", "1:2:3", "-1", "+1", "4294967295", "4294967296"] {
+            let typed = ExecOverrides { args: vec!["id".into()], user: Some(user.into()), ..ExecOverrides::default() };
+            assert!(exec(typed).is_err(), "{user:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn an_empty_command_or_an_unknown_capability_is_refused() {
+        assert!(exec(ExecOverrides::default()).unwrap_err().to_string().contains("process.args"));
+        let typed = ExecOverrides { args: vec!["id".into()], caps: vec!["CAP_X".into()], ..ExecOverrides::default() };
+        assert!(exec(typed).unwrap_err().to_string().contains("--cap"));
+    }
+
+    #[test]
+    fn a_process_file_with_an_affinity_is_refused_not_ignored() {
+        let text = br#"{"args":["a"],"cwd":"/","execCPUAffinity":{"initial":"0-1"}}"#;
+        let (process, _) = parse_process(text).unwrap();
+        let error = exec_plan(&default_spec(false), &process, &HOST, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.field(), Some("process.execCPUAffinity"));
+    }
+
+    #[test]
+    fn an_exec_in_a_user_namespace_takes_only_mapped_ids() {
+        let typed = ExecOverrides { args: vec!["id".into()], user: Some("5".into()), ..ExecOverrides::default() };
+        let error = exec_process(&default_spec(true), &typed, &HOST, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.field(), Some("process.user.uid"));
+    }
+}

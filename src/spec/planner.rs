@@ -1,0 +1,201 @@
+//! The whole configuration becomes a plan, or one error that names the field.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{Linux, LinuxPersonalityDomain, Spec};
+
+use super::mounts::{self, Surroundings};
+use super::plan::{CgroupPlan, NamespaceKind, NamespacePlan, Plan, ProcessPlan, RootfsPlan};
+use super::process::{check_mapped, process_plan};
+use super::{Host, SpecError, check, devices, hooks, mappings, mount_options, namespaces, resources, seccomp, sysctl};
+
+/// Everything that the container will be, and warnings about what was accepted but has no effect. Touches nothing.
+///
+/// `bundle` is absolute: relative paths of the specification start there.
+pub fn plan(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec<String>), SpecError> {
+    let mut warnings = Vec::new();
+    let warned = &mut warnings;
+    check_version(spec.version())?;
+    check_platform(spec, warned)?;
+    let Some(linux) = spec.linux() else {
+        return Err(SpecError::invalid("linux", "is missing: it holds the namespaces of a Linux container"));
+    };
+    check_unsupported(linux)?;
+    let planned = namespaces::plan(linux)?;
+    check_required(&planned, host)?;
+    let own = mappings::of_container(linux, &planned, warned)?;
+    let rootfs = rootfs(spec, linux, bundle)?;
+    let surroundings = Surroundings { bundle, namespaces: &planned, mappings: &own, label: mounts::label(linux)? };
+    let mounts = mounts::plan(spec, &surroundings, warned)?;
+    let process = match spec.process() {
+        None => None,
+        Some(process) => {
+            let mut process: ProcessPlan = process_plan(process, host, warned)?;
+            check_mapped(&process, &own)?;
+            process.personality = personality(linux)?;
+            Some(process)
+        }
+    };
+    if let Some(profile) = linux.seccomp() {
+        seccomp::check(profile)?;
+    }
+    let plan = Plan {
+        time_offsets: namespaces::time_offsets(linux, &planned)?,
+        rootfs,
+        mounts,
+        devices: devices::plan(linux, warned)?,
+        masked_paths: container_paths("linux.maskedPaths", linux.masked_paths())?,
+        readonly_paths: container_paths("linux.readonlyPaths", linux.readonly_paths())?,
+        hostname: host_name("hostname", spec.hostname(), &planned)?,
+        domainname: host_name("domainname", spec.domainname(), &planned)?,
+        sysctls: sysctl::plan(linux, &planned)?,
+        cgroup: cgroup(linux)?,
+        process,
+        seccomp: linux.seccomp().clone(),
+        hooks: hooks::plan(spec.hooks().as_ref())?,
+        annotations: annotations(spec)?,
+        namespaces: planned,
+        uid_mappings: own.uid,
+        gid_mappings: own.gid,
+    };
+    Ok((plan, warnings))
+}
+
+/// personality(2)'s domain.
+pub(super) fn personality(linux: &Linux) -> Result<Option<u64>, SpecError> {
+    let Some(personality) = linux.personality() else { return Ok(None) };
+    if personality.flags().iter().flatten().next().is_some() {
+        return Err(SpecError::unsupported("linux.personality.flags", "only the domain can be chosen"));
+    }
+    Ok(Some(match personality.domain() {
+        LinuxPersonalityDomain::PerLinux => 0,
+        LinuxPersonalityDomain::PerLinux32 => 8,
+    }))
+}
+
+/// SemVer, major version 1: later minor versions only add properties, and unknown ones are ignored.
+fn check_version(version: &str) -> Result<(), SpecError> {
+    const FIELD: &str = "ociVersion";
+    if version.is_empty() {
+        return Err(SpecError::invalid(FIELD, "is missing: give the version of the specification, such as 1.2.0"));
+    }
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let parts: Vec<&str> = core.split('.').collect();
+    let numbers = parts.iter().all(|part| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) && (*part == "0" || !part.starts_with('0'))
+    });
+    let rest = &version[core.len()..];
+    let tail = rest.len() != 1 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-+".contains(&byte));
+    if parts.len() != 3 || !numbers || !tail {
+        return Err(SpecError::invalid(FIELD, format!("{} is not a version such as 1.2.0", check::quote(version))));
+    }
+    match parts[0] {
+        "1" => Ok(()),
+        _ => Err(SpecError::unsupported(FIELD, format!("{} is not a version 1.x", check::quote(version)))),
+    }
+}
+
+fn check_platform(spec: &Spec, warnings: &mut Vec<String>) -> Result<(), SpecError> {
+    if spec.vm().is_some() {
+        return Err(SpecError::unsupported("vm", "containers are processes here, not virtual machines"));
+    }
+    let foreign =
+        [("windows", spec.windows().is_some()), ("solaris", spec.solaris().is_some()), ("zos", spec.zos().is_some())];
+    for (name, _) in foreign.into_iter().filter(|(_, given)| *given) {
+        warnings.push(format!("{name}: ignored, this is Linux"));
+    }
+    Ok(())
+}
+
+fn check_unsupported(linux: &Linux) -> Result<(), SpecError> {
+    if linux.intel_rdt().is_some() {
+        return Err(SpecError::unsupported("linux.intelRdt", "cache and memory bandwidth are not divided up"));
+    }
+    if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
+        return Err(SpecError::unsupported("linux.netDevices", "devices are not moved between network namespaces"));
+    }
+    if linux.memory_policy().is_some() {
+        return Err(SpecError::unsupported("linux.memoryPolicy", "NUMA policies are not set"));
+    }
+    Ok(())
+}
+
+fn check_required(planned: &[NamespacePlan], host: &Host) -> Result<(), SpecError> {
+    if namespaces::find(planned, NamespaceKind::Mount).is_none() {
+        let problem = "a container without a mount namespace would mount on the host; add {\"type\": \"mount\"}";
+        return Err(SpecError::unsupported("linux.namespaces", problem));
+    }
+    if host.rootless && namespaces::find(planned, NamespaceKind::User).is_none() {
+        let problem = "an ordinary user needs {\"type\": \"user\"} and mappings; see `sandkeep spec --rootless`";
+        return Err(SpecError::invalid("linux.namespaces", problem));
+    }
+    Ok(())
+}
+
+fn rootfs(spec: &Spec, linux: &Linux, bundle: &Path) -> Result<RootfsPlan, SpecError> {
+    let Some(root) = spec.root() else {
+        return Err(SpecError::invalid("root", "is missing: it names the root file system"));
+    };
+    check::path("root.path", root.path())?;
+    let path = check::absolute("root.path", &bundle.join(root.path()))?;
+    match fs::metadata(&path) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(SpecError::invalid("root.path", format!("{path:?} is not a folder"))),
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
+            return Err(SpecError::invalid("root.path", format!("{path:?} does not exist")));
+        }
+        Err(source) => return Err(SpecError::Read { path, source }),
+    }
+    let propagation = match linux.rootfs_propagation().as_deref() {
+        None | Some("") => None,
+        Some(word) => match mount_options::propagation(word) {
+            Some(flags) => Some(flags),
+            None => {
+                let problem = format!("{} is not one of [r]shared, [r]slave, [r]private", check::quote(word));
+                return Err(SpecError::invalid("linux.rootfsPropagation", format!("{problem}, [r]unbindable")));
+            }
+        },
+    };
+    Ok(RootfsPlan { path, readonly: root.readonly().unwrap_or(false), propagation, overlay: false })
+}
+
+fn container_paths(field: &str, given: &Option<Vec<String>>) -> Result<Vec<PathBuf>, SpecError> {
+    let given = given.iter().flatten().enumerate();
+    given.map(|(index, path)| check::absolute(&format!("{field}[{index}]"), Path::new(path))).collect()
+}
+
+fn host_name(field: &str, given: &Option<String>, planned: &[NamespacePlan]) -> Result<Option<String>, SpecError> {
+    /// __NEW_UTS_LEN.
+    const MOST: usize = 64;
+    let Some(name) = check::non_empty(field, given)? else { return Ok(None) };
+    if namespaces::find(planned, NamespaceKind::Uts).is_none() {
+        return Err(SpecError::invalid(field, "needs a uts namespace: the host's name would be changed"));
+    }
+    match name.len() > MOST {
+        true => Err(SpecError::invalid(field, format!("{} is longer than {MOST} bytes", check::quote(&name)))),
+        false => Ok(Some(name)),
+    }
+}
+
+fn cgroup(linux: &Linux) -> Result<CgroupPlan, SpecError> {
+    if let Some(given) = linux.resources() {
+        resources::check("linux.resources", given)?;
+    }
+    let path = match linux.cgroups_path() {
+        None => None,
+        Some(path) => resources::cgroups_path(&path.to_string_lossy())?,
+    };
+    Ok(CgroupPlan { path, resources: linux.resources().clone() })
+}
+
+fn annotations(spec: &Spec) -> Result<Vec<(String, String)>, SpecError> {
+    let mut annotations: Vec<_> =
+        spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+    annotations.sort();
+    match annotations.first() {
+        Some((key, _)) if key.is_empty() => Err(SpecError::invalid("annotations", "a key is empty")),
+        _ => Ok(annotations),
+    }
+}
