@@ -2,3 +2,6 @@
 //! line or two a block, each with its reason.
 
 #![allow(unsafe_code)]
+
+pub mod bpf;
+pub mod pidfd;
