@@ -1,1 +1,38 @@
-//! (being written)
+//! The cgroups of containers and of their supervisors: where they are, making, limiting, joining, freezing, killing and
+//! removing them, on v1, hybrid and v2.
+//!
+//! ```text
+//!  Hierarchies::read ──▶ Layout::of_container ──▶ record() (goes into the intent) ──▶ make() ──▶ Joiner
+//!                              └──▶ Layout::of_supervisor (beside it)                              │
+//!  freeze · thaw · processes · signal_all · kill_and_wait · remove  ◀── CgroupRecord       join_self, v2_folder
+//! ```
+//!
+//! It owns the leaf folder of a container in each hierarchy, and everything that the container makes below that. It
+//! never removes a parent (`/sandkeep` is shared by all sandboxes), never removes a cgroup with processes in it, and
+//! never moves a process other than the one that calls [`Joiner::join_self`].
+//!
+//! What a crash leaves: some of the folders named by [`Layout::record`], empty or not, frozen or not. The record is
+//! known before the first folder is made, so [`kill_and_wait`] and [`remove`] with it bring the machine back; both may
+//! be repeated, and a folder that was never made counts as removed. A container that was frozen when its freezer died
+//! stays frozen until [`thaw`] or a kill.
+
+mod error;
+mod files;
+mod freeze;
+mod hierarchies;
+mod join;
+mod kill;
+mod layout;
+mod limits;
+mod make;
+mod remove;
+
+pub use error::Error;
+pub use freeze::{freeze, is_frozen, thaw};
+pub use hierarchies::{Hierarchies, Hierarchy, Setup, Version};
+pub use join::Joiner;
+pub use kill::{kill_and_wait, processes, signal_all};
+pub use layout::{Driver, Layout};
+pub use remove::{exists, orphans, remove};
+
+pub type Result<T> = std::result::Result<T, Error>;

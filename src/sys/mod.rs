@@ -21,3 +21,5 @@ pub(crate) fn check(result: libc::c_long) -> io::Result<libc::c_long> {
 pub mod sched;
 pub mod pidfd;
 pub mod seccomp;
+pub mod bpf;
+pub mod pidfd;

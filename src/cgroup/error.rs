@@ -1,0 +1,57 @@
+//! What can fail with cgroups. One variant an operation; the reason is the source.
+
+use std::io;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read {path:?} to find the cgroup hierarchies")]
+    ReadHierarchies { path: &'static str, source: io::Error },
+    #[error("no cgroup hierarchy is mounted: mount one, or use --cgroup-manager disabled")]
+    NoHierarchy,
+    #[error("invalid linux.cgroupsPath {path:?}: {why}")]
+    BadPath { path: String, why: &'static str },
+    #[error("--cgroup-manager systemd needs a running systemd: neither {private} nor {bus} exists")]
+    NoSystemd { private: &'static str, bus: &'static str },
+    #[error("--cgroup-manager systemd is not supported yet by this build: use --cgroup-manager cgroupfs")]
+    SystemdUnsupported,
+
+    #[error("cannot make the cgroup {folder:?}")]
+    Make { folder: PathBuf, source: io::Error },
+    #[error("container's cgroup is not empty: {count} process(es) found in {folder:?}")]
+    NotEmpty { folder: PathBuf, count: usize },
+
+    #[error("cannot set {field}: the cgroup controller {controller} is not available")]
+    NoController { controller: String, field: String },
+    #[error("cannot set {field}: this kernel offers no {file} in {folder:?}")]
+    NoFile { field: String, file: String, folder: PathBuf },
+    #[error("cannot set {field}: {value:?} is invalid: {why}")]
+    BadLimit { field: String, value: String, why: &'static str },
+    #[error("cannot set {field}: writing {value:?} to {file:?} failed")]
+    Limit { field: String, value: String, file: PathBuf, source: io::Error },
+    #[error("cannot set memory.limit to {limit}: {usage} bytes are in use, and checkBeforeUpdate is set")]
+    InUse { limit: i64, usage: i64 },
+    #[error("cannot limit the cgroup {folder:?}")]
+    Library { folder: PathBuf, source: Box<libcgroups::v2::manager::V2ManagerError> },
+    #[error("cannot attach the device rules to the cgroup {folder:?}")]
+    DeviceProgram { folder: PathBuf, source: io::Error },
+
+    #[error("cannot open the cgroup {folder:?} for joining")]
+    Open { folder: PathBuf, source: io::Error },
+    #[error("cannot read {path:?}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot freeze or thaw: the container has no freezer cgroup")]
+    NoFreezer,
+    #[error("cannot freeze or thaw the cgroup {folder:?}")]
+    Freeze { folder: PathBuf, source: io::Error },
+    #[error("cannot freeze the cgroup {folder:?} in time: it was thawed again")]
+    FreezeTimeout { folder: PathBuf },
+    #[error("cannot send signal {signal} to process {pid}")]
+    Signal { pid: i32, signal: i32, source: io::Error },
+    #[error("cannot kill the cgroup {folder:?}")]
+    Kill { folder: PathBuf, source: io::Error },
+    #[error("{count} process(es) in the cgroup {folder:?} did not end in time")]
+    StillPopulated { folder: PathBuf, count: usize },
+    #[error("cannot remove the cgroup {folder:?}")]
+    Remove { folder: PathBuf, source: io::Error },
+}

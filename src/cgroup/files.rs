@@ -1,0 +1,111 @@
+//! The small files of a cgroup folder, and walking the folders below it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::sys::pidfd;
+
+/// More than any cgroup file holds that we read (cgroup.procs of a million processes is 8 MB).
+const LARGEST: u64 = 16 << 20;
+
+/// The whole file. ENOENT and ENODEV both mean that the cgroup is gone.
+pub(super) fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(LARGEST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// One write(2), which is how a cgroup file takes a value. Never creates.
+pub(super) fn write(path: &Path, value: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
+}
+
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
+}
+
+/// The cgroups directly below `folder`; none if it is gone.
+pub(super) fn children(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if is_gone(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// The processes of `folder` and of all cgroups below it, each once, in no order. Those that our PID namespace cannot
+/// see read as 0 and are left out.
+pub(super) fn pids_below(folder: &Path) -> io::Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        match read(&folder.join("cgroup.procs")) {
+            Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0)),
+            Err(error) if is_gone(&error) => continue,
+            // A threaded cgroup of v2: its processes are listed by the domain above it.
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+            Err(error) => return Err(error),
+        }
+        folders.extend(children(&folder)?);
+    }
+    pids.sort_unstable();
+    pids.dedup();
+    Ok(pids)
+}
+
+/// Returns when every one of these processes has ended, or at the deadline.
+pub(super) fn wait_for_ends(pids: &[i32], deadline: Instant) {
+    let open: Vec<OwnedFd> = pids.iter().filter_map(|pid| pidfd::open(*pid).ok()).collect();
+    for fd in open {
+        let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+        if !matches!(poll(&mut fds, timeout(deadline)), Ok(1..)) {
+            return;
+        }
+    }
+}
+
+/// What is left until the deadline, as poll(2) takes it; rounded up, so that a poll never ends before the deadline.
+pub(super) fn timeout(deadline: Instant) -> PollTimeout {
+    let left = deadline.saturating_duration_since(Instant::now());
+    PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
+}
+
+/// Lets the kernel go on with what it does on its own and offers no descriptor to wait on (an exiting task leaving its
+/// cgroup, a v1 freezer stopping its tasks): yields first, then waits 1 ms at a time.
+#[derive(Default)]
+pub(super) struct Pause {
+    times: u32,
+}
+
+impl Pause {
+    /// False when the deadline has passed.
+    pub(super) fn once(&mut self, deadline: Instant) -> bool {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        self.times += 1;
+        if self.times <= 20 {
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+
+    pub(super) fn times(&self) -> u32 {
+        self.times
+    }
+}

@@ -1,0 +1,72 @@
+//! Joining the cgroups of a container, the fast way.
+//!
+//! Writing a pid into a v1 `cgroup.procs` locks out every fork and exit on the machine and waits for an RCU grace
+//! period. A process with one thread that writes `0` into `tasks` moves only itself and needs no such lock. On v2 there is
+//! no such file; there a process is best born in the cgroup, with CLONE_INTO_CGROUP.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::{Error, Result};
+use crate::model::record::CgroupRecord;
+
+/// Open descriptors by which a process gets into the cgroups, without a path and without privilege to open them.
+/// All are close-on-exec.
+#[derive(Debug, Default)]
+pub struct Joiner {
+    /// `tasks` of each v1 folder, open for writing.
+    tasks: Vec<OwnedFd>,
+    /// The v2 folder.
+    folder: Option<OwnedFd>,
+}
+
+impl Joiner {
+    /// For one more process of a container that exists. Folders that were never made (rootless) are left out.
+    pub fn open(record: &CgroupRecord) -> Result<Joiner> {
+        Joiner::of(record.folders.iter().map(|folder| folder.as_path()).filter(|folder| folder.exists()))
+    }
+
+    pub(super) fn of<'a>(folders: impl Iterator<Item = &'a Path>) -> Result<Joiner> {
+        let mut joiner = Joiner::default();
+        for folder in folders {
+            let failed = |source| Error::Open { folder: folder.to_owned(), source };
+            match OpenOptions::new().write(true).open(folder.join("tasks")) {
+                Ok(tasks) => joiner.tasks.push(tasks.into()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let flags = libc::O_DIRECTORY | libc::O_PATH;
+                    let opened = OpenOptions::new().read(true).custom_flags(flags).open(folder).map_err(failed)?;
+                    joiner.folder = Some(opened.into());
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(joiner)
+    }
+
+    /// Moves the calling process. It must have one thread: with more, v1 moves only the calling one.
+    ///
+    /// On v2 this is the slow way: prefer [`Joiner::v2_folder`].
+    pub fn join_self(&self) -> io::Result<()> {
+        for tasks in &self.tasks {
+            nix::unistd::write(tasks, b"0")?;
+        }
+        if let Some(folder) = &self.folder {
+            let procs = format!("/proc/self/fd/{}/cgroup.procs", folder.as_raw_fd());
+            nix::unistd::write(OpenOptions::new().write(true).open(procs)?, b"0")?;
+        }
+        Ok(())
+    }
+
+    /// What clone3(2) takes with CLONE_INTO_CGROUP.
+    pub fn v2_folder(&self) -> Option<BorrowedFd<'_>> {
+        self.folder.as_ref().map(|folder| folder.as_fd())
+    }
+
+    /// Everything that must stay open across a fork for [`Joiner::join_self`] to work.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.tasks.iter().chain(&self.folder).map(|fd| fd.as_fd())
+    }
+}

@@ -1,0 +1,171 @@
+//! Making the cgroups of a layout, with their limits, before any process is in them.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::LinuxResources;
+
+use super::files;
+use super::freeze;
+use super::hierarchies::Version;
+use super::join::Joiner;
+use super::layout::{Folder, Layout, Role};
+use super::limits;
+use super::{Error, Result};
+
+impl Layout {
+    /// Makes every folder, sets the limits, and opens what joining needs. A container's devices are restricted to the
+    /// usual few and what `resources` adds, even without `resources`.
+    ///
+    /// A folder that is there already is taken if no process is in it or below it. A failure removes what was made.
+    ///
+    /// Whoever has no privilege (rootless) gets the folders that it may make; a limit that needs another is an error.
+    pub fn make(&self, resources: Option<&LinuxResources>) -> Result<Joiner> {
+        let mut made = Made::default();
+        let mut folders = Vec::with_capacity(self.folders.len());
+        for folder in &self.folders {
+            match make_folder(folder, &mut made) {
+                Ok(()) => folders.push(folder),
+                Err(Error::Make { source, .. }) if is_refused(&source) && !is_privileged() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match (self.role, resources) {
+            _ if self.folders.is_empty() => {}
+            (Role::Container, resources) => {
+                limits::apply(&folders, resources.unwrap_or(&LinuxResources::default()))?;
+                if is_privileged() {
+                    limits::restrict_devices(&folders, resources.and_then(|r| r.devices().as_deref()))?;
+                }
+            }
+            (Role::Supervisor, Some(resources)) => limits::apply(&folders, resources)?,
+            (Role::Supervisor, None) => {}
+        }
+        let joiner = Joiner::of(folders.iter().map(|folder| folder.path.as_path()))?;
+        made.keep();
+        Ok(joiner)
+    }
+
+    /// Sets limits anew on cgroups that exist (`update`). Device rules stay as they are.
+    pub fn limit(&self, resources: &LinuxResources) -> Result<()> {
+        let folders: Vec<&Folder> = self.folders.iter().filter(|folder| folder.path.exists()).collect();
+        if self.folders.is_empty() { Ok(()) } else { limits::apply(&folders, resources) }
+    }
+}
+
+/// The leaves made so far; removed again when dropped, unless kept.
+#[derive(Default)]
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for folder in self.0.iter().rev() {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
+fn make_folder(folder: &Folder, made: &mut Made) -> Result<()> {
+    let failed = |source| Error::Make { folder: folder.path.clone(), source };
+    let parent = folder.path.parent().unwrap_or(&folder.mount);
+    if folder.version == Version::V2 {
+        make_parents(parent, &folder.mount).map_err(failed)?;
+        enable_controllers(parent, &folder.mount).map_err(failed)?;
+    }
+    let first = mkdir(&folder.path);
+    let result = match &first {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_parents(parent, &folder.mount).map_err(failed)?;
+            mkdir(&folder.path)
+        }
+        _ => first,
+    };
+    match result {
+        Ok(()) => made.0.push(folder.path.clone()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => take_over(&folder.path)?,
+        Err(error) => return Err(failed(error)),
+    }
+    if folder.has("cpuset") {
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            inherit_cpuset(&folder.path, &folder.mount, file).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// A folder that was there: left over by a crash, or prepared by a caller. With processes it is somebody else's.
+fn take_over(folder: &Path) -> Result<()> {
+    let pids = files::pids_below(folder).map_err(|source| Error::Read { path: folder.to_owned(), source })?;
+    match pids.len() {
+        // Left frozen, it would freeze whoever joins it.
+        0 => freeze::thaw_folder(folder),
+        count => Err(Error::NotEmpty { folder: folder.to_owned(), count }),
+    }
+}
+
+fn mkdir(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o755).create(folder)
+}
+
+/// Everything between the mount and `folder`, and `folder`. Another process may be making the same.
+fn make_parents(folder: &Path, mount: &Path) -> io::Result<()> {
+    if folder == mount || folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent() {
+        make_parents(parent, mount)?;
+    }
+    match mkdir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+/// On v1 a cpuset with no cpus or no mems takes no process (ENOSPC); a new one has none. Returns what it has now.
+fn inherit_cpuset(folder: &Path, mount: &Path, file: &str) -> io::Result<String> {
+    let path = folder.join(file);
+    let value = files::read(&path)?;
+    let (false, Some(parent)) = (folder == mount || !value.trim().is_empty(), folder.parent()) else {
+        return Ok(value);
+    };
+    let value = inherit_cpuset(parent, mount, file)?;
+    files::write(&path, value.trim())?;
+    Ok(value)
+}
+
+/// On v2 a controller works in a folder only if every folder above it passes it on. Best effort: a folder above us with
+/// processes of its own refuses (EBUSY), and then a limit that needs the controller says that it is missing.
+fn enable_controllers(parent: &Path, mount: &Path) -> io::Result<()> {
+    let Ok(below) = parent.strip_prefix(mount) else { return Ok(()) };
+    let mut folder = mount.to_owned();
+    for name in std::iter::once(None).chain(below.components().map(Some)) {
+        folder.extend(name);
+        let available = files::read(&folder.join("cgroup.controllers"))?;
+        let control = folder.join("cgroup.subtree_control");
+        let enabled = files::read(&control)?;
+        for controller in available.split_whitespace() {
+            if !enabled.split_whitespace().any(|name| name == controller) {
+                let _ = files::write(&control, &format!("+{controller}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS))
+}
+
+/// Root, and of the user namespace that the machine was booted with.
+fn is_privileged() -> bool {
+    let all_ids = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
+    nix::unistd::geteuid().is_root() && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(all_ids)
+}

@@ -1,0 +1,245 @@
+//! Cgroups with real processes in them: on this machine's controllers, and on its v2 hierarchy where there is one.
+
+mod cgroup_support;
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cgroup_support::{Container, Kind, soon, wait_until};
+use sandkeep::cgroup::{self, Error, Layout};
+
+#[test]
+fn made_joined_frozen_thawed_killed_and_removed() {
+    for kind in Kind::here() {
+        let container = Container::new(kind, "life", None, "{}");
+        let record = container.layout.record();
+        assert!(!cgroup::exists(&record));
+        let joiner = container.make();
+        assert!(record.folders.iter().all(|folder| folder.is_dir()));
+
+        let mut child = container.spawn(&joiner, "sleep 100 & wait");
+        wait_until("both are there", || cgroup::processes(&record).unwrap().len() == 2);
+        assert!(cgroup::processes(&record).unwrap().contains(&(child.id() as i32)));
+        for folder in &record.folders {
+            let procs = std::fs::read_to_string(folder.join("cgroup.procs")).unwrap();
+            assert!(procs.lines().any(|pid| pid == child.id().to_string()), "not in {folder:?}");
+        }
+
+        assert!(!cgroup::is_frozen(&record).unwrap());
+        cgroup::freeze(&record, soon()).unwrap();
+        cgroup::freeze(&record, soon()).unwrap();
+        assert!(cgroup::is_frozen(&record).unwrap());
+        cgroup::thaw(&record).unwrap();
+        cgroup::thaw(&record).unwrap();
+        assert!(!cgroup::is_frozen(&record).unwrap());
+
+        assert!(matches!(
+            cgroup::remove(&record, Instant::now() + Duration::from_millis(20)),
+            Err(Error::StillPopulated { count: 2, .. })
+        ));
+        cgroup::kill_and_wait(&record, soon()).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+        cgroup::kill_and_wait(&record, soon()).unwrap();
+        cgroup::remove(&record, soon()).unwrap();
+        cgroup::remove(&record, soon()).unwrap();
+        assert!(!cgroup::exists(&record));
+        assert!(cgroup::processes(&record).unwrap().is_empty());
+        assert!(!cgroup::is_frozen(&record).unwrap(), "gone is not frozen");
+    }
+}
+
+#[test]
+fn a_frozen_process_makes_no_progress() {
+    for kind in Kind::here() {
+        let container = Container::new(kind, "tick", None, "{}");
+        let record = container.layout.record();
+        let joiner = container.make();
+        let ticks = tempfile::NamedTempFile::new().unwrap();
+        let script = format!("while :; do echo x >> {}; sleep 0.001; done", ticks.path().display());
+        let mut child = container.spawn(&joiner, &script);
+        let size = || ticks.as_file().metadata().unwrap().len();
+        wait_until("it ticks", || size() > 0);
+        cgroup::freeze(&record, soon()).unwrap();
+        let frozen_at = size();
+        // Nothing to wait on proves that nothing happens; time enough for fifty ticks must do.
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(size(), frozen_at);
+        cgroup::thaw(&record).unwrap();
+        wait_until("it ticks again", || size() > frozen_at);
+        cgroup::kill_and_wait(&record, soon()).unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_paused_container_is_killed_without_resuming_it_first() {
+    for kind in Kind::here() {
+        let container = Container::new(kind, "paused", None, "{}");
+        let record = container.layout.record();
+        let joiner = container.make();
+        let mut child = container.spawn(&joiner, "sleep 100 & wait");
+        wait_until("both are there", || cgroup::processes(&record).unwrap().len() == 2);
+        cgroup::freeze(&record, soon()).unwrap();
+        cgroup::kill_and_wait(&record, soon()).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    }
+}
+
+#[test]
+fn a_signal_to_all_reaches_each_and_waits_in_a_paused_container() {
+    for kind in Kind::here() {
+        let container = Container::new(kind, "signal", None, "{}");
+        let record = container.layout.record();
+        let joiner = container.make();
+        let mut child = container.spawn(&joiner, "sleep 100 & sleep 100 & wait");
+        wait_until("all are there", || cgroup::processes(&record).unwrap().len() == 3);
+        cgroup::freeze(&record, soon()).unwrap();
+        assert_eq!(cgroup::signal_all(&record, libc::SIGTERM).unwrap(), 3);
+        assert!(cgroup::is_frozen(&record).unwrap(), "still paused");
+        assert!(child.try_wait().unwrap().is_none());
+        cgroup::thaw(&record).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
+        wait_until("all have ended", || cgroup::processes(&record).unwrap().is_empty());
+        assert_eq!(cgroup::signal_all(&record, libc::SIGTERM).unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_fork_bomb_is_bounded_by_pids_and_all_gone_after_the_kill() {
+    let Some(kind) = Kind::with_controllers() else { return };
+    let container = Container::new(kind, "bomb", None, r#"{"pids": {"limit": 60}}"#);
+    let record = container.layout.record();
+    let joiner = container.make();
+    let mut child = container.spawn(&joiner, "b() { b | b & }; b; while :; do b; done");
+    wait_until("it has grown", || cgroup::processes(&record).unwrap().len() >= 30);
+    assert!(cgroup::processes(&record).unwrap().len() <= 60);
+    cgroup::kill_and_wait(&record, soon()).unwrap();
+    child.wait().unwrap();
+    assert!(cgroup::processes(&record).unwrap().is_empty());
+    cgroup::remove(&record, soon()).unwrap();
+    assert!(!cgroup::exists(&record));
+}
+
+#[test]
+fn cgroups_that_the_container_made_and_froze_go_with_it() {
+    for kind in Kind::here() {
+        let container = Container::new(kind, "nested", None, "{}");
+        let record = container.layout.record();
+        let joiner = container.make();
+        let freezer = record.freezer.clone().unwrap();
+        let inner = freezer.join("inner");
+        std::fs::create_dir_all(inner.join("deeper")).unwrap();
+        let mut child = container.spawn(&joiner, "sleep 100");
+        std::fs::write(inner.join("deeper/cgroup.procs"), child.id().to_string()).unwrap();
+        let (file, value) = match kind {
+            Kind::V2 => ("cgroup.freeze", "1"),
+            Kind::Controllers => ("freezer.state", "FROZEN"),
+        };
+        std::fs::write(inner.join(file), value).unwrap();
+        assert_eq!(cgroup::processes(&record).unwrap(), [child.id() as i32]);
+        cgroup::kill_and_wait(&record, soon()).unwrap();
+        child.wait().unwrap();
+        cgroup::remove(&record, soon()).unwrap();
+        assert!(!cgroup::exists(&record));
+    }
+}
+
+#[test]
+fn an_id_of_1000_bytes_has_cgroups_like_any_other() {
+    for kind in Kind::here() {
+        let container = Container::new(kind, &"n".repeat(1000), None, "{}");
+        let record = container.layout.record();
+        container.layout.make(None).unwrap();
+        assert!(cgroup::exists(&record));
+        cgroup::remove(&record, soon()).unwrap();
+    }
+}
+
+#[test]
+fn a_cgroup_with_processes_of_somebody_else_is_refused_and_left_alone() {
+    for kind in Kind::here() {
+        let container = Container::new(kind, "taken", None, "{}");
+        let record = container.layout.record();
+        let joiner = container.make();
+        let mut child = container.spawn(&joiner, "sleep 100");
+        let refused = container.layout.make(None).unwrap_err().to_string();
+        assert!(refused.contains("container's cgroup is not empty: 1 process(es) found"), "{refused}");
+        assert_eq!(cgroup::processes(&record).unwrap(), [child.id() as i32]);
+        cgroup::kill_and_wait(&record, soon()).unwrap();
+        child.wait().unwrap();
+        // Empty again, it may be taken: so a create that was killed half-way can be repeated.
+        cgroup::freeze(&record, soon()).unwrap();
+        container.layout.make(None).unwrap();
+        assert!(!cgroup::is_frozen(&record).unwrap(), "a left-over freeze would stop the next container");
+    }
+}
+
+#[test]
+fn the_supervisor_is_neither_frozen_nor_killed_with_its_container() {
+    for kind in Kind::here() {
+        let container = Container::new(kind, "pair", None, "{}");
+        let layout = Layout::of_supervisor(&container.layout);
+        let (record, own) = (container.layout.record(), layout.record());
+        let (joiner, its) = (container.make(), Arc::new(layout.make(None).unwrap()));
+        let mut init = container.spawn(&joiner, "sleep 100");
+        let mut supervisor = container.spawn(&its, "sleep 100");
+        cgroup::freeze(&record, soon()).unwrap();
+        assert!(!cgroup::is_frozen(&own).unwrap());
+        cgroup::kill_and_wait(&record, soon()).unwrap();
+        init.wait().unwrap();
+        assert_eq!(cgroup::processes(&own).unwrap(), [supervisor.id() as i32]);
+        cgroup::remove(&record, soon()).unwrap();
+        cgroup::kill_and_wait(&own, soon()).unwrap();
+        supervisor.wait().unwrap();
+        cgroup::remove(&own, soon()).unwrap();
+        assert!(!cgroup::exists(&own));
+    }
+}
+
+#[test]
+fn one_more_process_joins_through_the_record_alone() {
+    for kind in Kind::here() {
+        let container = Container::new(kind, "exec", None, "{}");
+        let record = container.layout.record();
+        container.layout.make(None).unwrap();
+        let joiner = Arc::new(cgroup::Joiner::open(&record).unwrap());
+        assert_eq!(joiner.v2_folder().is_some(), matches!(kind, Kind::V2));
+        assert_eq!(joiner.fds().count(), record.folders.len());
+        let mut child = container.spawn(&joiner, "sleep 100");
+        assert_eq!(cgroup::processes(&record).unwrap(), [child.id() as i32]);
+        cgroup::kill_and_wait(&record, soon()).unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_folder_below_sandkeep_is_found_as_an_orphan() {
+    for kind in Kind::here() {
+        let container = Container::new(kind, "orphan", None, "{}");
+        let record = container.layout.record();
+        container.layout.make(None).unwrap();
+        let found = cgroup::orphans(&container.hierarchies);
+        assert!(record.folders.iter().all(|folder| found.contains(folder)));
+        cgroup::remove(&record, soon()).unwrap();
+        assert!(!cgroup::orphans(&container.hierarchies).iter().any(|folder| record.folders.contains(folder)));
+    }
+}
+
+#[test]
+fn a_path_of_the_spec_is_used_as_given() {
+    for kind in Kind::here() {
+        let name = format!("sandkeep-test-{}", std::process::id());
+        let container = Container::new(kind, "path", Some(&format!("/{name}/a")), "{}");
+        let record = container.layout.record();
+        assert_eq!(record.path, format!("/{name}/a"));
+        container.layout.make(None).unwrap();
+        cgroup::remove(&record, soon()).unwrap();
+        for parent in record.folders.iter().filter_map(|folder| folder.parent()) {
+            assert!(parent.is_dir(), "a parent is shared and stays");
+            std::fs::remove_dir(parent).unwrap();
+        }
+        assert!(!Path::new(&record.folders[0]).exists());
+    }
+}
