@@ -135,7 +135,9 @@ fn ids_that_are_none() {
     let env = Env::new();
     let bundle = env.bundle();
     let long = "x".repeat(64 * 1024);
-    for (id, needle) in [("../x", "../x"), ("*", "*"), ("", "empty"), (".", "id"), ("..", "id"), ("a/b", "a/b"), (&long, "bytes")] {
+    for (id, needle) in
+        [("../x", "../x"), ("*", "*"), ("", "empty"), (".", "id"), ("..", "id"), ("a/b", "a/b"), (&long, "bytes")]
+    {
         for command in ["create", "run"] {
             let outcome = env.cmd([command, "--bundle"]).arg(&bundle.dir).arg(id).run().fails_with(1, &["id", needle]);
             assert!(outcome.stderr.len() < 1000, "an error of {} bytes", outcome.stderr.len());

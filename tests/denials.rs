@@ -144,7 +144,8 @@ fn list_shows_what_there_is() {
     env.created(&env.bundle(), &one);
     env.started(&env.bundle().args(&["sleep", "1000"]), &two);
     let listed = env.run(["list", "--format", "json"]).success().json();
-    let mut seen: Vec<(&str, &str)> = listed.as_array().unwrap().iter().map(|entry| (text(entry, "id"), text(entry, "status"))).collect();
+    let mut seen: Vec<(&str, &str)> =
+        listed.as_array().unwrap().iter().map(|entry| (text(entry, "id"), text(entry, "status"))).collect();
     seen.sort();
     assert_eq!(seen, [(one.as_str(), "created"), (two.as_str(), "running")]);
     let quiet = env.run(["list", "--quiet"]).success().stdout;

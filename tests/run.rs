@@ -144,7 +144,8 @@ fn what_the_spec_says_is_what_the_application_finds() {
             config["hostname"] = "keep".into();
             config["process"]["cwd"] = "/tmp".into();
             config["process"]["env"].as_array_mut().unwrap().push("GREETING=hello".into());
-            config["process"]["user"] = serde_json::json!({"uid": 1000, "gid": 1000, "additionalGids": [7], "umask": 23});
+            config["process"]["user"] =
+                serde_json::json!({"uid": 1000, "gid": 1000, "additionalGids": [7], "umask": 23});
         })
         .script("hostname; pwd; echo $GREETING; id -u; id -g; id -G; umask; echo $$");
     let expected = "keep\n/tmp\nhello\n1000\n1000\n1000 7\n0027\n1\n";
@@ -158,7 +159,7 @@ fn the_defaults_of_a_container_are_there() {
     let script = "for f in null zero full random urandom tty; do test -c /dev/$f || echo no /dev/$f; done; \
                   for l in fd stdin stdout stderr ptmx; do test -L /dev/$l || echo no /dev/$l; done; \
                   echo text > /dev/null; head -c 4 /dev/zero | wc -c; \
-                  cat /proc/kcore 2>&1 | wc -c; echo 1 2>/dev/null > /proc/sys/kernel/panic || echo readonly; \
+                  cat /proc/kcore 2>/dev/null | wc -c; echo 1 2>/dev/null > /proc/sys/kernel/panic || echo readonly; \
                   grep -c ' /dev/shm ' /proc/mounts; mount -t tmpfs none /tmp 2>/dev/null || echo refused";
     let bundle = env.bundle().script(script);
     env.run_bundle(&bundle, &env.id("defaults")).run().success().prints("4\n0\nreadonly\n1\nrefused\n");

@@ -30,7 +30,8 @@ impl Bundle {
         for applet in applets(busybox).iter().filter(|applet| *applet != "busybox") {
             symlink("busybox", rootfs.join("bin").join(applet)).expect("a symlink for an applet");
         }
-        fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n").unwrap();
+        fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n")
+            .unwrap();
         fs::write(rootfs.join("etc/group"), "root:x:0:\nuser:x:1000:\n").expect("etc/group");
         bundle.args(&["/bin/true"])
     }

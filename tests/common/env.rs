@@ -194,7 +194,8 @@ impl Env {
     fn unmount(&self) {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let below = self.dir.path().to_string_lossy().into_owned();
-        for mount in mounts.lines().rev().filter_map(|line| line.split(' ').nth(4)).filter(|at| at.starts_with(&below)) {
+        for mount in mounts.lines().rev().filter_map(|line| line.split(' ').nth(4)).filter(|at| at.starts_with(&below))
+        {
             let _ = umount2(mount, MntFlags::MNT_DETACH);
         }
     }
