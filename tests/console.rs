@@ -163,7 +163,7 @@ fn a_run_on_a_terminal_shows_output_follows_resizes_and_restores_it() {
     needs_tool!("setsid");
     let env = Env::new();
     let id = env.id("tty");
-    let script = "trap 'stty size' WINCH; tty; stty size; echo ready; while read line; do test $line = end && exit 6; echo got $line; done";
+    let script = "trap 'stty size' WINCH; tty; stty size; echo ready; while :; do read line || continue; test $line = end && exit 6; echo got $line; done";
     let bundle = env.bundle().script(script).terminal();
     let mut terminal = Terminal::new();
     terminal.resize(24, 80);

@@ -143,7 +143,7 @@ fn no_file_descriptor_leaks_into_a_container() {
     let script = "ls -l /proc/self/fd | awk 'NR > 1 { print $9 }' | sort -n | tr '\\n' ' '";
     let bundle = env.bundle().script(script);
     let leaking = |args: &[&str]| {
-        let script = "exec 7</etc/passwd 8</ 9</proc 10</sys/fs/cgroup; exec \"$0\" \"$@\"";
+        let script = "exec 6</etc/passwd 7</proc 8</ 9</sys/fs/cgroup; exec \"$0\" \"$@\"";
         Cmd::new("sh").args(["-c", script]).arg(env.binary()).arg("--root").arg(env.root()).args(args).run()
     };
     // 3 is the folder that ls itself reads.

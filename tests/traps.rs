@@ -355,7 +355,10 @@ fn sigchld_ignored_by_the_caller() {
     let id = env.id("ignored");
     let script = "grep SigIgn /proc/self/status; sh -c 'exit 4'; exit $?";
     let bundle = env.bundle().script(script);
-    ignoring(&["run", &id], Some(&bundle.dir)).code(4).prints("SigIgn:\t0000000000000000\n");
+    let outcome = ignoring(&["run", &id], Some(&bundle.dir)).code(4);
+    let ignored = outcome.stdout.trim().rsplit('\t').next().and_then(|mask| u64::from_str_radix(mask, 16).ok());
+    let (term, chld) = (1 << (Signal::SIGTERM as u64 - 1), 1 << (Signal::SIGCHLD as u64 - 1));
+    assert_eq!(ignored.map(|mask| mask & (term | chld)), Some(0), "inherited by the application:\n{outcome}");
     ignoring(&["create", &id], Some(&bundle.dir)).success();
     ignoring(&["start", &id], None).success();
     ignoring(&["wait", &id], None).success().prints("4\n");
