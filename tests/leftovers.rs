@@ -32,7 +32,7 @@ fn a_hundred_runs_leave_nothing() {
 /// What a crash may leave in the root is found by doctor, which changes nothing, and removed by recover.
 fn doctor_finds_and_recover_removes(env: &Env) {
     let sandboxes = env.root().join("sandboxes");
-    for stray in [".new-0123456789abcdef", ".gone-0123456789abcdef"] {
+    for stray in [".new-~0123456789abcdef", ".gone-~0123456789abcdef"] {
         let folder = sandboxes.join(stray);
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("lock"), [0; 4096]).unwrap();

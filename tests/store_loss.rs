@@ -7,18 +7,15 @@ use std::path::{Path, PathBuf};
 
 use common::{Env, needs_root};
 
-/// The files of the store itself: not its lock, nor what waits to be folded in.
+/// The files of the database itself: neither the store's lock, nor what waits to be folded in.
 fn database(env: &Env) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![env.root().join("store")];
+    let mut folders = vec![env.root().join("store/db")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap().flatten() {
-            let path = entry.path();
-            let aside = path.to_string_lossy().contains("corrupt");
-            if path.is_dir() && !aside {
-                folders.push(path);
-            } else if !aside && !path.ends_with("store.lock") && !path.ends_with("pending") {
-                found.push(path);
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path => found.push(path),
             }
         }
     }
