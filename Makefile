@@ -1,0 +1,69 @@
+# The first two commands: `make demo` and `make test`. Both install what is missing on a Debian machine.
+#
+#   make build         the static release binary, at most 6 MB
+#   make demo          build it, run a busybox bundle, look at it from all sides
+#   make test          every test (as root: others say aloud what they skip)
+#   make lint          rustfmt and clippy
+#   make crash-matrix  SIGKILL of create, start and delete: 40 system calls and 80 moments each
+#   make fuzz          every fuzz target, a minute in all
+#   make bench         beside crun and runc, in one run
+#   make schema        write state-schema/ and the diagram anew after a wanted change of a stored shape
+#   make install       PREFIX=/usr/local
+
+PREFIX ?= /usr/local
+MACHINE := $(shell uname -m)
+TARGET := $(MACHINE)-unknown-linux-gnu
+BINARY := target/$(TARGET)/release/sandkeep
+MAX_BYTES := 6291456
+
+# libseccomp is linked statically, from the machine's own folder for libraries.
+export LIBSECCOMP_LINK_TYPE ?= static
+export LIBSECCOMP_LIB_PATH ?= /usr/lib/$(MACHINE)-linux-gnu
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: all build demo test lint crash-matrix fuzz fuzz-build bench schema install tools clean
+
+all: build
+
+tools:
+	@tests/scripts/debian-packages
+	@command -v cargo >/dev/null || { \
+	  echo "cargo is missing: install Rust 1.88 or newer with rustup (https://rustup.rs), then try again" >&2; exit 1; }
+
+build: tools
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --bin sandkeep --target $(TARGET)
+	@bytes=$$(stat -c %s $(BINARY)); echo "$(BINARY): $$bytes bytes"; test $$bytes -le $(MAX_BYTES)
+	@! readelf -lW $(BINARY) | grep -q INTERP || { echo "$(BINARY) is not static" >&2; exit 1; }
+
+demo: build
+	@tests/scripts/demo $(BINARY)
+
+test: tools
+	cargo test --locked --no-fail-fast
+
+lint: tools
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+crash-matrix: build
+	SANDKEEP_BIN=$(abspath $(BINARY)) SANDKEEP_CRASH_POINTS=40 SANDKEEP_CRASH_MOMENTS=80 \
+	  cargo test --locked --test crash -- --nocapture --test-threads=1
+
+fuzz-build: tools
+	fuzz/run build
+
+fuzz: tools
+	fuzz/run all 60
+
+bench: build
+	bench/compare $(BINARY)
+
+schema: tools
+	SANDKEEP_BLESS=1 cargo test --locked --test state_schema
+
+install: build
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/sandkeep
+
+clean:
+	cargo clean
+	rm -rf fuzz/target

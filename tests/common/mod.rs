@@ -1,0 +1,54 @@
+//! The harness of the integration tests: everything goes through the real binary, as a caller's would.
+//!
+//! * [`Env`] is one test's world: a root, bundles and ids of its own, all carrying one tag, so that tests can run beside
+//!   each other and whatever is left behind can be told to be ours. Dropping it removes what the test made, nothing else.
+//! * [`Cmd`] runs a command under a deadline; [`Outcome`] says what came of it, and says all of it when it disappoints.
+//! * [`Bundle`] is a busybox or Debian bundle, whose config.json is edited as JSON.
+//!
+//! Nothing here waits by sleeping for a guessed time: it waits for an exit, for a file descriptor, or (`until`) asks
+//! again within a deadline for a fact that no descriptor tells.
+
+#![allow(dead_code, unused_imports, unused_macros)] // every test file takes its own part of this
+
+pub mod bundle;
+pub mod command;
+pub mod debian;
+pub mod env;
+pub mod leftovers;
+pub mod process;
+pub mod stream;
+
+pub use bundle::Bundle;
+pub use command::{Cmd, Outcome};
+pub use env::Env;
+pub use process::{in_own_process, until};
+pub use stream::Lines;
+
+/// Says aloud that a test cannot be done here, and why, and leaves the test.
+macro_rules! skipped {
+    ($($why:tt)*) => {{
+        eprintln!("skipped: {}", format_args!($($why)*));
+        return;
+    }};
+}
+pub(crate) use skipped;
+
+/// Leaves the test, saying so, unless it runs as root: nearly everything here needs that.
+macro_rules! needs_root {
+    () => {
+        if !nix::unistd::geteuid().is_root() {
+            $crate::common::skipped!("{} needs root", module_path!());
+        }
+    };
+}
+pub(crate) use needs_root;
+
+/// Leaves the test, saying so, unless every one of these programs is on the PATH.
+macro_rules! needs_tool {
+    ($($tool:literal),+) => {
+        $(if !$crate::common::process::on_path($tool) {
+            $crate::common::skipped!("{} needs {}, which is not installed", module_path!(), $tool);
+        })+
+    };
+}
+pub(crate) use needs_tool;

@@ -1,0 +1,239 @@
+//! SIGKILL of `create`, `start` and `delete`: at chosen system calls (strace injects it) and at random moments. After
+//! `recover` nothing is left behind that nobody knows of, and the id can be used again.
+//!
+//! SANDKEEP_CRASH_POINTS and SANDKEEP_CRASH_MOMENTS say how many of each, per command; SANDKEEP_CRASH_SEED repeats a
+//! run. `make crash-matrix` does 40 and 80.
+
+mod common;
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::fs;
+use std::time::{Duration, Instant, SystemTime};
+
+use common::command::DEADLINE;
+use common::{Bundle, Cmd, Env, needs_root, needs_tool};
+
+const CI_POINTS: usize = 12;
+const CI_MOMENTS: usize = 12;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Victim {
+    Create,
+    Start,
+    Delete,
+}
+
+impl Victim {
+    /// What must have happened before the command that will be killed.
+    fn prepare(self, env: &Env, bundle: &Bundle, id: &str) {
+        match self {
+            Victim::Create => {}
+            Victim::Start => env.created(bundle, id),
+            Victim::Delete => {
+                env.started(bundle, id);
+                env.run(["kill", id, "KILL"]).success();
+                assert_eq!(env.wait(id), 137);
+            }
+        }
+    }
+
+    fn command(self, env: &Env, bundle: &Bundle, id: &str) -> Vec<String> {
+        let root = env.root().to_string_lossy().into_owned();
+        let dir = bundle.dir.to_string_lossy().into_owned();
+        let mut words = vec![env.binary().to_string_lossy().into_owned(), "--root".to_owned(), root];
+        words.extend(match self {
+            Victim::Create => vec!["create".to_owned(), "--bundle".to_owned(), dir],
+            Victim::Start => vec!["start".to_owned()],
+            Victim::Delete => vec!["delete".to_owned()],
+        });
+        words.push(id.to_owned());
+        words
+    }
+}
+
+#[test]
+fn create_killed_at_system_calls() {
+    at_system_calls(Victim::Create);
+}
+
+#[test]
+fn start_killed_at_system_calls() {
+    at_system_calls(Victim::Start);
+}
+
+#[test]
+fn delete_killed_at_system_calls() {
+    at_system_calls(Victim::Delete);
+}
+
+#[test]
+fn create_killed_at_random_moments() {
+    at_random_moments(Victim::Create);
+}
+
+#[test]
+fn start_killed_at_random_moments() {
+    at_random_moments(Victim::Start);
+}
+
+#[test]
+fn delete_killed_at_random_moments() {
+    at_random_moments(Victim::Delete);
+}
+
+fn at_system_calls(victim: Victim) {
+    needs_root!();
+    needs_tool!("strace");
+    let env = Env::new();
+    let bundle = env.bundle().args(&["sleep", "1000"]);
+    let all = trace(victim, &env, &bundle);
+    let wanted = count("SANDKEEP_CRASH_POINTS", CI_POINTS).min(all.len());
+    let points: Vec<(String, usize)> = (0..wanted).map(|point| all[point * all.len() / wanted].clone()).collect();
+
+    let mut killed = 0;
+    let mut wrong = String::new();
+    for (point, (name, occurrence)) in points.iter().enumerate() {
+        let id = env.id(&format!("s{point}"));
+        victim.prepare(&env, &bundle, &id);
+        let inject = format!("inject={name}:signal=KILL:when={occurrence}");
+        let strace = Cmd::new("strace").args(["-qq", "-o", "/dev/null", "-e", &format!("trace={name}"), "-e", &inject]);
+        let outcome = strace.args(victim.command(&env, &bundle, &id)).run();
+        killed += usize::from(!outcome.status.success());
+        let place = format!("{victim:?} killed at {name} number {occurrence}");
+        check(&env, &bundle, &id, &place, &mut wrong);
+    }
+    eprintln!("{victim:?}: {killed} of {} killed at a system call, {} traced", points.len(), all.len());
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(killed * 2 > points.len(), "{victim:?}: only {killed} of {} points were reached", points.len());
+    env.run(["doctor"]).success();
+    env.assert_clean();
+}
+
+fn at_random_moments(victim: Victim) {
+    needs_root!();
+    let env = Env::new();
+    let bundle = env.bundle().args(&["sleep", "1000"]);
+    let seed = count("SANDKEEP_CRASH_SEED", since_epoch());
+    let mut random = Random(seed as u64 | 1);
+    let whole = duration(victim, &env, &bundle);
+
+    let moments = count("SANDKEEP_CRASH_MOMENTS", CI_MOMENTS);
+    let mut killed = 0;
+    let mut wrong = String::new();
+    for moment in 0..moments {
+        let id = env.id(&format!("m{moment}"));
+        victim.prepare(&env, &bundle, &id);
+        let words = victim.command(&env, &bundle, &id);
+        let after = whole.mul_f64(random.next());
+        let running = Cmd::new(&words[0]).args(&words[1..]).spawn();
+        killed += usize::from(running.finish_or_kill(after).is_err());
+        let place = format!("{victim:?} killed after {after:?} (seed {seed})");
+        check(&env, &bundle, &id, &place, &mut wrong);
+    }
+    eprintln!("{victim:?}: {killed} of {moments} killed within {whole:?}, seed {seed}");
+    assert!(wrong.is_empty(), "{wrong}");
+    env.run(["doctor"]).success();
+    env.assert_clean();
+}
+
+/// The machine after a crash: `recover` succeeds and has nothing more to do when asked again; what still exists is a
+/// sandbox that `state` knows and `delete --force` ends; then nothing is left and the id works.
+fn check(env: &Env, bundle: &Bundle, id: &str, place: &str, wrong: &mut String) {
+    let mut complain = |what: &str, told: &dyn std::fmt::Display| {
+        let _ = writeln!(wrong, "{place}: {what}\n{told}");
+    };
+    let recover = env.run(["recover"]);
+    if !recover.status.success() {
+        complain("recover fails", &recover);
+    }
+    let doctor = env.run(["doctor"]);
+    if !doctor.status.success() {
+        complain("doctor is not content after recover", &doctor);
+    }
+    let state = env.run(["state", id]);
+    if state.status.success() {
+        let status = state.json()["status"].as_str().unwrap_or_default().to_owned();
+        if !matches!(status.as_str(), "created" | "running" | "stopped") {
+            complain("a strange status", &state);
+        }
+        let delete = env.run(["delete", "--force", id]);
+        if !delete.status.success() {
+            complain("it cannot be deleted", &delete);
+        }
+    } else if !state.stderr.contains("does not exist") {
+        complain("state fails", &state);
+    }
+    let left = env.leftovers();
+    if !left.is_empty() {
+        complain("left behind", &left.join("\n"));
+    }
+    for args in [vec!["create", "--bundle", bundle.dir.to_str().expect("UTF-8"), id], vec!["delete", id]] {
+        let again = env.run(&args);
+        if !again.status.success() {
+            complain("the id is not usable again", &again);
+        }
+    }
+}
+
+/// Every system call of the command's main thread, in order, each with its number among those of its name.
+fn trace(victim: Victim, env: &Env, bundle: &Bundle) -> Vec<(String, usize)> {
+    let id = env.id("trace");
+    victim.prepare(env, bundle, &id);
+    let file = env.dir().join("trace");
+    let strace = Cmd::new("strace").args(["-qq", "-o"]).arg(&file);
+    strace.args(victim.command(env, bundle, &id)).run().code(0);
+    env.run(["delete", "--force", &id]).code(0);
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let text = fs::read_to_string(&file).expect("strace writes its trace");
+    let names = text.lines().filter_map(|line| Some(line.split_once('(')?.0));
+    let names = names.filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
+    // The first execve is strace's own child becoming the command; the last call never returns.
+    let calls = names.filter(|name| !matches!(*name, "execve" | "exit_group"));
+    calls
+        .map(|name| {
+            let number = seen.entry(name.to_owned()).or_default();
+            *number += 1;
+            (name.to_owned(), *number)
+        })
+        .collect()
+}
+
+/// How long the command takes when it is left alone: the middle of three.
+fn duration(victim: Victim, env: &Env, bundle: &Bundle) -> Duration {
+    let mut times: Vec<Duration> = (0..3)
+        .map(|number| {
+            let id = env.id(&format!("time{number}"));
+            victim.prepare(env, bundle, &id);
+            let words = victim.command(env, bundle, &id);
+            let began = Instant::now();
+            Cmd::new(&words[0]).args(&words[1..]).spawn().finish(DEADLINE).success();
+            let took = began.elapsed();
+            env.run(["delete", "--force", &id]).code(0);
+            took
+        })
+        .collect();
+    times.sort();
+    times[1]
+}
+
+fn count(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name}={value}")))
+}
+
+fn since_epoch() -> usize {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |time| time.subsec_nanos() as usize)
+}
+
+/// xorshift64: enough to spread moments over a command.
+struct Random(u64);
+
+impl Random {
+    /// From 0 to 1.
+    fn next(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+}

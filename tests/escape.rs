@@ -1,0 +1,210 @@
+//! Ways out of a container that other runtimes have had: each is tried, and must fail.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use common::{Cmd, Env, Lines, needs_root, needs_tool};
+
+fn digest(file: &Path) -> String {
+    Cmd::new("sha256sum").arg(file).run().success().stdout.split(' ').next().unwrap().to_owned()
+}
+
+/// CVE-2019-5736: a container that makes the runtime execute itself gets hold of its binary, and writes to it later.
+#[test]
+fn the_binary_cannot_be_overwritten_from_a_container() {
+    needs_root!();
+    needs_tool!("sha256sum");
+    let home = Env::new();
+    let binary = home.dir().join("sandkeep-copy");
+    fs::copy(home.binary(), &binary).unwrap();
+    let env = Env::new().binary_at(&binary);
+    let before = digest(&binary);
+
+    let id = env.id("overwrite");
+    // Holds whatever is executed here that is not its own busybox, and tries to write to it once it has ended.
+    let attack = "echo watching; while :; do for p in /proc/[0-9]*; do \
+        exe=$(readlink $p/exe) || continue; case \"$exe\" in ''|*busybox*) continue;; esac; \
+        ( echo overwritten >> $p/exe ) 2>/dev/null && echo WROTE $exe; \
+        ( exec 3< $p/exe && n=0 && while test -d $p && test $n -lt 200; do n=$((n+1)); done && \
+          echo overwritten >> /proc/self/fd/3 ) 2>/dev/null && echo WROTE LATER $exe; done; done";
+    let bundle = env.bundle().script(attack).program("/bin/self", "#!/proc/self/exe\n");
+    let (mut lines, out) = Lines::pipe();
+    let null = fs::File::options().write(true).open("/dev/null").unwrap();
+    env.create(&bundle, &id).stdout(out).stderr(null).run().success();
+    env.run(["start", &id]).success();
+    lines.until("watching");
+    for _ in 0..20 {
+        // The program is the runtime itself, as far as /proc tells; what it prints or returns is of no interest.
+        env.run(["exec", &id, "/proc/self/exe", "--version"]);
+        env.run(["exec", &id, "/bin/self"]);
+        env.run(["exec", &id, "true"]).success();
+    }
+    env.run(["delete", "--force", &id]).success();
+    let said = lines.rest();
+    assert!(!said.contains("WROTE"), "{said}");
+    assert_eq!(digest(&binary), before, "the binary was changed from inside a container");
+    env.assert_clean();
+}
+
+#[test]
+fn the_binary_cannot_be_overwritten_by_the_application_that_replaces_the_runtime() {
+    needs_root!();
+    needs_tool!("sha256sum");
+    let home = Env::new();
+    let binary = home.dir().join("sandkeep-copy");
+    fs::copy(home.binary(), &binary).unwrap();
+    let env = Env::new().binary_at(&binary);
+    let before = digest(&binary);
+    for args in [&["/proc/self/exe", "--version"][..], &["/proc/1/exe", "--version"]] {
+        let bundle = env.bundle().args(args);
+        env.run_bundle(&bundle, &env.id("self")).run();
+        env.run(["delete", "--force", &env.id("self")]);
+    }
+    assert_eq!(digest(&binary), before);
+    env.assert_clean();
+}
+
+/// A mount's target is resolved inside the rootfs, however its symlinks point.
+#[test]
+fn mount_targets_never_leave_the_rootfs() {
+    needs_root!();
+    let env = Env::new();
+    let outside = env.dir().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("untouched"), "host").unwrap();
+    let up = format!("../../../../../../../../..{}", outside.display());
+    for target in [outside.display().to_string(), up] {
+        let bundle = env.bundle().mount(serde_json::json!(
+            {"destination": "/way/out", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev"]}));
+        symlink(&target, bundle.rootfs().join("way")).unwrap();
+        let bundle = bundle.script("touch /way/out/file; grep -c /way/out /proc/mounts; exec true");
+        // Both are good: the mount lands inside, or the bundle is refused. The host must not feel either.
+        env.run_bundle(&bundle, &env.id("mount")).run();
+        let here: Vec<_> = fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(here, ["untouched"], "{target}");
+        assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains("/outside"), "{target}");
+    }
+    env.run(["recover"]).code(0);
+    env.assert_clean();
+}
+
+/// The same for what the runtime itself makes: devices, masked paths, the working folder.
+#[test]
+fn what_the_runtime_makes_never_leaves_the_rootfs() {
+    needs_root!();
+    let env = Env::new();
+    let outside = env.dir().join("outside");
+    fs::create_dir(&outside).unwrap();
+    let bundle = env.bundle();
+    fs::remove_dir(bundle.rootfs().join("dev")).unwrap();
+    symlink(&outside, bundle.rootfs().join("dev")).unwrap();
+    symlink(&outside, bundle.rootfs().join("work")).unwrap();
+    let bundle = bundle.edit(|config| {
+        config["process"]["cwd"] = "/work/folder".into();
+        config["linux"]["maskedPaths"].as_array_mut().unwrap().push("/work/masked".into());
+        let device = serde_json::json!({"path": "/work/device", "type": "c", "major": 1, "minor": 3, "fileMode": 438});
+        config["linux"]["devices"] = serde_json::json!([device]);
+    });
+    env.run_bundle(&bundle, &env.id("made")).run();
+    let made: Vec<_> = fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(made.is_empty(), "made on the host: {made:?}");
+    env.run(["recover"]).code(0);
+    env.assert_clean();
+}
+
+/// CVE-2019-16884 and its kin: /proc may neither be a symlink nor anything but a proc.
+#[test]
+fn proc_cannot_be_swapped_for_something_else() {
+    needs_root!();
+    let env = Env::new();
+    let bundle = env.bundle();
+    fs::remove_dir(bundle.rootfs().join("proc")).unwrap();
+    symlink("tmp", bundle.rootfs().join("proc")).unwrap();
+    let bundle = bundle.script("test -e /proc/kcore && head -c1 /proc/kcore | wc -c");
+    let outcome = env.run_bundle(&bundle, &env.id("proc")).run();
+    assert!(!outcome.status.success() || outcome.stdout == "0\n", "{outcome}");
+    let volume = env.dir().join("volume");
+    fs::create_dir(&volume).unwrap();
+    let bundle = env.bundle().bind(&volume, "/proc", &["rbind"]);
+    let outcome = env.run_bundle(&bundle, &env.id("volume")).run();
+    assert!(!outcome.status.success(), "a volume over /proc: {outcome}");
+    env.run(["recover"]).code(0);
+    env.assert_clean();
+}
+
+/// CVE-2024-21626: nothing of the host is open in a container, above all no folder.
+#[test]
+fn no_file_descriptor_leaks_into_a_container() {
+    needs_root!();
+    let env = Env::new();
+    let script = "ls /proc/self/fd | sort -n | tr '\\n' ' '";
+    let bundle = env.bundle().script(script);
+    let leaking = |args: &[&str]| {
+        let script = "exec 6</etc/passwd 7</proc 8</ 9</sys/fs/cgroup; exec \"$0\" \"$@\"";
+        Cmd::new("sh").args(["-c", script]).arg(env.binary()).arg("--root").arg(env.root()).args(args).run()
+    };
+    // 3 is the folder that ls itself reads.
+    leaking(&["run", "--bundle", bundle.dir.to_str().unwrap(), &env.id("run")]).success().prints("0 1 2 3 ");
+    let id = env.id("exec");
+    let bundle = env.bundle().args(&["sleep", "1000"]);
+    leaking(&["create", "--bundle", bundle.dir.to_str().unwrap(), &id]).success();
+    leaking(&["start", &id]).success();
+    let fds: Vec<_> =
+        fs::read_dir(format!("/proc/{}/fd", env.pid(&id))).unwrap().map(|fd| fd.unwrap().file_name()).collect();
+    assert_eq!(fds.len(), 3, "{fds:?}");
+    leaking(&["exec", &id, "sh", "-c", script]).success().prints("0 1 2 3 ");
+    for cwd in ["/proc/self/fd/7", "/proc/self/fd/8", "/proc/self/fd/9", "/proc/self/fd/3"] {
+        let outcome = leaking(&["exec", "--cwd", cwd, &id, "sh", "-c", "cat ../../../etc/shadow /etc/shadow"]);
+        assert!(!outcome.status.success() && outcome.stdout.is_empty(), "{outcome}");
+    }
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}
+
+/// CVE-2022-29162: no capability is inheritable unless the spec says so.
+#[test]
+fn nothing_is_inheritable_that_the_spec_does_not_name() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("caps");
+    let script = "grep -E 'Cap(Inh|Amb)' /proc/self/status";
+    let nothing = "CapInh:\t0000000000000000\nCapAmb:\t0000000000000000\n";
+    let bare = |config: &mut serde_json::Value| {
+        for set in ["inheritable", "ambient"] {
+            config["process"]["capabilities"].as_object_mut().unwrap().remove(set);
+        }
+    };
+    env.run_bundle(&env.bundle().edit(bare).script(script), &id).run().success().prints(nothing);
+    env.started(&env.bundle().edit(bare).args(&["sleep", "1000"]), &id);
+    env.run(["exec", &id, "sh", "-c", script]).success().prints(nothing);
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}
+
+/// CVE-2016-9962: a process that is entering the container cannot be traced or looked into from inside.
+#[test]
+fn an_entering_process_cannot_be_looked_into() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("enter");
+    let watch = "echo watching; while :; do for p in /proc/[0-9]*; do case $p in /proc/1|/proc/$$) continue;; esac; \
+        exe=$(readlink $p/exe) || continue; case \"$exe\" in *busybox*|'') continue;; esac; \
+        ls $p/fd/ >/dev/null 2>&1 && ls $p/fd/ | grep -q . && echo LOOKED; \
+        cat $p/root/etc/hostname >/dev/null 2>&1 && test -e $p/root/usr/bin/env && echo ENTERED; done; done";
+    let bundle = env.bundle().script(watch);
+    let (mut lines, out) = Lines::pipe();
+    let null = fs::File::options().write(true).open("/dev/null").unwrap();
+    env.create(&bundle, &id).stdout(out).stderr(null).run().success();
+    env.run(["start", &id]).success();
+    lines.until("watching");
+    for _ in 0..30 {
+        env.run(["exec", &id, "true"]).success();
+    }
+    env.run(["delete", "--force", &id]).success();
+    let said = lines.rest();
+    assert!(!said.contains("LOOKED") && !said.contains("ENTERED"), "{said}");
+    env.assert_clean();
+}

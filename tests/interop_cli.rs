@@ -1,0 +1,185 @@
+//! What engines rely on: the shape of `state`, the log, version lines, files and streams.
+
+mod common;
+
+use std::fs;
+
+use common::{Env, Lines, needs_root};
+use serde_json::{Value, json};
+
+#[test]
+fn state_has_the_fields_of_the_specification_and_of_runc() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("state");
+    let bundle = env.bundle().edit(|config| config["annotations"] = json!({"org.example.key": "value"}));
+    env.created(&bundle, &id);
+    let state = env.state(&id);
+    assert!(state["ociVersion"].as_str().is_some_and(|version| version.starts_with("1.")), "{state}");
+    assert_eq!(state["id"], id.as_str());
+    assert_eq!(state["status"], "created");
+    assert!(state["pid"].as_i64().is_some_and(|pid| pid > 1), "{state}");
+    assert_eq!(state["bundle"], bundle.dir.to_str().unwrap());
+    assert_eq!(state["rootfs"], bundle.rootfs().to_str().unwrap());
+    assert_eq!(state["annotations"], json!({"org.example.key": "value"}));
+    assert_eq!(state["owner"], "");
+    let created = state["created"].as_str().expect("a time");
+    assert!(created.len() >= 20 && created.contains('T') && created.ends_with('Z'), "{created}");
+    let supervisor = env.supervisor(&id);
+    let told = serde_json::to_string(&state).unwrap();
+    assert!(told.contains(&format!(":{supervisor}")), "the supervisor's pid {supervisor} is not in {told}");
+}
+
+#[test]
+fn a_relative_bundle_and_the_current_folder_are_bundles_too() {
+    needs_root!();
+    let env = Env::new();
+    let bundle = env.bundle();
+    let id = env.id("here");
+    env.cmd(["create", &id]).current_dir(&bundle.dir).run().success();
+    assert_eq!(env.state(&id)["bundle"], bundle.dir.to_str().unwrap(), "the bundle is told as an absolute path");
+    env.delete(&id);
+    let name = bundle.dir.file_name().unwrap();
+    env.cmd(["create", "-b"]).arg(name).arg(&id).current_dir(env.dir()).run().success();
+    assert_eq!(env.state(&id)["bundle"], bundle.dir.to_str().unwrap());
+    env.delete(&id);
+    env.assert_clean();
+}
+
+#[test]
+fn a_failure_is_one_json_line_in_the_log_and_one_line_on_stderr() {
+    needs_root!();
+    let env = Env::new();
+    let log = env.dir().join("log.json");
+    let id = env.id("nobody");
+    let failing = |args: &[&str]| env.cmd(["--log-format", "json", "--log"]).arg(&log).args(args).run();
+    failing(&["state", &id]).fails("does not exist");
+    let entries = entries(&log);
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    assert_eq!(entries[0]["level"], "error");
+    assert!(entries[0]["msg"].as_str().is_some_and(|msg| msg.contains("does not exist")), "{entries:?}");
+    assert!(entries[0]["time"].as_str().is_some_and(|time| time.contains('T')), "{entries:?}");
+    failing(&["start", &id]).fails("does not exist");
+    assert_eq!(self::entries(&log).len(), 2, "the log is appended to");
+}
+
+#[test]
+fn a_success_leaves_the_log_empty() {
+    needs_root!();
+    let env = Env::new();
+    let log = env.dir().join("log.json");
+    let bundle = env.bundle();
+    let id = env.id("quiet");
+    let run = env.cmd(["--log-format=json", "--log"]).arg(&log).args(["run", "--bundle"]).arg(&bundle.dir).arg(&id);
+    run.run().success();
+    assert_eq!(fs::read_to_string(&log).unwrap_or_default(), "");
+    env.assert_clean();
+}
+
+#[test]
+fn a_text_log_has_level_and_message() {
+    needs_root!();
+    let env = Env::new();
+    let log = env.dir().join("log");
+    env.cmd(["--log"]).arg(&log).args(["state", &env.id("nobody")]).run().fails("does not exist");
+    let text = fs::read_to_string(&log).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("level=error") && text.contains("does not exist"), "{text}");
+}
+
+fn entries(log: &std::path::Path) -> Vec<Value> {
+    let text = fs::read_to_string(log).expect("the log");
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+#[test]
+fn version_is_three_lines() {
+    let env = Env::new();
+    let outcome = common::Cmd::new(env.binary()).arg("--version").run().success();
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert!(lines[0].starts_with("sandkeep version "), "{outcome}");
+    assert!(lines.iter().any(|line| line.starts_with("commit: ")), "{outcome}");
+    assert!(lines.iter().any(|line| line.starts_with("spec: 1.")), "{outcome}");
+}
+
+#[test]
+fn every_success_is_silent_on_stderr_even_with_an_almost_empty_environment() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("bare");
+    let bundle = env.bundle().args(&["sleep", "1000"]);
+    let bare = |args: &[&str]| env.cmd(args).env_clear().run().success();
+    bare(&["create", "--bundle", bundle.dir.to_str().unwrap(), &id]);
+    for args in [&["start", &id][..], &["state", &id], &["ps", &id], &["pause", &id], &["resume", &id], &["list"]] {
+        bare(args);
+    }
+    bare(&["kill", &id, "9"]);
+    bare(&["wait", &id]);
+    bare(&["delete", &id]);
+    env.assert_clean();
+}
+
+#[test]
+fn signals_have_all_their_names() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("names");
+    let script = "for s in HUP INT USR1 TERM; do trap \"echo $s\" $s; done; echo ready; while :; do sleep 0.02; done";
+    let (mut lines, out) = Lines::pipe();
+    env.create(&env.bundle().script(script), &id).stdout(out).run().success();
+    env.run(["start", &id]).success();
+    lines.until("ready");
+    for (given, heard) in [("HUP", "HUP"), ("SIGINT", "INT"), ("sigusr1", "USR1"), ("1", "HUP"), ("15", "TERM")] {
+        env.run(["kill", &id, given]).success();
+        assert_eq!(lines.next().as_deref(), Some(heard), "{given}");
+    }
+    // Without a signal it is TERM.
+    env.run(["kill", &id]).success();
+    assert_eq!(lines.next().as_deref(), Some("TERM"));
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}
+
+#[test]
+fn a_closed_stderr_pipe_ends_with_the_command() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("pipe");
+    let null = || fs::File::options().write(true).open("/dev/null").unwrap();
+    let (mut lines, out) = Lines::pipe();
+    // The container's stdio is given, as an engine gives it; only what is the command's own is looked at.
+    let bundle = env.bundle().script("exec sleep 1000 2>/dev/null");
+    env.create(&bundle, &id).stdout(null()).stderr(out).run().success();
+    env.run(["start", &id]).success();
+    assert_eq!(lines.next(), None, "something long-lived holds the stderr of create");
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}
+
+#[test]
+fn features_is_a_document_without_any_global_flag() {
+    let env = Env::new();
+    let outcome = common::Cmd::new(env.binary()).arg("features").run().success();
+    let features = outcome.json();
+    assert!(features["ociVersionMin"].is_string() && features["ociVersionMax"].is_string(), "{features}");
+    let namespaces = features["linux"]["namespaces"].as_array().expect("namespaces");
+    for kind in ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"] {
+        assert!(namespaces.contains(&json!(kind)), "{kind} is missing: {features}");
+    }
+    assert_eq!(features["linux"]["seccomp"]["enabled"], true);
+}
+
+#[test]
+fn preserved_fds_reach_the_container_and_no_others() {
+    needs_root!();
+    let env = Env::new();
+    let bundle = env.bundle().script("cat <&3; ls /proc/self/fd | wc -l");
+    let file = env.dir().join("passed");
+    fs::write(&file, "passed on\n").unwrap();
+    let script = format!("exec 3<{} 9</dev/null; exec \"$0\" \"$@\"", file.display());
+    let shell = common::Cmd::new("sh").args(["-c", &script]).arg(env.binary()).arg("--root").arg(env.root());
+    let shell = shell.args(["run", "--preserve-fds", "1", "--bundle"]).arg(&bundle.dir).arg(env.id("fds"));
+    // 0, 1, 2, the one that is passed, and the folder that ls reads.
+    shell.run().success().prints("passed on\n5\n");
+    env.assert_clean();
+}

@@ -1,0 +1,146 @@
+//! The supervisor dies: everything in its sandbox dies with it, and everyone is told the truth at once.
+
+mod common;
+
+use common::command::DEADLINE;
+use common::process::{self, send};
+use common::{Env, Lines, needs_root};
+use nix::sys::signal::Signal;
+
+#[test]
+fn killing_the_supervisor_ends_the_sandbox() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("keeper");
+    let bundle = env.bundle().script("sleep 1000 & setsid sleep 1000 & echo up; wait");
+    let (mut lines, out) = Lines::pipe();
+    env.create(&bundle, &id).stdout(out).run().success();
+    env.run(["start", &id]).success();
+    lines.until("up");
+    env.run(["exec", "--detach", &id, "sleep", "2000"]).success();
+    let pids: Vec<i32> = env
+        .run(["ps", "--format", "json", &id])
+        .success()
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pid| pid.as_i64().unwrap() as i32)
+        .collect();
+    assert!(pids.len() >= 4, "{pids:?}");
+    let waiting = env.cmd(["wait", &id]).spawn();
+
+    send(env.supervisor(&id), Signal::SIGKILL);
+    assert_eq!(env.status(&id), "stopped", "state tells it at once");
+    // The pipe's end is the end of every process that held it.
+    assert_eq!(lines.next(), None);
+    process::until(DEADLINE, "end of all processes", || !pids.iter().any(|pid| process::runs(*pid)));
+    waiting.finish(DEADLINE).prints("137\n");
+    assert_eq!(env.wait(&id), 137);
+    let state = env.state(&id);
+    assert_eq!((&state["status"], &state["pid"]), (&"stopped".into(), &0.into()));
+    env.run(["exec", "--detach", &id, "true"]).fails_with(1, &[&id, "stopped"]);
+    env.delete(&id);
+    env.gone(&id);
+    env.assert_clean();
+}
+
+#[test]
+fn killing_the_supervisor_of_a_created_sandbox_ends_it_too() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("unborn");
+    let bundle = env.bundle();
+    env.created(&bundle, &id);
+    send(env.supervisor(&id), Signal::SIGKILL);
+    assert_eq!(env.status(&id), "stopped");
+    env.run(["start", &id]).fails_with(1, &[&id, "stopped"]);
+    env.delete(&id);
+    env.created(&bundle, &id);
+    env.delete(&id);
+    env.assert_clean();
+}
+
+#[test]
+fn a_foreground_run_whose_supervisor_dies_says_137() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("foreground");
+    let bundle = env.bundle().script("echo up; exec sleep 1000");
+    let (mut lines, out) = Lines::pipe();
+    let running = env.run_bundle(&bundle, &id).stdout(out).spawn();
+    lines.until("up");
+    send(env.supervisor(&id), Signal::SIGKILL);
+    running.finish(DEADLINE).code(137);
+    env.run(["recover"]).code(0);
+    env.run(["delete", "--force", &id]);
+    env.assert_clean();
+}
+
+#[test]
+fn a_supervisor_leaves_by_itself_when_its_container_has_ended() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("leaves");
+    env.created(&env.bundle().script("exit 6"), &id);
+    let supervisor = env.supervisor(&id);
+    env.run(["start", &id]).success();
+    assert_eq!(env.wait(&id), 6);
+    process::until(DEADLINE, "end of the supervisor", || !process::runs(supervisor));
+    assert_eq!(env.wait(&id), 6, "the files answer afterwards");
+    assert_eq!(env.status(&id), "stopped");
+    env.delete(&id);
+    env.assert_clean();
+}
+
+#[test]
+fn a_supervisor_ignores_what_a_terminal_or_a_service_manager_sends() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("stubborn");
+    env.started(&env.bundle().args(&["sleep", "1000"]), &id);
+    let supervisor = env.supervisor(&id);
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGPIPE, Signal::SIGUSR1] {
+        send(supervisor, signal);
+    }
+    env.run(["exec", &id, "true"]).success();
+    assert_eq!(env.status(&id), "running");
+    assert!(process::runs(supervisor));
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}
+
+#[test]
+fn a_supervisor_is_confined_and_holds_nothing_of_its_caller() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("confined");
+    env.started(&env.bundle().args(&["sleep", "1000"]), &id);
+    let supervisor = env.supervisor(&id);
+    let status = |name| process::status_line(supervisor, name).unwrap_or_default();
+    assert_eq!(status("CapEff"), "0000000000000020", "CAP_KILL alone");
+    assert_eq!(status("CapPrm"), "0000000000000020");
+    assert_eq!((status("NoNewPrivs"), status("Seccomp")), ("1".to_owned(), "2".to_owned()));
+    assert_eq!(status("Threads"), "1");
+    let root: Vec<_> = std::fs::read_dir(format!("/proc/{supervisor}/root/")).unwrap().collect();
+    assert!(root.is_empty(), "its root is empty: {root:?}");
+    for fd in 0..3 {
+        let target = std::fs::read_link(format!("/proc/{supervisor}/fd/{fd}")).unwrap();
+        assert!(target.ends_with("null"), "fd {fd} is {}", target.display());
+    }
+    let environ = std::fs::read(format!("/proc/{supervisor}/environ")).unwrap();
+    assert!(environ.is_empty(), "its environment is empty: {}", String::from_utf8_lossy(&environ));
+    let stat = std::fs::read_to_string(format!("/proc/{supervisor}/stat")).unwrap();
+    let session = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(3).unwrap().to_owned();
+    assert_eq!(session, supervisor.to_string(), "it leads a session of its own");
+    let (own, containers) = (cgroups(supervisor), cgroups(env.pid(&id)));
+    assert_ne!(own, containers, "it has a cgroup of its own");
+    env.run(["delete", "--force", &id]).success();
+}
+
+fn cgroups(pid: i32) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    text.lines()
+        .filter(|line| line.contains(":memory:") || line.contains("freezer") || line.starts_with("0::"))
+        .collect()
+}
