@@ -16,6 +16,7 @@
 
 pub mod effect;
 pub mod event;
+pub mod exits;
 pub mod id;
 pub mod phase;
 pub mod record;
