@@ -119,7 +119,7 @@ fn signal_new(record: &CgroupRecord, signal: i32, seen: &mut HashSet<i32>) -> Re
         if still.binary_search(&pid).is_err() {
             continue;
         }
-        match pidfd::signal(fd.as_fd(), signal) {
+        match pidfd::send_signal(fd.as_fd(), signal) {
             Ok(()) => {
                 seen.insert(pid);
             }

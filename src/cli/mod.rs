@@ -144,10 +144,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::from(wrong));
         }
     };
-    if let Err(error) = crate::sys::signals::default_for_children() {
-        eprintln!("sandkeep: cannot reset SIGCHLD: {error}");
-        return ExitCode::FAILURE;
-    }
+    crate::sys::signals::default_for_children();
     let context = Context::new(&cli.global);
     match run(&context, cli.command) {
         Ok(code) => ExitCode::from(code),

@@ -14,7 +14,7 @@ use super::terminal::Terminal;
 use super::{SetupError, Step, devices, entry, identity, masks, mounts, terminal};
 use crate::spec::plan::{NamespaceKind, Plan, ProcessPlan};
 use crate::sys::mount::{self, Attributes, Extent};
-use crate::sys::{clone, fds, process};
+use crate::sys::{clone, descriptors, process, signals};
 
 /// What the creator opened for the init, with the host's privileges.
 pub struct Donations {
@@ -51,7 +51,7 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
     keep_only(donations)?;
     // Nobody in the container may look into us before we are the application (CVE-2016-9962).
     nix::sys::prctl::set_dumpable(false).step(|| "become non-dumpable".into())?;
-    process::reset_signals().step(|| "reset signals".into())?;
+    signals::reset().step(|| "reset signals".into())?;
     nix::unistd::setsid().step(|| "start a session".into())?;
     let has = |kind| plan.namespaces.iter().any(|namespace| namespace.kind == kind);
     if has(NamespaceKind::User) && is_new(plan, NamespaceKind::User) {
@@ -96,7 +96,7 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
     if application.no_new_privileges {
         super::load_seccomp(donations.seccomp.as_ref())?;
     }
-    fds::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
+    descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
     Err(entry.execute())
 }
 
@@ -105,7 +105,7 @@ fn keep_only(donations: &Donations) -> Result<(), SetupError> {
     let mut keep = vec![donations.channel.as_raw_fd(), donations.rootfs.as_raw_fd()];
     keep.extend(donations.binds.iter().flatten().map(|fd| fd.as_raw_fd()));
     keep.extend(3..3 + donations.preserved_fds as i32);
-    fds::close_all_but(&keep).step(|| "close the creator's descriptors".into())
+    descriptors::close_others(&keep).step(|| "close the creator's descriptors".into())
 }
 
 fn is_new(plan: &Plan, kind: NamespaceKind) -> bool {

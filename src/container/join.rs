@@ -9,7 +9,7 @@ use super::init::finish_process;
 use super::root::Root;
 use super::{SetupError, Step, identity, terminal};
 use crate::spec::plan::ProcessPlan;
-use crate::sys::{clone, fds, process};
+use crate::sys::{clone, descriptors, process, signals};
 
 /// What the joining process is given.
 pub struct Donations {
@@ -39,9 +39,9 @@ fn enter(plan: &ProcessPlan, donations: &Donations) -> Result<std::convert::Infa
     let channel = donations.channel.as_fd();
     let mut keep = vec![channel.as_raw_fd(), donations.init.as_raw_fd()];
     keep.extend(3..3 + donations.preserved_fds as i32);
-    fds::close_all_but(&keep).step(|| "close the creator's descriptors".into())?;
+    descriptors::close_others(&keep).step(|| "close the creator's descriptors".into())?;
     nix::sys::prctl::set_dumpable(false).step(|| "become non-dumpable".into())?;
-    process::reset_signals().step(|| "reset signals".into())?;
+    signals::reset().step(|| "reset signals".into())?;
     nix::unistd::setsid().step(|| "start a session".into())?;
     // While /proc is still the host's.
     identity::adjust_oom_score(plan)?;
@@ -68,6 +68,6 @@ fn enter(plan: &ProcessPlan, donations: &Donations) -> Result<std::convert::Infa
     if plan.no_new_privileges {
         super::load_seccomp(donations.seccomp.as_ref())?;
     }
-    fds::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
+    descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
     Err(entry.execute())
 }

@@ -187,7 +187,7 @@ fn cgroup_tree(folder: &Path, plan: &MountPlan) -> Result<OwnedFd, SetupError> {
     let path = std::ffi::CString::new(folder.as_os_str().as_encoded_bytes()).map_err(io::Error::other).step(what)?;
     let cwd =
         nix::fcntl::open("/", nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty());
-    let cwd = crate::sys::fds::take(cwd.step(what)?).step(what)?;
+    let cwd = crate::sys::descriptors::take(cwd.step(what)?).step(what)?;
     let tree = mount::clone_tree(cwd.as_fd(), &path, Extent::One, 0).step(what)?;
     let attributes = Attributes { set: plan.attrs_set, clear: plan.attrs_clear, propagation: libc::MS_PRIVATE };
     mount::set_attributes(tree.as_fd(), Extent::One, attributes, None).step(what)?;

@@ -8,7 +8,7 @@ use nix::fcntl::{OFlag, ResolveFlag};
 use super::root::Root;
 use super::{SetupError, Step};
 use crate::sys::mount::{self, Extent};
-use crate::sys::{fds, tty};
+use crate::sys::{descriptors, tty};
 
 /// The container's side.
 pub struct Terminal {
@@ -35,7 +35,7 @@ impl Terminal {
     pub fn become_stdio(&self) -> Result<(), SetupError> {
         tty::set_controlling(self.slave.as_fd()).step(|| "make the terminal the controlling one".into())?;
         for number in 0..3 {
-            fds::place(self.slave.as_fd(), number).step(|| "make the terminal stdio".into())?;
+            descriptors::place(self.slave.as_fd(), number).step(|| "make the terminal stdio".into())?;
         }
         Ok(())
     }

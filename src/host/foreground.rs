@@ -204,4 +204,4 @@ impl Drop for Proxy {
 }
 
 /// Descriptor 0, which is open for as long as this process lives.
-const STDIN: BorrowedFd<'static> = crate::sys::fds::STDIN;
+const STDIN: BorrowedFd<'static> = crate::sys::descriptors::STDIN;

@@ -25,7 +25,7 @@ use crate::container::{init, join};
 use crate::model::record::Reaper;
 use crate::spec::plan::{NamespaceKind, Plan, ProcessPlan};
 use crate::sys::clone::{self, Cloned, Parent};
-use crate::sys::{fds, pidfd};
+use crate::sys::{descriptors, pidfd};
 
 /// How long an init may take for one step of its setup.
 const STEP_DEADLINE: Duration = Duration::from_secs(60);
@@ -130,7 +130,7 @@ fn clone_init(
     reaper: Reaper,
     keep: &[i32],
 ) -> Result<OwnedFd, HostError> {
-    fds::close_all_but(keep).trying(|| "close the creator's descriptors".into())?;
+    descriptors::close_others(keep).trying(|| "close the creator's descriptors".into())?;
     joiner.join_self().map_err(join_failed)?;
     for (kind, namespace) in joined {
         setns(namespace.as_fd(), flag(*kind)).trying(|| format!("join the {kind:?} namespace"))?;
@@ -200,10 +200,10 @@ fn linger(init: OwnedFd) {
     let _ = nix::unistd::setsid();
     if let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
         for number in 0..3 {
-            let _ = fds::place(null.as_fd(), number);
+            let _ = descriptors::place(null.as_fd(), number);
         }
     }
-    let _ = fds::close_all_but(&[init.as_raw_fd()]);
+    let _ = descriptors::close_others(&[init.as_raw_fd()]);
     let _ = pidfd::wait_exit(init.as_fd(), None);
     let _ = pidfd::wait_child(init.as_fd());
 }

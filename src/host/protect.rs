@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use nix::fcntl::AtFlags;
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-use crate::sys::fds;
+use crate::sys::descriptors;
 use crate::sys::mount::{self, Attributes, Extent};
 
 const OURSELVES: &str = "/proc/self/exe";
@@ -65,7 +65,7 @@ fn sealed_copy() -> io::Result<OwnedFd> {
     io::copy(&mut std::fs::File::open(OURSELVES)?, &mut target)?;
     let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
     fcntl(target.as_raw_fd(), FcntlArg::F_ADD_SEALS(seals))?;
-    fds::set_close_on_exec(target.as_fd(), true)?;
+    descriptors::set_close_on_exec(target.as_fd(), true)?;
     Ok(target.into())
 }
 

@@ -12,7 +12,7 @@ use super::{HostError, Trying};
 use crate::model::Id;
 use crate::model::record::PidNamespace;
 use crate::sys::clone::{self, Cloned, Parent};
-use crate::sys::{fds, pidfd};
+use crate::sys::{descriptors, pidfd};
 
 /// How long it may take to answer; it does nothing that waits for anybody.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -121,7 +121,7 @@ impl CommandLine {
         let number = 3 + self.donated.len();
         self.words.push(format!("{flag}={number}"));
         // Copies far above the numbers they will be placed at.
-        self.donated.push(fds::above(fd, 128));
+        self.donated.push(descriptors::above(fd, 128));
     }
 
     fn image(self) -> io::Result<Image> {
@@ -154,12 +154,12 @@ impl Image {
     fn arrange(&self) -> io::Result<()> {
         nix::unistd::setsid()?;
         for number in 0..3 {
-            fds::place(self.null.as_fd(), number)?;
+            descriptors::place(self.null.as_fd(), number)?;
         }
         for (index, fd) in self.donated.iter().enumerate() {
-            fds::place(fd.as_fd(), 3 + index as i32)?;
+            descriptors::place(fd.as_fd(), 3 + index as i32)?;
         }
         // Whatever else is open, the locks before all, ends here.
-        fds::close_on_exec_from(3 + self.donated.len() as i32)
+        descriptors::close_on_exec_from(3 + self.donated.len() as i32)
     }
 }

@@ -3,13 +3,22 @@
 
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod clone;
+pub mod descriptors;
 pub mod fds;
 pub mod mount;
 pub mod open;
+pub mod pidfd;
+pub mod poller;
+pub mod privilege;
 pub mod process;
+pub mod procfs;
+pub mod ready;
+pub mod sched;
 pub mod seccomp;
-pub mod socket;
+pub mod seqpacket;
+pub mod signals;
 pub mod tty;
 
 use std::io;
@@ -18,8 +27,3 @@ use std::io;
 pub(crate) fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
-pub mod sched;
-pub mod pidfd;
-pub mod seccomp;
-pub mod bpf;
-pub mod pidfd;

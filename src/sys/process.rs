@@ -6,18 +6,6 @@ use std::os::fd::RawFd;
 
 use super::check;
 
-/// Every signal back to its default action and unblocked: what a program expects to start with.
-pub fn reset_signals() -> io::Result<()> {
-    for signal in 1..=64 {
-        if signal == libc::SIGKILL || signal == libc::SIGSTOP || (32..34).contains(&signal) {
-            continue;
-        }
-        // SAFETY: SIG_DFL is no function of ours.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
-    nix::sys::signal::SigSet::empty().thread_set_mask().map_err(io::Error::from)
-}
-
 /// A fresh session keyring, so that the container cannot read its creator's keys (keyctl(2)).
 pub fn new_session_keyring(name: &CStr) -> io::Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;

@@ -1,0 +1,299 @@
+//! The methods: one table of names, and a type for every request and reply.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Id;
+use crate::model::record::{Exit, Nanos, Reaper};
+
+/// Spoken by both sides of a connection, or it is closed.
+pub const VERSION: u32 = 1;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// First on every connection: the version. Answers with the supervisor's own, and its sandbox.
+    Handshake,
+    /// Adopts a launched init. Descriptors: its pidfd, our end of its start socket.
+    Create,
+    /// Releases the root container's init; answered when it has executed the application, or could not.
+    StartRoot,
+    /// The same for any container.
+    Start,
+    /// Adopts one more process of a container. Descriptor: its pidfd.
+    ExecuteAsync,
+    /// How a container's init ended; answered when it has. May be asked again and again.
+    Wait,
+    /// How an adopted process ended; answered once.
+    WaitPid,
+    /// Sends a signal to a container's init, or to one adopted process.
+    Signal,
+    /// What is known of the containers.
+    State,
+    /// Ends a container, or with the root container the sandbox; answered when nothing adopted of it lives.
+    Destroy,
+}
+
+/// The names on the wire.
+pub const METHODS: [(Method, &str); 10] = [
+    (Method::Handshake, "Handshake"),
+    (Method::Create, "containerManager.Create"),
+    (Method::StartRoot, "containerManager.StartRoot"),
+    (Method::Start, "containerManager.Start"),
+    (Method::ExecuteAsync, "containerManager.ExecuteAsync"),
+    (Method::Wait, "containerManager.Wait"),
+    (Method::WaitPid, "containerManager.WaitPID"),
+    (Method::Signal, "containerManager.Signal"),
+    (Method::State, "containerManager.State"),
+    (Method::Destroy, "containerManager.Destroy"),
+];
+
+impl Method {
+    pub fn name(self) -> &'static str {
+        METHODS.iter().find(|(method, _)| *method == self).map_or("", |(_, name)| name)
+    }
+
+    pub fn parse(name: &str) -> Option<Method> {
+        METHODS.iter().find(|(_, known)| *known == name).map(|(method, _)| *method)
+    }
+
+    /// How many descriptors come beside its request.
+    pub fn descriptors(self) -> usize {
+        match self {
+            Method::Create => 2,
+            Method::ExecuteAsync => 1,
+            _ => 0,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    Handshake(Handshake),
+    Create(Create),
+    StartRoot,
+    Start(Container),
+    ExecuteAsync(ExecuteAsync),
+    Wait(Container),
+    WaitPid(WaitPid),
+    Signal(Signal),
+    State(State),
+    Destroy(Container),
+}
+
+impl Request {
+    pub fn method(&self) -> Method {
+        match self {
+            Request::Handshake(_) => Method::Handshake,
+            Request::Create(_) => Method::Create,
+            Request::StartRoot => Method::StartRoot,
+            Request::Start(_) => Method::Start,
+            Request::ExecuteAsync(_) => Method::ExecuteAsync,
+            Request::Wait(_) => Method::Wait,
+            Request::WaitPid(_) => Method::WaitPid,
+            Request::Signal(_) => Method::Signal,
+            Request::State(_) => Method::State,
+            Request::Destroy(_) => Method::Destroy,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Handshake {
+    pub version: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Create {
+    #[serde(with = "id_text")]
+    pub cid: Id,
+    /// The root container, whose end is the sandbox's. Its id is the sandbox's.
+    pub root: bool,
+    #[serde(with = "reaper_text")]
+    pub reaper: Reaper,
+    /// In the sandbox's PID namespace.
+    pub pid: i32,
+    pub host_pid: i32,
+    /// With the root: from here on the sandbox does not depend on its creator (unless it is attached).
+    pub detach: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Container {
+    #[serde(with = "id_text")]
+    pub cid: Id,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecuteAsync {
+    #[serde(with = "id_text")]
+    pub cid: Id,
+    /// In the sandbox's PID namespace.
+    pub pid: i32,
+    pub host_pid: i32,
+    #[serde(with = "reaper_text")]
+    pub reaper: Reaper,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaitPid {
+    #[serde(with = "id_text")]
+    pub cid: Id,
+    /// In the sandbox's PID namespace.
+    pub pid: i32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signal {
+    #[serde(with = "id_text")]
+    pub cid: Id,
+    /// In the sandbox's PID namespace; none: the container's init.
+    pub pid: Option<i32>,
+    pub signal: i32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Containers whose id sorts after this one: the answer goes on where the last frame ended.
+    pub after: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// To Handshake.
+    Welcome { version: u32, sandbox: String },
+    /// To whatever has nothing to tell.
+    Done,
+    /// To Wait and WaitPid.
+    Exited(Exited),
+    /// To State, in the order of their ids. `more`: ask again, after the last of these.
+    Containers { containers: Vec<ContainerStatus>, more: bool },
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exited {
+    /// The exit code, or 128 + the signal's number; 255 if nobody could tell us.
+    pub code: u8,
+    pub signal: Option<u8>,
+    /// Nanoseconds since the Unix epoch.
+    pub at: Nanos,
+    /// The status is not known: `note` says why.
+    pub inferred: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl Exited {
+    pub fn exit(&self) -> Exit {
+        Exit { code: self.code, signal: self.signal, at: self.at, inferred: self.inferred }
+    }
+
+    pub fn new(exit: Exit, note: Option<&str>) -> Exited {
+        let Exit { code, signal, at, inferred } = exit;
+        Exited { code, signal, at, inferred, note: note.map(str::to_owned) }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerStatus {
+    pub cid: String,
+    /// Its init has executed the application.
+    pub started: bool,
+    pub exited: Option<Exited>,
+    /// Adopted and not known to have ended: the init first.
+    pub pids: Vec<ProcessStatus>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// In the sandbox's PID namespace.
+    pub pid: i32,
+    pub host_pid: i32,
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub code: ErrorCode,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorCode {
+    /// The request makes no sense, whatever the state.
+    Invalid,
+    UnknownMethod,
+    /// The two sides speak different versions.
+    Version,
+    AlreadyExists,
+    NotFound,
+    /// Legal, but not in this state.
+    WrongState,
+    /// The init said why it could not execute the application.
+    StartFailed,
+    /// A limit of the supervisor is reached.
+    Busy,
+    /// The kernel refused.
+    System,
+    /// One that this side does not know.
+    #[serde(other)]
+    Other,
+}
+
+/// Ids are checked as they are read.
+mod id_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::model::Id;
+
+    pub fn serialize<S: Serializer>(id: &Id, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(id.as_str())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Id, D::Error> {
+        Id::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+mod reaper_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::model::record::Reaper;
+
+    pub fn serialize<S: Serializer>(reaper: &Reaper, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match reaper {
+            Reaper::Supervisor => "supervisor",
+            Reaper::Caller => "caller",
+        })
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Reaper, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "supervisor" => Ok(Reaper::Supervisor),
+            "caller" => Ok(Reaper::Caller),
+            other => Err(serde::de::Error::unknown_variant(other, &["supervisor", "caller"])),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_has_one_name_of_its_own() {
+        for (method, name) in METHODS {
+            assert_eq!(method.name(), name);
+            assert_eq!(Method::parse(name), Some(method));
+        }
+        assert_eq!(Method::parse("containerManager.create"), None);
+    }
+}

@@ -1,0 +1,256 @@
+//! The frames: one JSON object a message, at most 64 KiB, with at most 16 descriptors beside it.
+//!
+//! Everything that comes in goes through [`decode_request`] or [`decode_reply`], which take any bytes at all.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::method::{Method, Refusal, Reply, Request};
+use crate::sys::seqpacket;
+
+pub use crate::sys::seqpacket::{MAX_FDS, Received};
+
+/// The longest frame, in bytes.
+pub const MAX_FRAME: usize = 64 * 1024;
+
+/// A number that the client chose, and that comes back in the reply.
+pub type RequestId = u64;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    #[error("a frame of {0} bytes: at most {MAX_FRAME} are allowed")]
+    TooLong(usize),
+    #[error("not a frame of this protocol")]
+    NotAFrame(#[source] serde_json::Error),
+    #[error("unknown method {method:?}")]
+    UnknownMethod { id: RequestId, method: String },
+    #[error("bad parameters of {method}: {source}")]
+    BadParameters { id: RequestId, method: &'static str, source: serde_json::Error },
+}
+
+impl DecodeError {
+    /// The request that can be answered with this error; without one the connection makes no sense any more.
+    pub fn request_id(&self) -> Option<RequestId> {
+        match self {
+            DecodeError::TooLong(_) | DecodeError::NotAFrame(_) => None,
+            DecodeError::UnknownMethod { id, .. } | DecodeError::BadParameters { id, .. } => Some(*id),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RequestFrame {
+    id: RequestId,
+    method: String,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    params: Value,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ReplyFrame {
+    id: RequestId,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Outcome {
+    Reply(Reply),
+    Error(Refusal),
+}
+
+pub fn encode_request(id: RequestId, request: &Request) -> Vec<u8> {
+    let params = match request {
+        Request::Handshake(params) => serde_json::to_value(params),
+        Request::Create(params) => serde_json::to_value(params),
+        Request::StartRoot => Ok(Value::Null),
+        Request::Start(params) | Request::Wait(params) | Request::Destroy(params) => serde_json::to_value(params),
+        Request::ExecuteAsync(params) => serde_json::to_value(params),
+        Request::WaitPid(params) => serde_json::to_value(params),
+        Request::Signal(params) => serde_json::to_value(params),
+        Request::State(params) => serde_json::to_value(params),
+    };
+    let params = params.expect("plain fields always serialise");
+    let frame = RequestFrame { id, method: request.method().name().to_owned(), params };
+    serde_json::to_vec(&frame).expect("plain fields always serialise")
+}
+
+pub fn decode_request(bytes: &[u8]) -> Result<(RequestId, Request), DecodeError> {
+    check_length(bytes)?;
+    let RequestFrame { id, method: name, params } = serde_json::from_slice(bytes).map_err(DecodeError::NotAFrame)?;
+    let Some(method) = Method::parse(&name) else {
+        return Err(DecodeError::UnknownMethod { id, method: name.chars().take(64).collect() });
+    };
+    let request = match method {
+        Method::Handshake => serde_json::from_value(params).map(Request::Handshake),
+        Method::Create => serde_json::from_value(params).map(Request::Create),
+        Method::StartRoot => Ok(Request::StartRoot),
+        Method::Start => serde_json::from_value(params).map(Request::Start),
+        Method::ExecuteAsync => serde_json::from_value(params).map(Request::ExecuteAsync),
+        Method::Wait => serde_json::from_value(params).map(Request::Wait),
+        Method::WaitPid => serde_json::from_value(params).map(Request::WaitPid),
+        Method::Signal => serde_json::from_value(params).map(Request::Signal),
+        Method::State => serde_json::from_value(params).map(Request::State),
+        Method::Destroy => serde_json::from_value(params).map(Request::Destroy),
+    };
+    request
+        .map(|request| (id, request))
+        .map_err(|source| DecodeError::BadParameters { id, method: method.name(), source })
+}
+
+pub fn encode_reply(id: RequestId, outcome: &Result<Reply, Refusal>) -> Vec<u8> {
+    let outcome = match outcome {
+        Ok(reply) => Outcome::Reply(reply.clone()),
+        Err(refusal) => Outcome::Error(refusal.clone()),
+    };
+    serde_json::to_vec(&ReplyFrame { id, outcome }).expect("plain fields always serialise")
+}
+
+pub fn decode_reply(bytes: &[u8]) -> Result<(RequestId, Result<Reply, Refusal>), DecodeError> {
+    check_length(bytes)?;
+    let ReplyFrame { id, outcome } = serde_json::from_slice(bytes).map_err(DecodeError::NotAFrame)?;
+    Ok(match outcome {
+        Outcome::Reply(reply) => (id, Ok(reply)),
+        Outcome::Error(refusal) => (id, Err(refusal)),
+    })
+}
+
+/// Sends one frame without waiting. `WouldBlock`: the other side does not read.
+pub fn send(socket: BorrowedFd<'_>, frame: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if frame.len() > MAX_FRAME || fds.len() > MAX_FDS {
+        let what = format!("a frame of {} bytes with {} descriptors", frame.len(), fds.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    seqpacket::send(socket, frame, fds)
+}
+
+/// Receives one frame without waiting, into a buffer of [`MAX_FRAME`] bytes. One that is too long, or whose descriptors
+/// did not all arrive, is `InvalidData`, with none of them left open.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+    seqpacket::receive(socket, buffer)
+}
+
+fn check_length(bytes: &[u8]) -> Result<(), DecodeError> {
+    if bytes.len() > MAX_FRAME { Err(DecodeError::TooLong(bytes.len())) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::method::*;
+    use super::*;
+    use crate::model::Id;
+    use crate::model::record::Reaper;
+
+    fn ids() -> impl Strategy<Value = Id> {
+        "[A-Za-z0-9_+-][A-Za-z0-9_+.-]{0,40}".prop_map(|text| Id::parse(&text).unwrap())
+    }
+
+    fn reapers() -> impl Strategy<Value = Reaper> {
+        prop_oneof![Just(Reaper::Supervisor), Just(Reaper::Caller)]
+    }
+
+    fn requests() -> impl Strategy<Value = Request> {
+        let container = || ids().prop_map(|cid| Container { cid });
+        prop_oneof![
+            any::<u32>().prop_map(|version| Request::Handshake(Handshake { version })),
+            (ids(), any::<bool>(), reapers(), any::<i32>(), any::<i32>(), any::<bool>()).prop_map(
+                |(cid, root, reaper, pid, host_pid, detach)| {
+                    Request::Create(Create { cid, root, reaper, pid, host_pid, detach })
+                }
+            ),
+            Just(Request::StartRoot),
+            container().prop_map(Request::Start),
+            container().prop_map(Request::Wait),
+            container().prop_map(Request::Destroy),
+            (ids(), any::<i32>(), any::<i32>(), reapers()).prop_map(|(cid, pid, host_pid, reaper)| {
+                Request::ExecuteAsync(ExecuteAsync { cid, pid, host_pid, reaper })
+            }),
+            (ids(), any::<i32>()).prop_map(|(cid, pid)| Request::WaitPid(WaitPid { cid, pid })),
+            (ids(), any::<Option<i32>>(), any::<i32>())
+                .prop_map(|(cid, pid, signal)| Request::Signal(Signal { cid, pid, signal })),
+            any::<Option<String>>().prop_map(|after| Request::State(State { after })),
+        ]
+    }
+
+    fn exits() -> impl Strategy<Value = Exited> {
+        (any::<u8>(), any::<Option<u8>>(), any::<i64>(), any::<bool>(), any::<Option<String>>())
+            .prop_map(|(code, signal, at, inferred, note)| Exited { code, signal, at, inferred, note })
+    }
+
+    fn replies() -> impl Strategy<Value = Result<Reply, Refusal>> {
+        let processes = (any::<i32>(), any::<i32>()).prop_map(|(pid, host_pid)| ProcessStatus { pid, host_pid });
+        let containers = (
+            any::<String>(),
+            any::<bool>(),
+            proptest::option::of(exits()),
+            proptest::collection::vec(processes, 0..4),
+        )
+            .prop_map(|(cid, started, exited, pids)| ContainerStatus { cid, started, exited, pids });
+        prop_oneof![
+            (any::<u32>(), any::<String>()).prop_map(|(version, sandbox)| Ok(Reply::Welcome { version, sandbox })),
+            Just(Ok(Reply::Done)),
+            exits().prop_map(|exited| Ok(Reply::Exited(exited))),
+            (proptest::collection::vec(containers, 0..4), any::<bool>())
+                .prop_map(|(containers, more)| Ok(Reply::Containers { containers, more })),
+            any::<String>().prop_map(|message| Err(Refusal { code: ErrorCode::Busy, message })),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_comes_back_as_it_was(id in any::<u64>(), request in requests()) {
+            prop_assert_eq!(decode_request(&encode_request(id, &request)).unwrap(), (id, request));
+        }
+
+        #[test]
+        fn a_reply_comes_back_as_it_was(id in any::<u64>(), reply in replies()) {
+            prop_assert_eq!(decode_reply(&encode_reply(id, &reply)).unwrap(), (id, reply));
+        }
+
+        #[test]
+        fn a_truncated_frame_is_refused(request in requests(), reply in replies(), cut in 1usize..20) {
+            let (asked, told) = (encode_request(1, &request), encode_reply(1, &reply));
+            prop_assert!(decode_request(&asked[..asked.len() - cut.min(asked.len())]).is_err());
+            prop_assert!(decode_reply(&told[..told.len() - cut.min(told.len())]).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode_request(&bytes);
+            let _ = decode_reply(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_frame_too_long_is_refused_before_it_is_read() {
+        assert!(matches!(decode_request(&vec![b' '; MAX_FRAME + 1]), Err(DecodeError::TooLong(_))));
+        assert!(matches!(decode_reply(&vec![b' '; MAX_FRAME + 1]), Err(DecodeError::TooLong(_))));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_and_not_recursed_into() {
+        assert!(decode_request(&vec![b'['; MAX_FRAME]).is_err());
+    }
+
+    #[test]
+    fn what_can_be_answered_says_to_whom() {
+        let bad_id = br#"{"id":7,"method":"containerManager.Wait","params":{"cid":"../x"}}"#;
+        assert_eq!(decode_request(bad_id).unwrap_err().request_id(), Some(7));
+        let unknown = br#"{"id":8,"method":"containerManager.Fly"}"#;
+        assert_eq!(decode_request(unknown).unwrap_err().request_id(), Some(8));
+        assert_eq!(decode_request(b"{}").unwrap_err().request_id(), None);
+    }
+
+    #[test]
+    fn an_error_code_of_a_newer_side_is_still_an_error() {
+        let (_, outcome) = decode_reply(br#"{"id":1,"error":{"code":"new-thing","message":"m"}}"#).unwrap();
+        assert_eq!(outcome.unwrap_err().code, ErrorCode::Other);
+    }
+}

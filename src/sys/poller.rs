@@ -1,0 +1,68 @@
+//! One epoll instance. What is watched must be forgotten before it is closed: a descriptor that came from another
+//! process shares its open file with it, and the kernel would go on reporting it.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+#[derive(Debug)]
+pub struct Poller(Epoll);
+
+/// What of a descriptor is of interest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interest {
+    Read,
+    Write,
+    ReadWrite,
+    /// Only its hang-up.
+    Nothing,
+    /// Each change once: the pidfd of a zombie stays readable until somebody else reaps it.
+    Edges,
+}
+
+impl Interest {
+    fn flags(self) -> EpollFlags {
+        match self {
+            Interest::Read => EpollFlags::EPOLLIN,
+            Interest::Write => EpollFlags::EPOLLOUT,
+            Interest::ReadWrite => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
+            Interest::Nothing => EpollFlags::empty(),
+            Interest::Edges => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+        }
+    }
+}
+
+impl Poller {
+    pub fn new() -> io::Result<Poller> {
+        Ok(Poller(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
+    }
+
+    pub fn watch(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
+        Ok(self.0.add(fd, EpollEvent::new(interest.flags(), token))?)
+    }
+
+    pub fn change(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
+        Ok(self.0.modify(fd, &mut EpollEvent::new(interest.flags(), token))?)
+    }
+
+    /// What was never watched is forgotten already.
+    pub fn forget(&self, fd: BorrowedFd<'_>) {
+        let _ = self.0.delete(fd);
+    }
+
+    /// Fills `tokens` with what is ready, at most 64 at once. The timeout is in milliseconds; without one it waits for
+    /// ever. None may be ready: at the timeout, or after a signal.
+    pub fn wait(&self, tokens: &mut Vec<u64>, timeout: Option<u16>) -> io::Result<()> {
+        let mut events = [EpollEvent::empty(); 64];
+        let timeout = timeout.map_or(EpollTimeout::NONE, EpollTimeout::from);
+        tokens.clear();
+        match self.0.wait(&mut events, timeout) {
+            Ok(count) => tokens.extend(events[..count].iter().map(EpollEvent::data)),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(())
+    }
+}

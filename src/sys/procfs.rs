@@ -1,0 +1,184 @@
+//! What /proc says of a process, and whether a process that was written down is still that process.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+
+use super::pidfd;
+use crate::model::record::{Boot, ProcessRef};
+
+/// Set by the kernel at the start of an exit (sched.h): from here on a process only falls apart.
+const PF_EXITING: u32 = 0x4;
+
+/// A line of /proc/PID/stat (proc_pid_stat(5)); times in clock ticks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    pub pid: i32,
+    pub comm: String,
+    pub state: char,
+    pub ppid: i32,
+    pub pgrp: i32,
+    pub session: i32,
+    pub tty_nr: i32,
+    pub tpgid: i32,
+    pub flags: u32,
+    pub utime: u64,
+    pub stime: u64,
+    pub num_threads: i64,
+    /// Since boot, in the reader's time namespace.
+    pub start_time: u64,
+}
+
+impl Stat {
+    /// The name stands in parentheses and may hold spaces and parentheses itself: the last one closes it.
+    pub fn parse(line: &str) -> Option<Stat> {
+        let (before, after) = line.split_at(line.rfind(')')?);
+        let (pid, comm) = before.split_once(" (")?;
+        let fields: Vec<&str> = after[1..].split_whitespace().collect();
+        // proc_pid_stat(5) counts from 1; the state is its field 3 and our field 0.
+        let field = |number: usize| fields.get(number - 3).copied();
+        Some(Stat {
+            pid: pid.trim().parse().ok()?,
+            comm: comm.to_owned(),
+            state: field(3)?.chars().next()?,
+            ppid: field(4)?.parse().ok()?,
+            pgrp: field(5)?.parse().ok()?,
+            session: field(6)?.parse().ok()?,
+            tty_nr: field(7)?.parse().ok()?,
+            tpgid: field(8)?.parse().ok()?,
+            flags: field(9)?.parse().ok()?,
+            utime: field(14)?.parse().ok()?,
+            stime: field(15)?.parse().ok()?,
+            num_threads: field(20)?.parse().ok()?,
+            start_time: field(22)?.parse().ok()?,
+        })
+    }
+
+    /// A zombie, dead, or on its way there: pid 1 of a PID namespace that was killed while an outside parent is slow to
+    /// reap stays in the kernel for as long as that takes, neither dead nor a zombie. A first thread that has ended
+    /// alone does not end its process.
+    pub fn is_gone(&self) -> bool {
+        let ending = matches!(self.state, 'Z' | 'X' | 'x') || self.flags & PF_EXITING != 0;
+        ending && self.num_threads <= 1
+    }
+}
+
+/// `None`: there is no such process.
+pub fn stat(pid: i32) -> io::Result<Option<Stat>> {
+    match std::fs::read(format!("/proc/{pid}/stat")) {
+        Ok(bytes) => Stat::parse(&String::from_utf8_lossy(&bytes))
+            .map(Some)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat is not as in proc(5)"))),
+        Err(error) if is_no_such_process(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// The inode of our time namespace; 0 on a kernel without them.
+pub fn time_namespace() -> io::Result<u64> {
+    match std::fs::metadata("/proc/self/ns/time") {
+        Ok(metadata) => Ok(metadata.ino()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where and when we read start times.
+pub fn boot() -> io::Result<Boot> {
+    Ok(Boot { boot_id: boot_id()?, time_namespace: time_namespace()? })
+}
+
+/// `None`: there is no such process. Number, start time and inode are those of one process.
+pub fn process_ref(pid: i32) -> io::Result<Option<ProcessRef>> {
+    let fd = match pidfd::open(pid) {
+        Ok(fd) => fd,
+        Err(error) if is_no_such_process(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Some(stat) = stat(pid)? else { return Ok(None) };
+    // Unreaped until here, so the number cannot have passed to another process before `stat` was read.
+    match pidfd::send_signal(fd.as_fd(), 0) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        _ => Ok(Some(ProcessRef { pid, start_time: stat.start_time, pidfd_inode: pidfd::inode(fd.as_fd())? })),
+    }
+}
+
+/// Whether the process that was written down on `boot` runs now. What cannot be read is not alive.
+pub fn is_alive(process: &ProcessRef, boot: &Boot) -> bool {
+    let Ok(here) = self::boot() else { return false };
+    if here.boot_id != boot.boot_id {
+        return false;
+    }
+    let Ok(fd) = pidfd::open(process.pid) else { return false };
+    let inode = pidfd::inode(fd.as_fd()).unwrap_or(None);
+    if let (Some(then), Some(now)) = (process.pidfd_inode, inode)
+        && then != now
+    {
+        return false;
+    }
+    let Ok(Some(stat)) = stat(process.pid) else { return false };
+    // A start time means something only in the time namespace it was read in.
+    if here.time_namespace == boot.time_namespace && stat.start_time != process.start_time {
+        return false;
+    }
+    !stat.is_gone()
+}
+
+fn is_no_such_process(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    const LINE: &str = "41 (a b) c)) S 1 2 3 4 5 4194560 7 8 9 10 11 12 13 14 20 0 1 0 1234 99 98 97";
+
+    #[test]
+    fn a_name_may_hold_spaces_and_parentheses() {
+        let stat = Stat::parse(LINE).unwrap();
+        assert_eq!((stat.pid, stat.comm.as_str(), stat.state, stat.ppid), (41, "a b) c)", 'S', 1));
+        assert_eq!((stat.pgrp, stat.session, stat.tty_nr, stat.tpgid), (2, 3, 4, 5));
+        assert_eq!((stat.utime, stat.stime, stat.start_time), (11, 12, 1234));
+        assert!(!stat.is_gone());
+    }
+
+    #[test]
+    fn whatever_is_not_a_stat_line_is_refused_without_a_panic() {
+        for end in 0..LINE.len() - 10 {
+            let _ = Stat::parse(&LINE[..end]);
+        }
+        for line in ["", ")", "1 (x)", "1 (x) S", "x (y) S 1 2 3 4 5 6 7"] {
+            assert_eq!(Stat::parse(line), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_is_itself_until_it_ends_and_never_another() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let (me, boot) = (process_ref(child.id() as i32).unwrap().unwrap(), boot().unwrap());
+        assert!(is_alive(&me, &boot));
+        assert!(!is_alive(&ProcessRef { start_time: me.start_time + 1, ..me.clone() }, &boot));
+        assert!(!is_alive(&me, &Boot { boot_id: "another".to_owned(), ..boot.clone() }));
+        // Read in another time namespace: the inode still tells, where there is one.
+        let elsewhere = Boot { time_namespace: boot.time_namespace + 1, ..boot.clone() };
+        assert!(is_alive(&ProcessRef { start_time: me.start_time + 1, ..me.clone() }, &elsewhere));
+        if let Some(inode) = me.pidfd_inode {
+            assert!(!is_alive(&ProcessRef { pidfd_inode: Some(inode + 1), ..me.clone() }, &elsewhere));
+        }
+        child.kill().unwrap();
+        let fd = pidfd::open(me.pid).unwrap();
+        assert!(pidfd::wait_exit(fd.as_fd(), None).unwrap());
+        assert!(stat(me.pid).unwrap().unwrap().is_gone(), "a zombie is gone");
+        assert!(!is_alive(&me, &boot));
+        child.wait().unwrap();
+        assert!(!is_alive(&me, &boot));
+        assert_eq!(process_ref(me.pid).unwrap(), None);
+    }
+}

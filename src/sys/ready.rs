@@ -1,0 +1,43 @@
+//! Waiting for one descriptor, with a deadline.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// What is waited for. An error or a hang-up of the other side counts as ready: the next call on it tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    Readable,
+    Writable,
+}
+
+/// Whether it became ready before `deadline`; without one this waits for ever. A deadline in the past looks once.
+pub fn wait(fd: BorrowedFd<'_>, readiness: Readiness, deadline: Option<Instant>) -> io::Result<bool> {
+    let flags = match readiness {
+        Readiness::Readable => PollFlags::POLLIN,
+        Readiness::Writable => PollFlags::POLLOUT,
+    };
+    loop {
+        match poll(&mut [PollFd::new(fd, flags)], timeout_until(deadline)) {
+            Ok(0) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => return Ok(false),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Whether it is readable now.
+pub fn is_readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    wait(fd, Readiness::Readable, Some(Instant::now()))
+}
+
+/// Rounded up to a whole millisecond, so that nobody spins through the last one.
+fn timeout_until(deadline: Option<Instant>) -> PollTimeout {
+    let Some(deadline) = deadline else { return PollTimeout::NONE };
+    let millis = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
+    PollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
+}
