@@ -55,8 +55,8 @@ plain!(
     crate::spec::SpecError,
     crate::store::StoreError,
     crate::store::LockError,
-    crate::cgroup::CgroupError,
+    crate::cgroup::Error,
     crate::control::ControlError,
-    crate::container::seccomp::SeccompError,
+    crate::container::seccomp::CompileError,
     std::io::Error
 );

@@ -59,7 +59,7 @@ fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> 
         return send(context, id.as_str(), signal);
     }
     if signal == libc::SIGKILL {
-        cgroup::kill_and_wait(&container.cgroup, crate::host::destroy::DEADLINE)?;
+        cgroup::kill_and_wait(&container.cgroup, crate::host::destroy::deadline())?;
     } else {
         cgroup::signal_all(&container.cgroup, signal)?;
     }

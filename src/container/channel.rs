@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::sys::socket;
+use crate::sys::ready::{self, Readiness};
+use crate::sys::seqpacket::{self, Received};
 
 /// The longest message; an error text is cut to fit.
 const LARGEST: usize = 8192;
@@ -36,7 +37,7 @@ pub enum Order {
 
 /// (creator's end, init's end), both closed by execve.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    socket::pair()
+    seqpacket::pair()
 }
 
 pub fn report(channel: BorrowedFd<'_>, report: &Report) -> io::Result<()> {
@@ -57,7 +58,7 @@ pub fn report(channel: BorrowedFd<'_>, report: &Report) -> io::Result<()> {
 /// The next report. Blocks; the caller bounds it with poll.
 pub fn next_report(channel: BorrowedFd<'_>) -> io::Result<Report> {
     let mut buffer = [0u8; LARGEST];
-    let (length, fds) = socket::receive(channel, &mut buffer)?;
+    let (length, fds) = receive(channel, &mut buffer)?;
     match (buffer[..length].first(), fds.into_iter().next()) {
         (None, _) => Ok(Report::Closed),
         (Some(b'F'), Some(fd)) => Ok(Report::Forked(fd)),
@@ -86,7 +87,7 @@ pub fn order(channel: BorrowedFd<'_>, order: Order) -> io::Result<()> {
 
 pub fn next_order(channel: BorrowedFd<'_>) -> io::Result<Order> {
     let mut buffer = [0u8; 8];
-    let (length, _) = socket::receive(channel, &mut buffer)?;
+    let (length, _) = receive(channel, &mut buffer)?;
     match buffer[..length].first() {
         Some(b'G') => Ok(Order::Go),
         Some(b'S') => Ok(Order::Start),
@@ -96,7 +97,18 @@ pub fn next_order(channel: BorrowedFd<'_>) -> io::Result<Order> {
 
 fn send(channel: BorrowedFd<'_>, message: &[u8], fd: Option<&OwnedFd>) -> io::Result<()> {
     let fds: Vec<BorrowedFd> = fd.iter().map(|fd| fd.as_fd()).collect();
-    socket::send(channel, message, &fds)
+    seqpacket::send(channel, message, &fds)
+}
+
+/// (length, descriptors); length 0 is the end of file.
+fn receive(channel: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    loop {
+        match seqpacket::receive(channel, buffer)? {
+            Received::Message { length, fds } => return Ok((length, fds)),
+            Received::End => return Ok((0, Vec::new())),
+            Received::Nothing => drop(ready::wait(channel, Readiness::Readable, None)?),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use crate::model::pod::Pod;
 use crate::model::record::{Actor, ContainerRecord, ContainerState, Intent, JournalEntry, SandboxRecord, Snapshot, State};
 use crate::model::{Denial, Effect, Event, Id, Machine, Phase, table};
 use crate::store::{Commit, Folder, Guard, Root, StoreError};
-use crate::sys::procfs;
 
 /// What create starts from: a prepared folder that has no name yet.
 pub struct NewSandbox {
@@ -34,16 +33,10 @@ pub fn create<'a, E: Effects>(
     let launch = table::step(Machine::Sandbox, id.as_str(), claim.to, Event::LaunchRequested)?;
     let guard = folder.lock(std::time::Duration::ZERO)?;
     guard.write_intent(&intent(&id, cgroups, began)?)?;
-    let folder = match folder.claim(&id) {
-        Ok(folder) => folder,
-        Err((folder, error)) => {
-            folder.remove()?;
-            return Err(match error {
-                StoreError::Exists { .. } => taken(&id).into(),
-                other => other.into(),
-            });
-        }
-    };
+    let folder = folder.claim(&id).map_err(|error| match error {
+        StoreError::Exists { .. } => EngineError::Denied(taken(&id)),
+        other => other.into(),
+    })?;
     let mut recorder = Recorder::new(root);
     let mut early = None;
     for (done, effect) in launch.effects.iter().enumerate() {
@@ -68,7 +61,7 @@ pub fn create<'a, E: Effects>(
     let Some(mut snapshot) = early else {
         undo(launch.effects, effects);
         release(folder, guard)?;
-        return Err(StoreError::NoSelf.into());
+        return Err(EngineError::Vanished { id: id.to_string() });
     };
     let ended = now();
     let booted = Pod { sandbox: launch.to, ..Pod::absent() };
@@ -115,7 +108,7 @@ fn intent<E: std::error::Error + 'static>(
     cgroups: Vec<PathBuf>,
     at: i64,
 ) -> Result<Intent, EngineError<E>> {
-    let holder = procfs::process_ref(std::process::id() as i32).ok().flatten();
+    let (holder, boot) = super::ourselves()?;
     Ok(Intent {
         seq: 2,
         sandbox: id.clone(),
@@ -124,8 +117,8 @@ fn intent<E: std::error::Error + 'static>(
         from: Phase::Creating,
         event: Event::LaunchRequested,
         to: Phase::Booted,
-        holder: holder.ok_or(StoreError::NoSelf)?,
-        boot: procfs::boot().map_err(|source| StoreError::Io { what: "read the boot id".into(), source })?,
+        holder,
+        boot,
         at,
         cgroups,
     })

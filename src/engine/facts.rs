@@ -6,6 +6,7 @@ use crate::model::exits::ExitRecord;
 use crate::model::pod::Pod;
 use crate::model::record::{ContainerState, Exit, Nanos, Snapshot};
 use crate::model::{Event, Phase};
+use crate::store::Folder;
 
 /// What probing the machine shows. Ids are those of containers; the root container's is the sandbox's.
 #[derive(Debug, Clone, Default)]
@@ -21,9 +22,18 @@ pub struct Facts {
     pub frozen: BTreeMap<String, bool>,
 }
 
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Who is alive, and what was written down: enough for every reader.
+    Shallow,
+    /// Also what the supervisor says and whether the cgroups are frozen: what a left-over intent needs.
+    Deep,
+}
+
 /// Looks at the machine.
 pub trait Probe {
-    fn facts(&self, snapshot: &Snapshot) -> Facts;
+    fn facts(&self, folder: &Folder, snapshot: &Snapshot, depth: Depth) -> Facts;
 }
 
 /// The pod that a snapshot describes.
@@ -69,7 +79,19 @@ pub fn observe(snapshot: &Snapshot, facts: &Facts, at: Nanos) -> Snapshot {
     for (id, event, exit) in unrecorded_ends(snapshot, facts, at) {
         apply(&mut seen, &id, event, exit, exit.map_or(at, |exit| exit.at));
     }
+    fill_in_exits(&mut seen, facts);
     seen
+}
+
+/// An end that was recorded before its status was known.
+fn fill_in_exits(seen: &mut Snapshot, facts: &Facts) {
+    let root = seen.sandbox.id.to_string();
+    let states = std::iter::once((&root, &mut seen.state.sandbox)).chain(seen.state.containers.iter_mut());
+    for (id, state) in states {
+        if state.phase == Phase::Stopped && state.exit.is_none() {
+            state.exit = facts.exits.iter().rev().find(|record| record.container == *id).map(|record| record.exit);
+        }
+    }
 }
 
 /// Takes one legal event into a snapshot; an illegal one changes nothing and is false.

@@ -15,7 +15,7 @@
 
 use super::facts::{pod_of, unrecorded_ends};
 use super::transition::Outcome;
-use super::{Effects, EngineError, Facts, Held, Probe, Recorder, now};
+use super::{Depth, Effects, EngineError, Facts, Held, Probe, Recorder, now};
 use crate::model::record::{Actor, Intent, Snapshot};
 use crate::model::{Effect, Event, Id, Machine, Phase, table};
 use crate::store::{Commit, Folder, Guard};
@@ -85,7 +85,7 @@ pub fn heal<'a, E: Effects, P: Probe>(
         Ok(None) | Err(_) if intent.is_some() => None,
         // Lost or unreadable: the store is the durable truth.
         Ok(None) | Err(_) => {
-            let found = recorder.find(|snapshot| folder.is_of(&snapshot.sandbox.id));
+            let found = recorder.find(|snapshot| crate::store::name_of(snapshot.sandbox.id.as_str()) == folder.name());
             if let Some(snapshot) = &found {
                 folder.publish(&guard, snapshot)?;
                 actions.push(format!("rewrote the snapshot of {:?} from the store", snapshot.sandbox.id.as_str()));
@@ -100,7 +100,8 @@ pub fn heal<'a, E: Effects, P: Probe>(
         actions.push(abandon(folder, guard, &mut recorder, &mut effects, id)?);
         return Ok(Healed { held: None, actions });
     };
-    let facts = probe.facts(&snapshot);
+    let depth = if intent.is_some() { Depth::Deep } else { Depth::Shallow };
+    let facts = probe.facts(&folder, &snapshot, depth);
     let id = snapshot.sandbox.id.clone();
     if let Some(intent) = &intent {
         match judge(intent, Some(&snapshot), &facts) {

@@ -29,7 +29,7 @@ impl<'a> Held<'a> {
         let Some(folder) = root.find(id)? else { return Ok(None) };
         let guard = match folder.lock(deadline) {
             Ok(guard) => guard,
-            Err(LockError::Gone { .. }) => return Ok(None),
+            Err(LockError::Gone) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let healed = heal::heal(folder, guard, Recorder::new(root), probe, machine)?;

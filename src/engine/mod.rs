@@ -21,14 +21,16 @@ mod transition;
 
 use std::error::Error;
 
-use crate::model::record::{ContainerRecord, SandboxRecord};
+use crate::model::record::{Boot, ContainerRecord, ProcessRef, SandboxRecord};
 use crate::model::{Denial, Effect};
 use crate::store::{LockError, StoreError};
+use crate::sys::procfs;
 
 pub use create::{NewSandbox, create};
-pub use facts::{Facts, Probe, observe, pod_of};
+pub use facts::{Depth, Facts, Probe, apply, inferred, observe, pod_of};
 pub use hold::Held;
 pub use recorder::Recorder;
+pub use transition::Outcome;
 
 /// The machine, as far as transitions change it. Every effect is idempotent.
 pub trait Effects {
@@ -52,6 +54,18 @@ pub enum EngineError<E: Error + 'static> {
     Lock(#[from] LockError),
     #[error(transparent)]
     Effect(E),
+    #[error("cannot look at this very process in /proc")]
+    Ourselves { source: std::io::Error },
+    #[error("sandbox {id:?} vanished while it was being changed")]
+    Vanished { id: String },
+}
+
+/// This process, as an intent names it.
+fn ourselves<E: Error + 'static>() -> Result<(ProcessRef, Boot), EngineError<E>> {
+    let failed = |source| EngineError::Ourselves { source };
+    let us = procfs::process_ref(std::process::id() as i32).map_err(failed)?;
+    let us = us.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
+    Ok((us, procfs::boot().map_err(failed)?))
 }
 
 /// Nanoseconds since the Unix epoch; the one clock of the engine.

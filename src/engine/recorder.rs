@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::model::record::Snapshot;
+use crate::model::Id;
+use crate::model::record::{JournalEntry, Snapshot};
 use crate::store::{Commit, Db, Opening, Recorded, Root, StoreError, commit_or_pend};
 
 /// How long a command waits for the store before its entries go to `pending`.
@@ -21,10 +22,6 @@ impl<'a> Recorder<'a> {
         Recorder { root, opening: None, db: None, notices: Vec::new() }
     }
 
-    pub fn root(&self) -> &'a Root {
-        self.root
-    }
-
     /// From here on this process has more than one thread.
     pub fn begin(&mut self) {
         if self.opening.is_none() && self.db.is_none() {
@@ -35,46 +32,32 @@ impl<'a> Recorder<'a> {
     /// Returns once the store has it, or `pending` has. A store that cannot be had never stops a transition: what it
     /// would have held is in the snapshot, and the notice says why.
     pub fn commit(&mut self, commit: &Commit<'_>) {
-        self.begin();
-        if let Some(db) = self.db.take() {
-            match db.commit(commit) {
-                Ok(()) => self.db = Some(db),
-                Err(error) => {
-                    drop(db);
-                    let recorded = crate::store::pend(self.root, commit, &error.to_string());
-                    self.take_in(recorded);
-                }
-            }
-            return;
-        }
-        if let Some(opening) = self.opening.take() {
-            let recorded = commit_or_pend(opening, self.root, commit);
-            self.take_in(recorded);
-        }
-    }
-
-    fn take_in(&mut self, recorded: Recorded) {
-        match recorded {
-            Recorded::Committed(db) => {
-                self.notices.extend(db.notices().iter().cloned());
-                self.db = Some(db);
-            }
+        let opened = self.open();
+        match commit_or_pend(opened, self.root, commit) {
+            Recorded::Committed(db) => self.db = Some(db),
             Recorded::Pending { why } => {
                 self.notices.push(format!("the store could not be written, the journal waits in store/pending: {why}"));
             }
             Recorded::Lost { why } => {
-                self.notices.push(format!("neither the store nor store/pending could be written; history has a gap: {why}"));
+                self.notices.push(format!("neither the store nor store/pending could be written, history has a gap: {why}"));
             }
         }
     }
 
     /// Every snapshot that the store holds.
     pub fn snapshots(&mut self) -> Result<Vec<Snapshot>, StoreError> {
-        self.begin();
-        if let Some(opening) = self.opening.take() {
-            self.db = Some(opening.finish()?);
-        }
-        self.db.as_ref().map_or(Ok(Vec::new()), Db::snapshots)
+        let db = self.open()?;
+        let snapshots = db.snapshots();
+        self.db = Some(db);
+        snapshots
+    }
+
+    /// The journal, of one sandbox or of all, oldest first.
+    pub fn history(&mut self, of: Option<&Id>) -> Result<Vec<JournalEntry>, StoreError> {
+        let db = self.open()?;
+        let entries = db.history(of);
+        self.db = Some(db);
+        entries
     }
 
     /// Lets other processes have it.
@@ -86,5 +69,16 @@ impl<'a> Recorder<'a> {
     /// What the user must be told, once.
     pub fn take_notices(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notices)
+    }
+
+    fn open(&mut self) -> Result<Db, StoreError> {
+        if let Some(db) = self.db.take() {
+            return Ok(db);
+        }
+        self.begin();
+        let opening = self.opening.take().unwrap_or_else(|| Opening::begin(self.root, DEADLINE));
+        let db = opening.finish()?;
+        self.notices.extend(db.notices().iter().cloned());
+        Ok(db)
     }
 }

@@ -5,8 +5,7 @@ use super::{Effects, EngineError, Held, now};
 use crate::model::effect::Undo;
 use crate::model::record::{Actor, Exit, Intent, JournalEntry, Nanos};
 use crate::model::{Effect, Event, Id, Phase, Transition};
-use crate::store::{Commit, StoreError};
-use crate::sys::procfs;
+use crate::store::Commit;
 
 /// Whether the sandbox still exists afterwards.
 pub enum Outcome<'a> {
@@ -48,7 +47,7 @@ impl<'a> Held<'a> {
         }
         match self.complete(container, row, &pod, exit, Actor::Recovery, now())? {
             Outcome::Held(held) => Ok(held),
-            Outcome::Gone => Err(StoreError::Vanished { id: root.to_string() }.into()),
+            Outcome::Gone => Err(EngineError::Vanished { id: root.to_string() }),
         }
     }
 
@@ -104,7 +103,7 @@ impl<'a> Held<'a> {
         self.recorder.commit(&Commit { id: &id, snapshot: Some(&self.snapshot), journal: &[entry] });
         match self.folder.publish(&self.guard, &self.snapshot) {
             // The store or `pending` has it; a full disk must not stop what has already happened.
-            Err(error) if !error.is_storage_full() => return Err(error.into()),
+            Err(error) if !error.is_full() => return Err(error.into()),
             _ => {}
         }
         self.guard.clear_intent()?;
@@ -117,7 +116,7 @@ impl<'a> Held<'a> {
         row: &Transition,
         at: Nanos,
     ) -> Result<Intent, EngineError<E>> {
-        let holder = procfs::process_ref(std::process::id() as i32).ok().flatten();
+        let (holder, boot) = super::ourselves()?;
         Ok(Intent {
             seq: self.snapshot.state.seq + 1,
             sandbox: self.snapshot.sandbox.id.clone(),
@@ -126,8 +125,8 @@ impl<'a> Held<'a> {
             from: row.from,
             event: row.event,
             to: row.to,
-            holder: holder.ok_or(StoreError::NoSelf)?,
-            boot: procfs::boot().map_err(|source| StoreError::Io { what: "read the boot id".into(), source })?,
+            holder,
+            boot,
             at,
             cgroups: Vec::new(),
         })

@@ -12,7 +12,8 @@ use super::{HostError, Trying, destroy, donate, idmap};
 use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
 use crate::container::channel::Order;
 use crate::container::{hooks, init, seccomp};
-use crate::control::{Client, Create, Request};
+use crate::control::client::Client;
+use crate::control::method::{Create, Request};
 use crate::engine::Effects;
 use crate::model::record::{
     Boot, ContainerRecord, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord,
@@ -82,7 +83,7 @@ impl<'a> Creation<'a> {
     ) -> Result<Creation<'a>, HostError> {
         let hierarchies = Hierarchies::read()?;
         let container_cgroup = Layout::of_container(&hierarchies, &plan.cgroup, &options.id, options.cgroup_driver)?;
-        let supervisor_cgroup = Layout::of_supervisor(&hierarchies, &container_cgroup, &options.id);
+        let supervisor_cgroup = Layout::of_supervisor(&container_cgroup);
         let rootfs = donate::rootfs(&plan.rootfs)?;
         let binds = donate::binds(plan)?;
         let seccomp = plan.seccomp.as_ref().map(seccomp::compile).transpose()?;
@@ -264,15 +265,15 @@ impl<'a> Creation<'a> {
         }
         // In a foreign PID namespace the supervisor's end ends nobody else.
         if self.pid_namespace() == PidNamespace::Foreign {
-            cgroup::kill_and_wait(&self.container_cgroup.record(), destroy::DEADLINE)?;
+            cgroup::kill_and_wait(&self.container_cgroup.record(), destroy::deadline())?;
         }
         Ok(())
     }
 
     fn remove_cgroups(&mut self) -> Result<(), HostError> {
         self.joiners = None;
-        cgroup::remove(&self.container_cgroup.record(), destroy::DEADLINE)?;
-        Ok(cgroup::remove(&self.supervisor_cgroup.record(), destroy::DEADLINE)?)
+        cgroup::remove(&self.container_cgroup.record(), destroy::deadline())?;
+        Ok(cgroup::remove(&self.supervisor_cgroup.record(), destroy::deadline())?)
     }
 }
 

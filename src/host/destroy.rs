@@ -16,6 +16,10 @@ use crate::sys::{pidfd, procfs};
 /// How long a killed process may take to end. Never slept through: a pidfd says when.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
+pub fn deadline() -> Instant {
+    Instant::now() + DEADLINE
+}
+
 /// What is to be taken down, copied out of whatever was found of it.
 pub struct Destruction {
     boot: Option<Boot>,
@@ -97,7 +101,7 @@ impl Destruction {
 
     fn kill_cgroups(&self) -> Result<(), HostError> {
         for record in self.cgroups.iter().filter(|record| cgroup::exists(record)) {
-            cgroup::kill_and_wait(record, DEADLINE)?;
+            cgroup::kill_and_wait(record, deadline())?;
         }
         Ok(())
     }
@@ -115,7 +119,7 @@ impl Destruction {
 
     fn remove_cgroups(&self) -> Result<(), HostError> {
         for record in &self.cgroups {
-            cgroup::remove(record, DEADLINE)?;
+            cgroup::remove(record, deadline())?;
         }
         Ok(())
     }
@@ -143,7 +147,7 @@ impl Effects for Destruction {
                 Ok(())
             }
             Effect::Thaw => self.each_freezer(cgroup::thaw),
-            Effect::Freeze => self.each_freezer(|record| cgroup::freeze(record, DEADLINE)),
+            Effect::Freeze => self.each_freezer(|record| cgroup::freeze(record, deadline())),
             other => Err(super::not_ours(other)),
         }
     }
@@ -152,7 +156,7 @@ impl Effects for Destruction {
 impl Destruction {
     fn each_freezer(
         &self,
-        act: impl Fn(&CgroupRecord) -> Result<(), cgroup::CgroupError>,
+        act: impl Fn(&CgroupRecord) -> Result<(), cgroup::Error>,
     ) -> Result<(), HostError> {
         // The last record is the supervisor's own, which is never frozen.
         let containers = &self.cgroups[..self.cgroups.len().saturating_sub(1)];

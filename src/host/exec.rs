@@ -32,8 +32,7 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launch
     };
     let init = probe::open_if_alive(&execution.container.init, boot)?.ok_or_else(gone)?;
     let supervisor = probe::open_if_alive(&execution.sandbox.supervisor, boot)?.ok_or_else(gone)?;
-    let joiner = Joiner::open(&execution.container.cgroup)
-        .map_err(|source| HostError::Io { what: "open the container's cgroups".into(), source })?;
+    let joiner = Joiner::open(&execution.container.cgroup)?;
     let namespaces = launch::differing_namespaces(execution.container.init.pid)?;
     let inside = match execution.sandbox.pid_namespace {
         PidNamespace::Own => Inside::NamespaceOf(supervisor.as_fd()),

@@ -37,11 +37,11 @@ pub enum HostError {
     #[error(transparent)]
     Control(#[from] crate::control::ControlError),
     #[error(transparent)]
-    Cgroup(#[from] crate::cgroup::CgroupError),
+    Cgroup(#[from] crate::cgroup::Error),
     #[error(transparent)]
     Hook(#[from] crate::container::hooks::HookError),
     #[error(transparent)]
-    Seccomp(#[from] crate::container::seccomp::SeccompError),
+    Seccomp(#[from] crate::container::seccomp::CompileError),
     #[error(transparent)]
     Spec(#[from] crate::spec::SpecError),
     #[error(transparent)]

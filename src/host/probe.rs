@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{HostError, Trying};
 use crate::cgroup;
 use crate::control::Client;
-use crate::engine::{Facts, Probe};
+use crate::engine::{Depth, Facts, Probe};
 use crate::model::Phase;
 use crate::model::record::{Boot, ProcessRef, Snapshot};
 use crate::store::Folder;
@@ -16,74 +16,56 @@ use crate::sys::{pidfd, procfs};
 /// How long a supervisor is given to say what it knows: a hung one must not stop anybody.
 const ASK_DEADLINE: Duration = Duration::from_millis(500);
 
-/// How much is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
-    /// Who is alive, and what was written down: enough for every reader.
-    Shallow,
-    /// Also what the supervisor says and whether the cgroups are frozen: what a left-over intent needs.
-    Deep,
-}
+pub struct Prober;
 
-pub struct Prober<'a> {
-    pub folder: &'a Folder,
-    pub depth: Depth,
-}
-
-impl Probe for Prober<'_> {
-    fn facts(&self, snapshot: &Snapshot) -> Facts {
+impl Probe for Prober {
+    fn facts(&self, folder: &Folder, snapshot: &Snapshot, depth: Depth) -> Facts {
         let boot = &snapshot.sandbox.boot;
         let mut facts = Facts { supervisor_alive: procfs::is_alive(&snapshot.sandbox.supervisor, boot), ..Facts::default() };
         for (id, container) in &snapshot.containers {
             facts.inits.insert(id.clone(), procfs::is_alive(&container.init, boot));
-            if self.depth == Depth::Deep && container.cgroup.freezer.is_some() {
+            if depth == Depth::Deep && container.cgroup.freezer.is_some() {
                 facts.frozen.insert(id.clone(), cgroup::is_frozen(&container.cgroup).unwrap_or(false));
             }
         }
-        facts.exits = self.folder.read_exits().unwrap_or_default();
-        if self.depth == Depth::Deep && facts.supervisor_alive {
-            facts.started = self.ask();
+        facts.exits = folder.read_exits().unwrap_or_default();
+        if depth == Depth::Deep && facts.supervisor_alive {
+            facts.started = ask(folder);
         }
-        if facts.supervisor_alive && self.someone_just_ended(snapshot, &facts) {
-            self.wait_for_records(snapshot, &facts);
-            facts.exits = self.folder.read_exits().unwrap_or_default();
+        if facts.supervisor_alive && unwritten(snapshot, &facts).next().is_some() {
+            wait_for_records(folder, snapshot, &facts);
+            facts.exits = folder.read_exits().unwrap_or_default();
             facts.supervisor_alive = procfs::is_alive(&snapshot.sandbox.supervisor, boot);
         }
         facts
     }
 }
 
-impl Prober<'_> {
-    fn ask(&self) -> Option<BTreeMap<String, bool>> {
-        let deadline = Some(Instant::now() + ASK_DEADLINE);
-        let mut client = Client::connect(self.folder.dir(), deadline).ok()?;
-        let containers = client.state(deadline).ok()?;
-        Some(containers.into_iter().map(|container| (container.cid.to_string(), container.started)).collect())
-    }
+fn ask(folder: &Folder) -> Option<BTreeMap<String, bool>> {
+    let deadline = Some(Instant::now() + ASK_DEADLINE);
+    let mut client = Client::connect(folder.dir(), deadline).ok()?;
+    let containers = client.state(deadline).ok()?;
+    Some(containers.into_iter().map(|container| (container.cid.to_string(), container.started)).collect())
+}
 
-    /// An init is dead, and its end is not written down yet.
-    fn someone_just_ended(&self, snapshot: &Snapshot, facts: &Facts) -> bool {
-        self.unwritten(snapshot, facts).next().is_some()
-    }
+/// Containers whose init is dead and whose end is not written down yet.
+fn unwritten<'s>(snapshot: &'s Snapshot, facts: &'s Facts) -> impl Iterator<Item = &'s str> {
+    let root = snapshot.sandbox.id.as_str();
+    snapshot.containers.keys().map(String::as_str).filter(move |id| {
+        let state = if *id == root { Some(&snapshot.state.sandbox) } else { snapshot.state.containers.get(*id) };
+        state.is_some_and(|state| state.phase.is_alive() || (state.phase == Phase::Stopped && state.exit.is_none()))
+            && !facts.inits.get(*id).copied().unwrap_or(false)
+            && !facts.exits.iter().any(|record| record.container == *id)
+    })
+}
 
-    fn unwritten<'s>(&self, snapshot: &'s Snapshot, facts: &'s Facts) -> impl Iterator<Item = &'s str> {
-        let root = snapshot.sandbox.id.as_str();
-        snapshot.containers.keys().map(String::as_str).filter(move |id| {
-            let state = if *id == root { Some(&snapshot.state.sandbox) } else { snapshot.state.containers.get(*id) };
-            state.is_some_and(|state| state.phase.is_alive() || (state.phase == Phase::Stopped && state.exit.is_none()))
-                && !facts.inits.get(*id).copied().unwrap_or(false)
-                && !facts.exits.iter().any(|record| record.container == *id)
-        })
-    }
-
-    /// The supervisor is about to write it down: give it the moment it needs.
-    fn wait_for_records(&self, snapshot: &Snapshot, facts: &Facts) {
-        let deadline = Some(Instant::now() + ASK_DEADLINE);
-        let Ok(mut client) = Client::connect(self.folder.dir(), deadline) else { return };
-        for id in self.unwritten(snapshot, facts) {
-            if let Ok(id) = crate::model::Id::parse(id) {
-                let _ = client.wait(&id, deadline);
-            }
+/// The supervisor is about to write it down: give it the moment it needs.
+fn wait_for_records(folder: &Folder, snapshot: &Snapshot, facts: &Facts) {
+    let deadline = Some(Instant::now() + ASK_DEADLINE);
+    let Ok(mut client) = Client::connect(folder.dir(), deadline) else { return };
+    for id in unwritten(snapshot, facts) {
+        if let Ok(id) = crate::model::Id::parse(id) {
+            let _ = client.wait(&id, deadline);
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::Instant;
 use super::HostError;
 use super::create::CALL_DEADLINE;
 use crate::cgroup;
-use crate::control::{Client, Container, Request};
+use crate::control::client::Client;
+use crate::control::method::{Container, Request};
 use crate::engine::Effects;
 use crate::model::record::CgroupRecord;
 use crate::model::{Effect, Id};
@@ -51,7 +52,7 @@ impl Effects for Freezing<'_> {
     fn perform(&mut self, effect: Effect) -> Result<(), HostError> {
         for record in &self.containers {
             match effect {
-                Effect::Freeze => cgroup::freeze(record, FREEZE_DEADLINE)?,
+                Effect::Freeze => cgroup::freeze(record, Instant::now() + FREEZE_DEADLINE)?,
                 Effect::Thaw => cgroup::thaw(record)?,
                 other => return Err(super::not_ours(other)),
             }
