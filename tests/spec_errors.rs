@@ -33,11 +33,13 @@ fn set(config: &mut Value, pointer: &str, value: Value) {
     let mut at = config;
     for part in pointer.split('/').skip(1) {
         at = match at {
-            Value::Array(items) if part == "-" => {
-                items.push(Value::Null);
-                items.last_mut().unwrap()
+            Value::Array(items) => {
+                if part == "-" {
+                    items.push(Value::Null);
+                }
+                let index = if part == "-" { items.len() - 1 } else { part.parse().unwrap() };
+                &mut items[index]
             }
-            Value::Array(items) => &mut items[part.parse::<usize>().unwrap()],
             other => {
                 if !other.is_object() {
                     *other = Value::Object(Map::new());
@@ -475,7 +477,8 @@ proptest! {
         for (index, value) in changes {
             let mut all = Vec::new();
             places(&config, String::new(), &mut all);
-            *config.pointer_mut(index.get(&all)).unwrap() = value;
+            let place: &String = index.get(&all);
+            *config.pointer_mut(place).unwrap() = value;
         }
         if let Err(error) = plan(&config, Path::new("/bundle"), &Host { rootless, ..HOST }) {
             prop_assert_eq!(error.to_string().lines().count(), 1, "{}", error);

@@ -283,7 +283,7 @@ mod tests {
         }));
         assert_eq!(program.unknown, ["no_such_call", "a\0b"]);
         assert_eq!(program.flags, FLAG_LOG | FLAG_SPEC_ALLOW);
-        assert!(!program.bpf.is_empty() && program.bpf.len() % 8 == 0);
+        assert!(!program.bpf.is_empty() && program.bpf.len().is_multiple_of(8));
     }
 
     #[test]

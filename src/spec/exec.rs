@@ -87,11 +87,11 @@ pub fn exec_plan(
     host: &Host,
     warnings: &mut Vec<String>,
 ) -> Result<ProcessPlan, SpecError> {
-    if let Some(affinity) = process.exec_cpu_affinity() {
-        if affinity.initial().is_some() || affinity.cpu_affinity_final().is_some() {
-            let problem = "processes run on the CPUs of the container's cgroup";
-            return Err(SpecError::unsupported("process.execCPUAffinity", problem));
-        }
+    if let Some(affinity) = process.exec_cpu_affinity()
+        && (affinity.initial().is_some() || affinity.cpu_affinity_final().is_some())
+    {
+        let problem = "processes run on the CPUs of the container's cgroup";
+        return Err(SpecError::unsupported("process.execCPUAffinity", problem));
     }
     let mut planned = process_plan(process, host, warnings)?;
     if let Some(linux) = base.linux() {

@@ -34,11 +34,14 @@ pub struct Loaded {
 pub fn load(bundle: &Path) -> Result<Loaded, SpecError> {
     let bundle = bundle_folder(bundle)?;
     let config = bundle.join("config.json");
-    let file = match File::open(&config) {
-        Ok(file) => file,
+    match fs::metadata(&config) {
+        Ok(found) if found.is_file() => {}
+        // Opening a pipe would wait for its writer.
+        Ok(_) => return Err(SpecError::NotFile { path: config }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(SpecError::ConfigMissing { bundle }),
         Err(source) => return Err(SpecError::Read { path: config, source }),
-    };
+    }
+    let file = File::open(&config).map_err(|source| SpecError::Read { path: config.clone(), source })?;
     let bytes = read_capped(file, &config)?;
     let (spec, warnings) = parse(&bytes)?;
     Ok(Loaded { spec, digest: hex(&Sha256::digest(&bytes)), bytes, bundle, warnings })
@@ -185,7 +188,7 @@ mod tests {
         fs::write(&file, "x").unwrap();
         assert!(matches!(load(&file).unwrap_err(), SpecError::BundleNotFolder { .. }));
         fs::create_dir(folder.path().join("config.json")).unwrap();
-        assert!(matches!(load(folder.path()).unwrap_err(), SpecError::Read { .. }));
+        assert!(matches!(load(folder.path()).unwrap_err(), SpecError::NotFile { .. }));
     }
 
     #[test]

@@ -156,10 +156,10 @@ fn filesystem(
     keys.append(&mut options.data);
     // The kernel labels these three itself, and takes no context for them.
     let labelled = !["proc", "sysfs", "mqueue"].contains(&fstype);
-    if let Some(label) = around.label.as_ref().filter(|_| labelled) {
-        if !keys.iter().any(|(key, _)| key == "context") {
-            keys.push(("context".to_owned(), Some(label.clone())));
-        }
+    if let Some(label) = around.label.as_ref().filter(|_| labelled)
+        && !keys.iter().any(|(key, _)| key == "context")
+    {
+        keys.push(("context".to_owned(), Some(label.clone())));
     }
     Ok(MountKind::Filesystem { fstype: fstype.to_owned(), source, options: keys })
 }

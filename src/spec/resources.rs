@@ -70,11 +70,11 @@ fn check_memory(field: &str, memory: &LinuxMemory) -> Result<(), SpecError> {
     at_least(&format!("{field}.limit"), memory.limit(), -1)?;
     at_least(&format!("{field}.reservation"), memory.reservation(), -1)?;
     at_least(&format!("{field}.swap"), memory.swap(), -1)?;
-    if let (Some(limit @ 1..), Some(swap @ 1..)) = (memory.limit(), memory.swap()) {
-        if swap < limit {
-            let problem = format!("{swap} is memory and swap together: it cannot be below the limit {limit}");
-            return Err(SpecError::invalid(format!("{field}.swap"), problem));
-        }
+    if let (Some(limit @ 1..), Some(swap @ 1..)) = (memory.limit(), memory.swap())
+        && swap < limit
+    {
+        let problem = format!("{swap} is memory and swap together: it cannot be below the limit {limit}");
+        return Err(SpecError::invalid(format!("{field}.swap"), problem));
     }
     match memory.swappiness() {
         Some(swappiness) if swappiness > 100 => {

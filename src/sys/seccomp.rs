@@ -20,7 +20,7 @@ const MAX_INSTRUCTIONS: usize = 4096;
 pub fn load(bpf: &[u8], flags: u32) -> io::Result<Option<OwnedFd>> {
     let size = size_of::<libc::sock_filter>();
     let count = bpf.len() / size;
-    if bpf.len() % size != 0 || count == 0 || count > MAX_INSTRUCTIONS {
+    if !bpf.len().is_multiple_of(size) || count == 0 || count > MAX_INSTRUCTIONS {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("a filter of {} bytes", bpf.len())));
     }
     // The kernel only reads through the pointer, and copies byte by byte: alignment does not matter.
