@@ -124,6 +124,17 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// As a container sees its own cgroups: (name below /sys/fs/cgroup, host folder); on pure v2 the one name is empty.
+    pub fn view(&self) -> Vec<(String, PathBuf)> {
+        let name = |folder: &Folder| match folder.version {
+            Version::V1 => folder.mount.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            Version::V2 => String::new(),
+        };
+        self.folders.iter().map(|folder| (name(folder), folder.path.clone())).collect()
+    }
+}
+
 impl Folder {
     fn freezes(&self) -> bool {
         self.version == Version::V2 || self.has("freezer")

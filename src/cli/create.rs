@@ -93,13 +93,25 @@ impl Request {
         reaper: Reaper,
         lifetime: Lifetime,
     ) -> Result<Request, Failure> {
+        Id::parse(id)?;
+        Request::checked(spec::load(&launch.bundle)?, launch, context, id, reaper, lifetime)
+    }
+
+    /// The same for a configuration that is not in a file.
+    pub fn checked(
+        loaded: spec::Loaded,
+        launch: &LaunchArguments,
+        context: &Context,
+        id: &str,
+        reaper: Reaper,
+        lifetime: Lifetime,
+    ) -> Result<Request, Failure> {
         let id = Id::parse(id)?;
-        let loaded = spec::load(&launch.bundle)?;
         let listen_fds = listen_fds();
         check_preserved(launch.preserve_fds + listen_fds)?;
         protect::from_overwriting().map_err(|error| Failure::new(format!("protect our own binary: {error}")))?;
-        let (plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host { rootless: context.rootless })?;
-        for warning in warnings {
+        let (plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
+        for warning in loaded.warnings.into_iter().chain(warnings) {
             context.log.debug(&warning);
         }
         let options = Options {

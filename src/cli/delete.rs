@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::hold;
 use crate::engine::Held;
 use crate::engine::heal::Wreck;
+use crate::host::frozen::destruction_of;
 use crate::model::{Event, Id};
 use crate::store::Root;
 
@@ -63,7 +64,7 @@ pub fn force(context: &Context, root: &Root, id: &Id) -> Result<(), Failure> {
 
 fn finish(context: &Context, held: Held<'_>, id: &Id, event: Event) -> Result<(), Failure> {
     let wreck = Wreck { folder: held.folder(), snapshot: Some(held.snapshot()), intent: None };
-    let mut destruction = hold::destruction_of(&wreck);
+    let mut destruction = destruction_of(&wreck);
     held.transition(id, event, &mut destruction)?;
     for warning in destruction.take_warnings() {
         context.log.warn(&warning);

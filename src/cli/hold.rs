@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::frozen;
-use crate::engine::{EngineError, Held, heal};
-use crate::host::destroy::Destruction;
+use crate::engine::{EngineError, Held};
+use crate::host::frozen::destruction_of;
 use crate::host::probe::Prober;
 use crate::model::Id;
 use crate::store::{LockError, Root};
@@ -39,15 +38,6 @@ fn acquire<'a>(
     patience: Duration,
 ) -> Result<Option<Held<'a>>, EngineError<crate::host::HostError>> {
     Held::acquire(root, id, patience, &Prober, destruction_of)
-}
-
-/// What cleans a wreck up.
-pub fn destruction_of(wreck: &heal::Wreck<'_>) -> Destruction {
-    let destruction = Destruction::of_wreck(wreck);
-    match wreck.snapshot {
-        Some(snapshot) => frozen::with_poststop(destruction, wreck.folder, snapshot),
-        None => destruction,
-    }
 }
 
 /// Tells the user what the store had to say.

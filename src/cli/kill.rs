@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{look, state};
+use super::look;
 use crate::cgroup;
+use crate::host::frozen::root_container;
 use crate::engine::pod_of;
 use crate::host::probe;
 use crate::model::{Denial, Event, Id, Machine, Phase};
@@ -36,7 +37,7 @@ pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     let (id, seen) = look::at(context, id)?;
     let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, Phase::Creating))?;
     pod_of(snapshot).step(id.as_str(), id.as_str(), Event::SignalRequested)?;
-    let container = state::root(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
+    let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let init = probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?;
     let init = init.ok_or_else(|| denied(&id, Phase::Stopped))?;
     pidfd::send_signal(init.as_fd(), signal).map_err(|error| match error.raw_os_error() {
@@ -54,7 +55,7 @@ pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
 fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     let (id, seen) = look::at(context, id)?;
     let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, Phase::Creating))?;
-    let container = state::root(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
+    let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     if container.cgroup.folders.is_empty() {
         return send(context, id.as_str(), signal);
     }

@@ -10,7 +10,6 @@ mod doctor;
 mod exec;
 mod failure;
 mod features;
-mod frozen;
 mod hold;
 mod history;
 mod kill;

@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{look, state};
+use super::look;
 use crate::cgroup;
+use crate::host::frozen::root_container;
 use crate::model::Phase;
 
 #[derive(Args)]
@@ -35,7 +36,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         let phase: Phase = seen.phase();
         return Err(Failure::new(format!("cannot list the processes of container {:?}: it is {}", id.as_str(), phase.oci_status())));
     };
-    let container = state::root(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
+    let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let mut pids = cgroup::processes(&container.cgroup)?;
     if container.cgroup.folders.is_empty() {
         pids = in_namespace_of(container.init.pid);

@@ -20,9 +20,9 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let path = arguments.bundle.join("config.json");
-    let text = spec::print(&spec::default_spec(arguments.rootless))?;
+    let text = spec::to_json(&spec::default_spec(arguments.rootless));
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| match error.kind() {
+    file.and_then(|mut file| file.write_all(&text)).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => Failure::new(format!("{path:?} exists already: remove it first")),
         _ => Failure::new(format!("write {path:?}: {error}")),
     })?;

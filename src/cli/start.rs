@@ -6,15 +6,16 @@ use clap::Args;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{frozen, hold, state};
+use super::{hold, state};
 use crate::container::hooks;
 use crate::control::Client;
 use crate::engine::{EngineError, Held};
+use crate::host::HostError;
+use crate::host::frozen;
 use crate::host::running::Release;
 use crate::model::record::Snapshot;
 use crate::model::{Event, Id};
 use crate::spec::plan::HookPlan;
-use crate::store::StoreError;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -45,7 +46,7 @@ pub fn release<'a>(held: Held<'a>, id: &Id, client: Option<Client>) -> Result<He
     match held.transition(id, Event::StartRequested, &mut effects)? {
         crate::engine::Outcome::Held(held) => Ok(held),
         crate::engine::Outcome::Gone => {
-            Err(EngineError::<crate::host::HostError>::Store(StoreError::Vanished { id: id.to_string() }).into())
+            Err(EngineError::<HostError>::Vanished { id: id.to_string() }.into())
         }
     }
 }
@@ -55,7 +56,7 @@ pub fn run_poststart(poststart: &[HookPlan], snapshot: &Snapshot) -> Result<(), 
     if poststart.is_empty() {
         return Ok(());
     }
-    let document = state::document(snapshot, "running", state::visible_pid(snapshot)).to_string();
+    let document = frozen::state_document(snapshot, "running", state::visible_pid(snapshot)).to_string();
     hooks::run(poststart, "poststart", document.as_bytes())
         .map_err(|error| Failure::new(crate::container::one_line(&error)))
 }

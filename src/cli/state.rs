@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::failure::Failure;
 use super::{look, time};
-use crate::model::record::Snapshot;
+use crate::host::frozen::{root_container, state_document};
 use crate::model::Phase;
+use crate::model::record::Snapshot;
 use crate::spec::OCI_VERSION;
 
 #[derive(Args)]
@@ -30,22 +31,16 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
 pub fn visible_pid(snapshot: &Snapshot) -> i32 {
     let phase = snapshot.state.sandbox.phase;
     let alive = phase.is_alive() || phase == Phase::Creating;
-    root(snapshot).filter(|_| alive).map_or(0, |container| container.init.pid)
+    root_container(snapshot).filter(|_| alive).map_or(0, |container| container.init.pid)
 }
 
+/// The OCI state, and what runc and we add to it.
 pub fn document(snapshot: &Snapshot, status: &str, pid: i32) -> Value {
-    let mut state = json!({
-        "ociVersion": OCI_VERSION,
-        "id": snapshot.sandbox.id.as_str(),
-        "status": status,
-        "pid": pid,
-        "created": time::rfc3339(snapshot.sandbox.created),
-        "supervisorPid": snapshot.sandbox.supervisor.pid,
-    });
-    if let Some(container) = root(snapshot) {
-        state["bundle"] = json!(container.bundle);
+    let mut state = state_document(snapshot, status, pid);
+    state["created"] = json!(time::rfc3339(snapshot.sandbox.created));
+    state["supervisorPid"] = json!(snapshot.sandbox.supervisor.pid);
+    if let Some(container) = root_container(snapshot) {
         state["rootfs"] = json!(container.rootfs);
-        state["annotations"] = json!(container.annotations);
         state["owner"] = json!(owner_name(container.owner));
     }
     if let Some(exit) = &snapshot.state.sandbox.exit {
@@ -57,10 +52,6 @@ pub fn document(snapshot: &Snapshot, status: &str, pid: i32) -> Value {
         });
     }
     state
-}
-
-pub fn root(snapshot: &Snapshot) -> Option<&crate::model::record::ContainerRecord> {
-    snapshot.containers.get(snapshot.sandbox.id.as_str())
 }
 
 /// From /etc/passwd; a static binary has no name service switch. runc leaves it empty when there is no name.

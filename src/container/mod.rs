@@ -109,7 +109,3 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
         self.map_err(|source| SetupError::Step { what: what(), source: source.into() })
     }
 }
-//! (being written)
-
-pub mod hooks;
-pub mod seccomp;

@@ -18,7 +18,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 pub use client::{Client, ControlError};
-pub use method::{ErrorCode, Method, Reply, Request};
+pub use method::{Container, Create, ErrorCode, ExecuteAsync, Method, Reply, Request};
 
 use crate::sys::seqpacket;
 

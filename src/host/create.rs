@@ -12,8 +12,7 @@ use super::{HostError, Trying, destroy, donate, idmap};
 use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
 use crate::container::channel::Order;
 use crate::container::{hooks, init, seccomp};
-use crate::control::client::Client;
-use crate::control::method::{Create, Request};
+use crate::control::{Client, Create, Request};
 use crate::engine::Effects;
 use crate::model::record::{
     Boot, ContainerRecord, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord,
@@ -48,6 +47,15 @@ pub enum TerminalTo {
     Socket(Console),
     /// Kept here, for a foreground run.
     Us(Option<OwnedFd>),
+}
+
+impl TerminalTo {
+    pub fn into_master(self) -> Option<OwnedFd> {
+        match self {
+            TerminalTo::Us(master) => master,
+            _ => None,
+        }
+    }
 }
 
 /// A sandbox on its way into being.
@@ -170,9 +178,11 @@ impl<'a> Creation<'a> {
     }
 
     fn launch_init(&mut self) -> Result<(), HostError> {
+        let rootfs = self.rootfs.take().ok_or_else(out_of_order)?;
+        let (binds, seccomp) = (std::mem::take(&mut self.binds), self.seccomp.take());
+        let hook_state = self.hook_state("created", 1);
         let supervisor = self.supervisor.as_ref().ok_or_else(out_of_order)?;
         let (joiner, _) = self.joiners.as_ref().ok_or_else(out_of_order)?;
-        let rootfs = self.rootfs.take().ok_or_else(out_of_order)?;
         let inside = match self.pid_namespace() {
             PidNamespace::Own => Inside::NamespaceOf(supervisor.pidfd.as_fd()),
             PidNamespace::Foreign => Inside::Ours,
@@ -180,12 +190,12 @@ impl<'a> Creation<'a> {
         let donate = |channel| init::Donations {
             channel,
             rootfs,
-            binds: std::mem::take(&mut self.binds),
+            binds,
             cgroups: self.container_cgroup.view(),
-            seccomp: self.seccomp.take(),
+            seccomp,
             preserved_fds: self.options.preserve_fds,
             session_keyring: if self.options.new_keyring { launch::keyring_name(self.options.id.as_str()) } else { None },
-            hook_state: self.hook_state("created", 1),
+            hook_state,
         };
         let launched = launch::init(self.plan, donate, inside, joiner, self.options.reaper)?;
         let new_user = self.plan.namespaces.iter().any(|n| n.kind == NamespaceKind::User && n.path.is_none());

@@ -11,6 +11,7 @@ pub mod destroy;
 pub mod donate;
 pub mod exec;
 pub mod foreground;
+pub mod frozen;
 pub mod idmap;
 pub mod launch;
 pub mod pidfile;

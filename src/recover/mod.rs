@@ -1,1 +1,119 @@
-//! (being written)
+//! What crashes left behind in a root: found ([`examine`]), finished or undone ([`recover`]).
+//!
+//! Owns no rule of its own: whether a left-over transition goes forward or back is the engine's verdict, so that
+//! `recover` and the next command on the same sandbox cannot disagree. May itself be killed at any point and run again.
+
+mod examine;
+
+use std::time::Duration;
+
+use crate::engine::{Recorder, heal};
+use crate::host::HostError;
+use crate::host::frozen::destruction_of;
+use crate::host::probe::Prober;
+use crate::model::Id;
+use crate::store::{Commit, Folder, LockError, Root, StoreError};
+
+pub use examine::{Finding, examine};
+
+/// How long a sandbox that another command holds is waited for. One that is held is in good hands.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// What was done about one folder.
+#[derive(Debug)]
+pub struct Report {
+    pub subject: String,
+    pub actions: Vec<String>,
+    /// Why it could not be healed; the intent is still there for the next attempt.
+    pub failure: Option<String>,
+}
+
+/// Heals the sandboxes with these ids, or everything in the root. Never stops at a failure.
+pub fn recover(root: &Root, only: &[Id]) -> Result<Vec<Report>, StoreError> {
+    let mut reports = Vec::new();
+    if only.is_empty() {
+        for folder in root.folders()? {
+            reports.push(recover_sandbox(root, folder));
+        }
+        for folder in root.leftovers()? {
+            reports.push(remove_leftover(folder));
+        }
+        reports.push(settle_store(root));
+    } else {
+        for id in only {
+            let folder = root.find(id)?;
+            let missing = || Report {
+                subject: id.to_string(),
+                actions: Vec::new(),
+                failure: Some(format!("container {:?} does not exist", id.as_str())),
+            };
+            reports.push(folder.map_or_else(missing, |folder| recover_sandbox(root, folder)));
+        }
+    }
+    reports.retain(|report| !report.actions.is_empty() || report.failure.is_some());
+    Ok(reports)
+}
+
+fn recover_sandbox(root: &Root, folder: Folder) -> Report {
+    let subject = subject_of(&folder);
+    let guard = match folder.lock(PATIENCE) {
+        Ok(guard) => guard,
+        // Another command works on it, or has just deleted it.
+        Err(LockError::Busy { .. } | LockError::Gone) => return Report { subject, actions: Vec::new(), failure: None },
+        Err(error) => return failed(subject, &error),
+    };
+    match heal::heal::<_, _>(folder, guard, Recorder::new(root), &Prober, destruction_of) {
+        Ok(mut healed) => {
+            let mut actions = healed.actions;
+            if let Some(held) = &mut healed.held {
+                actions.extend(held.recorder().take_notices());
+            }
+            Report { subject, actions, failure: None }
+        }
+        Err(error) => failed::<crate::engine::EngineError<HostError>>(subject, &error),
+    }
+}
+
+/// A folder that never got its id, or has lost it: nothing in it is of use to anybody.
+fn remove_leftover(folder: Folder) -> Report {
+    let subject = folder.name().to_owned();
+    match folder.try_lock() {
+        Ok(Some(guard)) => {
+            let removed = folder.remove();
+            drop(guard);
+            match removed {
+                Ok(()) => Report { actions: vec![format!("removed the left-over folder {subject}")], subject, failure: None },
+                Err(error) => failed(subject, &error),
+            }
+        }
+        Ok(None) | Err(LockError::Gone) => Report { subject, actions: Vec::new(), failure: None },
+        Err(error) => failed(subject, &error),
+    }
+}
+
+/// The store and the folders are made to say the same: a sandbox without a folder is gone, a published state that the
+/// store has missed is taken in.
+fn settle_store(root: &Root) -> Report {
+    let subject = "store".to_owned();
+    let mut recorder = Recorder::new(root);
+    let mut actions = Vec::new();
+    let disagreements = match examine::disagreements(root, &mut recorder) {
+        Ok(disagreements) => disagreements,
+        Err(error) => return failed(subject, &error),
+    };
+    for disagreement in disagreements {
+        recorder.commit(&Commit { id: &disagreement.id, snapshot: disagreement.published.as_ref(), journal: &[] });
+        actions.push(format!("store: {}", disagreement.text));
+    }
+    actions.extend(recorder.take_notices());
+    Report { subject, actions, failure: None }
+}
+
+fn subject_of(folder: &Folder) -> String {
+    let id = folder.read_snapshot().ok().flatten().map(|snapshot| snapshot.sandbox.id.to_string());
+    id.or_else(|| folder.intent_unlocked().map(|intent| intent.sandbox.to_string())).unwrap_or(folder.name().to_owned())
+}
+
+fn failed<E: std::error::Error + 'static>(subject: String, error: &E) -> Report {
+    Report { subject, actions: Vec::new(), failure: Some(crate::container::one_line(error)) }
+}

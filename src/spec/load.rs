@@ -43,8 +43,15 @@ pub fn load(bundle: &Path) -> Result<Loaded, SpecError> {
     }
     let file = File::open(&config).map_err(|source| SpecError::Read { path: config.clone(), source })?;
     let bytes = read_capped(file, &config)?;
-    let (spec, warnings) = parse(&bytes)?;
-    Ok(Loaded { spec, digest: hex(&Sha256::digest(&bytes)), bytes, bundle, warnings })
+    Loaded::from_bytes(bytes, bundle)
+}
+
+impl Loaded {
+    /// A configuration that is not in a bundle's file.
+    pub fn from_bytes(bytes: Vec<u8>, bundle: PathBuf) -> Result<Loaded, SpecError> {
+        let (spec, warnings) = parse(&bytes)?;
+        Ok(Loaded { spec, digest: hex(&Sha256::digest(&bytes)), bytes, bundle, warnings })
+    }
 }
 
 /// config.json's text as a `Spec`, with warnings about what was accepted but will have no effect.

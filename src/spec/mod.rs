@@ -38,6 +38,9 @@ mod seccomp;
 mod sysctl;
 mod tolerate;
 
+/// The version of the runtime specification that this follows.
+pub const OCI_VERSION: &str = "1.2.1";
+
 pub use default::{default_spec, to_json};
 pub use error::SpecError;
 pub use exec::{ExecOverrides, exec_plan, exec_process};

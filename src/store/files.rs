@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::fcntl::renameat;
@@ -47,6 +47,13 @@ impl Folder {
             return Err(StoreError::TooLarge { path: path(), cap });
         }
         Ok(Some(bytes))
+    }
+
+    /// A file of this folder, open for reading: to be donated.
+    pub fn open_file(&self, name: &str) -> Result<OwnedFd, StoreError> {
+        let failed = |source| StoreError::Read { path: self.path().join(name), source };
+        plain(name).map_err(failed)?;
+        self.open_read(name).map(OwnedFd::from).map_err(failed)
     }
 
     pub(super) fn create_new(&self, name: &str) -> io::Result<File> {

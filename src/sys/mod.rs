@@ -6,7 +6,6 @@
 pub mod bpf;
 pub mod clone;
 pub mod descriptors;
-pub mod fds;
 pub mod mount;
 pub mod open;
 pub mod pidfd;

@@ -1,0 +1,41 @@
+//! `doctor`: only looks; exits 1 with a list when something is out of order.
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::context::Context;
+use super::failure::Failure;
+use crate::recover;
+
+#[derive(Args)]
+pub struct Arguments {
+    #[arg(short, long, value_enum, default_value = "table")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let findings = match context.open_root()? {
+        Some(root) => recover::examine(&root)?,
+        None => Vec::new(),
+    };
+    match arguments.format {
+        Format::Json => {
+            let list: Vec<_> = findings.iter().map(|f| json!({ "subject": f.subject, "text": f.text })).collect();
+            println!("{}", json!(list));
+        }
+        Format::Table if findings.is_empty() => println!("everything is in order"),
+        Format::Table => {
+            for finding in &findings {
+                println!("{}: {}", finding.subject, finding.text);
+            }
+            println!("`sandkeep recover` finishes or undoes what was cut short");
+        }
+    }
+    Ok(u8::from(!findings.is_empty()))
+}

@@ -1,0 +1,137 @@
+//! `exec`: one more process in a sandbox.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::context::Context;
+use super::create::{self, Mode};
+use super::failure::Failure;
+use super::look;
+use crate::container::seccomp;
+use crate::engine::pod_of;
+use crate::host::exec::Execution;
+use crate::host::foreground::{self, Forwarding};
+use crate::host::frozen::{self, Frozen};
+use crate::host::{self, pidfile, protect};
+use crate::model::record::Reaper;
+use crate::model::{Denial, Event, Machine, Phase};
+use crate::spec::plan::ProcessPlan;
+use crate::spec::{self, ExecOverrides};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Send the master of the process's terminal to whoever listens here
+    #[arg(long, value_name = "PATH")]
+    console_socket: Option<PathBuf>,
+    /// Where the process starts
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// NAME=VALUE; may be given again
+    #[arg(short, long, value_name = "VARIABLE")]
+    env: Vec<String>,
+    /// With a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// UID or UID:GID, in numbers
+    #[arg(short, long)]
+    user: Option<String>,
+    /// May be given again
+    #[arg(short = 'g', long, value_name = "GID")]
+    additional_gids: Vec<u32>,
+    /// A file with the process as in config.json, or - for stdin
+    #[arg(short, long, value_name = "FILE")]
+    process: Option<PathBuf>,
+    /// Return once the process runs
+    #[arg(short, long)]
+    detach: bool,
+    /// Write the process's pid here, last; the caller then has to reap it
+    #[arg(long, value_name = "PATH")]
+    pid_file: Option<PathBuf>,
+    /// An SELinux label
+    #[arg(long, value_name = "LABEL")]
+    process_label: Option<String>,
+    /// An AppArmor profile
+    #[arg(long, value_name = "PROFILE")]
+    apparmor: Option<String>,
+    #[arg(long)]
+    no_new_privs: bool,
+    /// A capability to add; may be given again
+    #[arg(short, long, value_name = "CAPABILITY")]
+    cap: Vec<String>,
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    preserve_fds: u32,
+    /// Also in a paused container; the process starts when it is resumed
+    #[arg(long)]
+    ignore_paused: bool,
+    /// The id of the sandbox
+    id: String,
+    /// The program and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    if arguments.process.is_none() && arguments.command.is_empty() {
+        return Err(Failure::new("exec needs a program to run: exec ID COMMAND [ARG…], or --process FILE"));
+    }
+    protect::from_overwriting().map_err(|error| Failure::new(format!("protect our own binary: {error}")))?;
+    host::create::check_preserved(arguments.preserve_fds)?;
+    let (id, seen) = look::at(context, &arguments.id)?;
+    let event = if arguments.ignore_paused { Event::ExecWhilePausedRequested } else { Event::ExecRequested };
+    let Some(snapshot) = &seen.snapshot else {
+        let from = Phase::Creating;
+        return Err(Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }.into());
+    };
+    pod_of(snapshot).step(id.as_str(), id.as_str(), event)?;
+    let frozen = frozen::load(&seen.folder, snapshot)?;
+    let process = plan(arguments, &frozen)?;
+    let seccomp = frozen.plan.seccomp.as_ref().map(seccomp::compile).transpose()?;
+    let container = frozen::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
+    let mode = if arguments.detach { Mode::Detached } else { Mode::Foreground };
+    let socket = arguments.console_socket.as_deref();
+    let mut terminal = create::terminal(process.terminal, socket, mode)?;
+    let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
+    // In the foreground we wait ourselves; whoever asks for a pid file gets a process it can wait for.
+    let reaper = match (mode, &arguments.pid_file) {
+        (Mode::Detached, None) => Reaper::Supervisor,
+        _ => Reaper::Caller,
+    };
+    let execution = Execution {
+        sandbox: &snapshot.sandbox,
+        container,
+        folder: seen.folder.dir(),
+        process: &process,
+        seccomp,
+        reaper,
+        preserve_fds: arguments.preserve_fds,
+    };
+    let launched = host::exec::run(execution, &mut terminal)?;
+    if let Some(path) = &arguments.pid_file {
+        pidfile::write(path, launched.pid)?;
+    }
+    let Some(signals) = signals else { return Ok(0) };
+    Ok(foreground::wait(&launched, terminal.into_master(), &signals)?)
+}
+
+fn plan(arguments: &Arguments, frozen: &Frozen) -> Result<ProcessPlan, Failure> {
+    let mut warnings = Vec::new();
+    let host = spec::Host::here();
+    if let Some(file) = &arguments.process {
+        let (process, _) = spec::load_process(file)?;
+        return Ok(spec::exec_plan(&frozen.spec, &process, &host, &mut warnings)?);
+    }
+    let overrides = ExecOverrides {
+        args: arguments.command.clone(),
+        cwd: arguments.cwd.clone(),
+        env: arguments.env.clone(),
+        user: arguments.user.clone(),
+        additional_gids: arguments.additional_gids.clone(),
+        caps: arguments.cap.clone(),
+        no_new_privs: arguments.no_new_privs.then_some(true),
+        tty: arguments.tty,
+        apparmor: arguments.apparmor.clone(),
+        process_label: arguments.process_label.clone(),
+    };
+    Ok(spec::exec_process(&frozen.spec, &overrides, &host, &mut warnings)?)
+}

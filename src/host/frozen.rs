@@ -1,0 +1,60 @@
+//! The configuration that was frozen when a container was created: what the bundle says today does not matter.
+
+use oci_spec::runtime::Spec;
+use serde_json::{Value, json};
+
+use super::HostError;
+use super::destroy::Destruction;
+use crate::engine::heal::Wreck;
+use crate::model::record::{ContainerRecord, Snapshot};
+use crate::spec::{self, plan::Plan};
+use crate::store::Folder;
+
+/// Nothing we froze is larger than what we accepted.
+const LARGEST: usize = 4 << 20;
+
+pub struct Frozen {
+    pub spec: Spec,
+    pub plan: Plan,
+}
+
+pub fn load(folder: &Folder, snapshot: &Snapshot) -> Result<Frozen, HostError> {
+    let bytes = folder.read_file("config.json", LARGEST)?;
+    let lost = || HostError::Container { text: format!("{:?} has lost its config.json", folder.path()), exit_code: 1 };
+    let (spec, _) = spec::parse(&bytes.ok_or_else(lost)?)?;
+    let bundle = root_container(snapshot).map(|container| container.bundle.clone()).unwrap_or_default();
+    let (plan, _) = spec::plan(&spec, &bundle, &spec::Host::here())?;
+    Ok(Frozen { spec, plan })
+}
+
+/// What takes a sandbox down, with the poststop hooks of its configuration. Without a readable one there are none.
+pub fn destruction_of(wreck: &Wreck<'_>) -> Destruction {
+    let destruction = Destruction::of_wreck(wreck);
+    let Some(snapshot) = wreck.snapshot else { return destruction };
+    match load(wreck.folder, snapshot) {
+        Ok(frozen) if !frozen.plan.hooks.poststop.is_empty() => {
+            let state = state_document(snapshot, "stopped", 0).to_string();
+            destruction.with_poststop(frozen.plan.hooks.poststop, state.into_bytes())
+        }
+        _ => destruction,
+    }
+}
+
+/// The OCI state (runtime-spec, "State"): what hooks read, and the core of what `state` prints.
+pub fn state_document(snapshot: &Snapshot, status: &str, pid: i32) -> Value {
+    let mut state = json!({
+        "ociVersion": spec::OCI_VERSION,
+        "id": snapshot.sandbox.id.as_str(),
+        "status": status,
+        "pid": pid,
+    });
+    if let Some(container) = root_container(snapshot) {
+        state["bundle"] = json!(container.bundle);
+        state["annotations"] = json!(container.annotations);
+    }
+    state
+}
+
+pub fn root_container(snapshot: &Snapshot) -> Option<&ContainerRecord> {
+    snapshot.containers.get(snapshot.sandbox.id.as_str())
+}

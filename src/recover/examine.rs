@@ -1,0 +1,192 @@
+//! Looking for anything out of order, changing nothing.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::cgroup::{self, Hierarchies};
+use crate::engine::{self, Depth, Probe, Recorder};
+use crate::host::probe::Prober;
+use crate::model::Id;
+use crate::model::record::{CgroupRecord, Snapshot};
+use crate::store::{Folder, Root, StoreError};
+use crate::sys::procfs;
+
+/// A cgroup that is younger may be one that some create, in whatever root, has just made.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// One thing that is not as it should be.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// An id, a folder or a process.
+    pub subject: String,
+    pub text: String,
+}
+
+pub fn examine(root: &Root) -> Result<Vec<Finding>, StoreError> {
+    let mut findings = Vec::new();
+    let mut snapshots = Vec::new();
+    for folder in root.folders()? {
+        examine_sandbox(&folder, &mut findings, &mut snapshots);
+    }
+    for folder in root.leftovers()? {
+        // One that somebody holds is being made or removed right now.
+        if matches!(folder.try_lock(), Ok(Some(_))) {
+            let text = "a left-over folder of a command that died".to_owned();
+            findings.push(Finding { subject: folder.name().to_owned(), text });
+        }
+    }
+    for disagreement in disagreements(root, &mut Recorder::new(root))? {
+        findings.push(Finding { subject: disagreement.id.to_string(), text: disagreement.text });
+    }
+    examine_supervisors(root, &snapshots, &mut findings);
+    examine_cgroups(&snapshots, &mut findings);
+    examine_mounts(root, &mut findings);
+    Ok(findings)
+}
+
+fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut Vec<Snapshot>) {
+    let mut found = |subject: &str, text: String| findings.push(Finding { subject: subject.to_owned(), text });
+    let intent = folder.intent_unlocked();
+    let in_progress = intent.as_ref().is_some_and(|intent| procfs::is_alive(&intent.holder, &intent.boot));
+    if let Some(intent) = intent.as_ref().filter(|_| !in_progress) {
+        found(intent.container.as_str(), format!("{} was cut short: its process {} is dead", intent.event, intent.holder.pid));
+    }
+    let snapshot = match folder.read_snapshot() {
+        Ok(Some(snapshot)) => snapshot,
+        Ok(None) if intent.is_some() => return,
+        Ok(None) => return found(folder.name(), "its snapshot sandbox.json is missing".to_owned()),
+        Err(error) => return found(folder.name(), crate::container::one_line(&error)),
+    };
+    if !in_progress {
+        let facts = Prober.facts(folder, &snapshot, Depth::Shallow);
+        let seen = engine::observe(&snapshot, &facts, engine::now());
+        if seen.state.sandbox.phase != snapshot.state.sandbox.phase {
+            let (recorded, actual) = (snapshot.state.sandbox.phase, seen.state.sandbox.phase);
+            // An end that nobody has recorded yet is normal; one whose supervisor did not live to see it is not.
+            if seen.state.sandbox.exit.is_some_and(|exit| exit.inferred) {
+                found(snapshot.sandbox.id.as_str(), format!("is {actual}, and recorded as {recorded}: its supervisor died first"));
+            }
+        }
+    }
+    snapshots.push(snapshot);
+}
+
+/// A state that the store and the published snapshot tell differently.
+pub(super) struct Disagreement {
+    pub id: Id,
+    /// What was published; None: there is no such sandbox any more.
+    pub published: Option<Snapshot>,
+    pub text: String,
+}
+
+pub(super) fn disagreements(root: &Root, recorder: &mut Recorder<'_>) -> Result<Vec<Disagreement>, StoreError> {
+    let stored = recorder.snapshots()?;
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    for folder in root.folders()? {
+        // One that is being changed right now may well be ahead.
+        let Ok(Some(_guard)) = folder.try_lock() else { continue };
+        let Ok(Some(published)) = folder.read_snapshot() else { continue };
+        let id = published.sandbox.id.clone();
+        seen.insert(id.to_string());
+        let same = |other: &Snapshot| other.sandbox.incarnation == published.sandbox.incarnation;
+        match stored.iter().find(|stored| stored.sandbox.id == id) {
+            Some(stored) if same(stored) && stored.state.seq >= published.state.seq => {}
+            Some(stored) => found.push(Disagreement {
+                text: format!("has seq {} of {:?}, published is {}", stored.state.seq, id.as_str(), published.state.seq),
+                id,
+                published: Some(published),
+            }),
+            None if published.state.seq > 1 => found.push(Disagreement {
+                text: format!("does not know {:?}, which is published", id.as_str()),
+                id,
+                published: Some(published),
+            }),
+            None => {}
+        }
+    }
+    for stored in stored {
+        let id = stored.sandbox.id.clone();
+        if !seen.contains(id.as_str()) && root.find(&id)?.is_none() {
+            let text = format!("knows {:?}, whose folder is gone", id.as_str());
+            found.push(Disagreement { id, published: None, text });
+        }
+    }
+    Ok(found)
+}
+
+/// Supervisors that keep their exit records in this root, and that no sandbox of it names.
+fn examine_supervisors(root: &Root, snapshots: &[Snapshot], findings: &mut Vec<Finding>) {
+    let known: BTreeSet<i32> = snapshots.iter().map(|snapshot| snapshot.sandbox.supervisor.pid).collect();
+    let sandboxes = root.path().join("sandboxes");
+    for pid in supervisors() {
+        let ours = descriptors(pid).find(|target| target.starts_with(&sandboxes));
+        let Some(folder) = ours.as_deref().and_then(Path::parent) else { continue };
+        if known.contains(&pid) || being_made(root, folder) {
+            continue;
+        }
+        let text = format!("a supervisor of {folder:?} that no sandbox knows");
+        findings.push(Finding { subject: format!("process {pid}"), text });
+    }
+}
+
+fn being_made(root: &Root, folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let folders = root.folders().into_iter().flatten().chain(root.leftovers().into_iter().flatten());
+    folders.filter(|folder| folder.name() == name).any(|folder| !matches!(folder.try_lock(), Ok(Some(_))))
+}
+
+fn supervisors() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name.trim_end() == "sandkeep-sandbo" && procfs::stat(*pid).ok().flatten().is_some_and(|stat| !stat.is_gone())
+    })
+}
+
+fn descriptors(pid: i32) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| std::fs::read_link(entry.path()).ok())
+}
+
+/// Empty cgroups of ours that no sandbox names. Those with processes belong to sandboxes of another root.
+fn examine_cgroups(snapshots: &[Snapshot], findings: &mut Vec<Finding>) {
+    let Ok(hierarchies) = Hierarchies::read() else { return };
+    let containers = snapshots.iter().flat_map(|s| s.containers.values().map(|container| &container.cgroup));
+    let named: BTreeSet<&PathBuf> = containers
+        .chain(snapshots.iter().map(|snapshot| &snapshot.sandbox.supervisor_cgroup))
+        .flat_map(|record| &record.folders)
+        .collect();
+    for folder in cgroup::orphans(&hierarchies) {
+        let settled = std::fs::metadata(&folder).is_ok_and(|metadata| {
+            let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(metadata.ctime().max(0) as u64);
+            changed.elapsed().is_ok_and(|age| age > SETTLED)
+        });
+        let record = CgroupRecord { folders: vec![folder.clone()], ..CgroupRecord::default() };
+        let empty = cgroup::processes(&record).is_ok_and(|pids| pids.is_empty());
+        if settled && empty && !named.contains(&folder) && !of_a_live_pair(&folder) {
+            findings.push(Finding { subject: folder.display().to_string(), text: "an empty cgroup that no sandbox names".into() });
+        }
+    }
+}
+
+/// A container that has ended leaves its cgroup empty until delete; in another root its supervisor's tells.
+fn of_a_live_pair(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let sibling = folder.with_file_name(format!("{name}.supervisor"));
+    sibling.exists()
+}
+
+/// Everything is mounted in the containers' own namespaces: nothing of a root may show on the host.
+fn examine_mounts(root: &Root, findings: &mut Vec<Finding>) {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let sandboxes = root.path().join("sandboxes");
+    for point in table.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new) {
+        if point.starts_with(&sandboxes) {
+            findings.push(Finding { subject: point.display().to_string(), text: "a mount inside the root".into() });
+        }
+    }
+}
