@@ -1,1 +1,132 @@
-//! (being written)
+//! The supervisor: one process a sandbox, pid 1 of its PID namespace. It launches nothing; it keeps what was launched.
+//!
+//! ```text
+//!   K to start-sync    Create (adopt)      StartRoot         the root's init ends
+//!  ───────────────▶ (no root) ──────▶ (adopted) ──────▶ (running) ──────▶ recorded ──▶ waits answered ──▶ exit 0
+//!        creator dies before a Create that detaches: exit at once
+//! ```
+//!
+//! * [`args`] owns the command line, [`mod@donated`] the descriptors that it names.
+//! * [`confine`] gives up everything that the loop does not need; [`filter`] closes the door behind it.
+//! * [`supervisor`] is the loop: one thread, one epoll. [`connection`] owns a client's two queues.
+//! * [`keeper`] owns the containers and processes; [`requests`] answers for them, [`ending`] sees them end,
+//!   [`strays`] remembers the ends of those not adopted yet, [`exit_log`] writes down those of inits.
+//!
+//! It never opens the store, never reads the host, never waits for a client, and never trusts a container.
+//!
+//! A crash in here ends pid 1 of the PID namespace: the kernel kills everything in the sandbox, and whoever looks
+//! next finds a supervisor that is gone and the exit records written so far.
+
+pub mod args;
+pub mod confine;
+pub mod connection;
+pub mod donated;
+pub mod ending;
+pub mod exit_log;
+pub mod filter;
+pub mod keeper;
+pub mod log;
+pub mod requests;
+pub mod strays;
+pub mod supervisor;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use self::args::{Args, ArgsError};
+use self::confine::ConfineError;
+use self::donated::{Donated, DonatedError};
+use self::log::Log;
+use self::supervisor::{Outcome, Settings, Supervisor};
+use crate::model::record::PidNamespace;
+
+/// What argv[0] is called when this is the program.
+pub const NAME: &str = "sandkeep-sandbox";
+
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    #[error(transparent)]
+    Args(#[from] ArgsError),
+    #[error(transparent)]
+    Donated(#[from] DonatedError),
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    #[error("the supervisor should be pid 1 of a PID namespace of its own, but is pid {0}")]
+    NotPidOne(u32),
+    #[error("cannot set up the supervisor's loop")]
+    Loop(#[source] io::Error),
+    #[error("cannot tell the creator that the supervisor is ready")]
+    StartSync(#[source] io::Error),
+}
+
+/// Runs the supervisor to its end. `args` is without argv[0]. Exits 0 when the sandbox has ended and that is recorded,
+/// 1 when it could not start (its creator reads why from start-sync) or its creator died too early.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.collect();
+    let mut start_sync = None;
+    match start(&args, &mut start_sync) {
+        Ok((supervisor, log)) => match supervisor.run() {
+            Ok(Outcome::Ended) => ExitCode::SUCCESS,
+            Ok(Outcome::CreatorGone) => ExitCode::FAILURE,
+            Err(error) => {
+                log.error(&format!("the supervisor's loop failed: {error}"));
+                ExitCode::FAILURE
+            }
+        },
+        Err(error) => {
+            if let Some(start_sync) = start_sync.or_else(|| donated::start_sync_of(&args)) {
+                let _ = std::fs::File::from(start_sync).write_all(format!("E{}", chain(&error)).as_bytes());
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything up to the byte that says: the control server answers. `start_sync` is left to the caller until then.
+fn start(args: &[OsString], start_sync: &mut Option<OwnedFd>) -> Result<(Supervisor, Rc<Log>), BootError> {
+    let args = Args::parse(args)?;
+    let donated = Donated::take(&args)?;
+    *start_sync = Some(donated.start_sync);
+    let log = Rc::new(Log::new(donated.log, donated.debug_log));
+    log.install_panic_hook();
+    for (number, name) in args.numbers() {
+        log.debug(&format!("donated descriptor {number}: {name}"));
+    }
+    if args.pid_namespace == PidNamespace::Own && std::process::id() != 1 {
+        return Err(BootError::NotPidOne(std::process::id()));
+    }
+    confine::be_a_daemon()?;
+    confine::join_cgroups(donated.cgroups)?;
+    confine::leave_the_host()?;
+    confine::drop_privileges()?;
+    let settings = Settings {
+        sandbox: args.id,
+        listener: donated.controller,
+        exits: donated.exits,
+        creator: donated.creator,
+        attached: args.attached,
+        pid_namespace: args.pid_namespace,
+        log: Rc::clone(&log),
+    };
+    let supervisor = Supervisor::new(settings).map_err(BootError::Loop)?;
+    filter::install()?;
+    if let Some(fd) = start_sync.take() {
+        std::fs::File::from(fd).write_all(b"K").map_err(BootError::StartSync)?;
+    }
+    Ok((supervisor, log))
+}
+
+/// The error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -16,10 +16,18 @@ pub enum Interest {
     Read,
     Write,
     ReadWrite,
-    /// Only its hang-up.
+    /// Only its hang-up, which is always told.
     Nothing,
     /// Each change once: the pidfd of a zombie stays readable until somebody else reaps it.
     Edges,
+}
+
+/// One descriptor that is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ready {
+    pub token: u64,
+    /// The other side is gone for good; what it sent before may still be there.
+    pub hung_up: bool,
 }
 
 impl Interest {
@@ -52,14 +60,17 @@ impl Poller {
         let _ = self.0.delete(fd);
     }
 
-    /// Fills `tokens` with what is ready, at most 64 at once. The timeout is in milliseconds; without one it waits for
+    /// Fills `ready` with what is ready, at most 64 at once. The timeout is in milliseconds; without one it waits for
     /// ever. None may be ready: at the timeout, or after a signal.
-    pub fn wait(&self, tokens: &mut Vec<u64>, timeout: Option<u16>) -> io::Result<()> {
+    pub fn wait(&self, ready: &mut Vec<Ready>, timeout: Option<u16>) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); 64];
         let timeout = timeout.map_or(EpollTimeout::NONE, EpollTimeout::from);
-        tokens.clear();
+        ready.clear();
         match self.0.wait(&mut events, timeout) {
-            Ok(count) => tokens.extend(events[..count].iter().map(EpollEvent::data)),
+            Ok(count) => ready.extend(events[..count].iter().map(|event| Ready {
+                token: event.data(),
+                hung_up: event.events().intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR),
+            })),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }

@@ -1,0 +1,285 @@
+//! The loop: one thread, one epoll over the listener, the clients, SIGCHLD, the creator, pidfds and start sockets.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signalfd::SignalFd;
+
+use super::connection::Connection;
+use super::keeper::{Keeper, Token, Waiter, refusal};
+use super::log::Log;
+use crate::control::method::{ErrorCode, Request, VERSION};
+use crate::control::wire::{self, DecodeError, MAX_FRAME, Received};
+use crate::model::Id;
+use crate::model::record::PidNamespace;
+use crate::sys::poller::{Interest, Poller, Ready};
+use crate::sys::{seqpacket, signals};
+
+const LISTENER: Token = 0;
+const CHILDREN: Token = 1;
+const CREATOR: Token = 2;
+const LAST_FIXED: Token = 15;
+
+const MAX_CONNECTIONS: usize = 128;
+
+/// How often a full disk is tried again, and a listener that could not be served.
+const SOON: Duration = Duration::from_millis(200);
+/// How often a dead process is looked at again, should the kernel not have told us that it was reaped.
+const LATER: Duration = Duration::from_secs(1);
+
+pub struct Settings {
+    pub sandbox: Id,
+    /// Listening, nonblocking.
+    pub listener: OwnedFd,
+    /// Exit records are written from its position on.
+    pub exits: File,
+    /// A pidfd.
+    pub creator: OwnedFd,
+    /// Dies with its creator even after a root was adopted.
+    pub attached: bool,
+    /// In one of our own we are pid 1 and reap strays.
+    pub pid_namespace: PidNamespace,
+    pub log: Rc<Log>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The root container has ended and that is recorded, or the sandbox was destroyed.
+    Ended,
+    /// Before the sandbox was detached from it.
+    CreatorGone,
+}
+
+pub struct Supervisor {
+    keeper: Keeper,
+    poller: Rc<Poller>,
+    listener: OwnedFd,
+    listening: Listening,
+    children: SignalFd,
+    /// Until the sandbox is detached.
+    creator: Option<OwnedFd>,
+    attached: bool,
+    pid_namespace: PidNamespace,
+    connections: BTreeMap<Token, Connection>,
+    buffer: Vec<u8>,
+    more_strays: bool,
+    log: Rc<Log>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listening {
+    Now,
+    /// No descriptor was left for another client.
+    Paused,
+}
+
+impl Supervisor {
+    /// Blocks every signal of this thread: none but SIGKILL ends the supervisor.
+    pub fn new(settings: Settings) -> io::Result<Supervisor> {
+        let Settings { sandbox, listener, exits, creator, attached, pid_namespace, log } = settings;
+        signals::block_all()?;
+        let (poller, children) = (Rc::new(Poller::new()?), signals::children()?);
+        poller.watch(listener.as_fd(), LISTENER, Interest::Read)?;
+        poller.watch(children.as_fd(), CHILDREN, Interest::Read)?;
+        poller.watch(creator.as_fd(), CREATOR, Interest::Read)?;
+        let keeper = Keeper::new(sandbox, exits, Rc::clone(&poller), Rc::clone(&log), LAST_FIXED);
+        Ok(Supervisor {
+            keeper,
+            poller,
+            listener,
+            listening: Listening::Now,
+            children,
+            creator: Some(creator),
+            attached,
+            pid_namespace,
+            connections: BTreeMap::new(),
+            buffer: vec![0; MAX_FRAME],
+            // What died before SIGCHLD was blocked was not told.
+            more_strays: true,
+            log,
+        })
+    }
+
+    /// Until the sandbox ends. An error means that the loop itself cannot go on.
+    pub fn run(mut self) -> io::Result<Outcome> {
+        let mut ready = Vec::new();
+        loop {
+            self.poller.wait(&mut ready, self.timeout())?;
+            for event in &ready {
+                if event.token == CREATOR && (self.attached || !self.keeper.is_detached()) {
+                    self.log.debug("the creator is gone, and so are we");
+                    self.keeper.kill_all();
+                    return Ok(Outcome::CreatorGone);
+                }
+                self.serve(*event);
+            }
+            self.tend();
+            let finished = self.keeper.is_finished();
+            self.deliver();
+            if finished {
+                return Ok(Outcome::Ended);
+            }
+        }
+    }
+
+    fn serve(&mut self, event: Ready) {
+        match event.token {
+            LISTENER => self.accept(),
+            CHILDREN => {
+                signals::drain(&self.children);
+                self.keeper.settle_all();
+                self.more_strays = true;
+            }
+            CREATOR => {}
+            token if self.connections.contains_key(&token) => self.serve_connection(event),
+            token => {
+                if !self.keeper.start_spoke(token) {
+                    self.keeper.settle(token);
+                }
+            }
+        }
+    }
+
+    /// What is due after every round, whatever woke us.
+    fn tend(&mut self) {
+        if self.more_strays {
+            self.more_strays = self.pid_namespace == PidNamespace::Own && self.keeper.reap_strays();
+        }
+        if self.keeper.has_dead() {
+            self.keeper.settle_dead();
+        }
+        self.keeper.retry_exits();
+        if self.listening == Listening::Paused
+            && self.poller.watch(self.listener.as_fd(), LISTENER, Interest::Read).is_ok()
+        {
+            self.listening = Listening::Now;
+        }
+        if self.keeper.is_detached()
+            && !self.attached
+            && let Some(creator) = self.creator.take()
+        {
+            self.poller.forget(creator.as_fd());
+        }
+    }
+
+    fn timeout(&self) -> Option<u16> {
+        if self.more_strays {
+            return Some(0);
+        }
+        let soon = self.keeper.has_unrecorded() || self.listening == Listening::Paused;
+        let closing = self.keeper.closing_deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let due = [soon.then_some(SOON), self.keeper.has_dead().then_some(LATER), closing.filter(|left| !left.is_zero())];
+        due.into_iter().flatten().min().map(|left| left.as_millis().min(60_000) as u16 + 1)
+    }
+
+    fn accept(&mut self) {
+        match seqpacket::accept(self.listener.as_fd()) {
+            Ok(Some(socket)) => {
+                if self.connections.len() >= MAX_CONNECTIONS && !self.close_an_idle_one() {
+                    return;
+                }
+                let token = self.keeper.next_token();
+                match Connection::new(socket, token, &self.poller) {
+                    Ok(connection) => {
+                        self.connections.insert(token, connection);
+                    }
+                    Err(error) => self.log.error(&format!("cannot serve a client: {error}")),
+                }
+            }
+            Ok(None) => {}
+            Err(error) => {
+                self.log.error(&format!("cannot accept a client: {error}"));
+                self.poller.forget(self.listener.as_fd());
+                self.listening = Listening::Paused;
+            }
+        }
+    }
+
+    /// The one that was silent for longest. Without one, whoever comes has to go.
+    fn close_an_idle_one(&mut self) -> bool {
+        let idle = self.connections.iter().filter(|(_, connection)| connection.is_idle());
+        match idle.min_by_key(|(_, connection)| connection.last_used).map(|(&token, _)| token) {
+            Some(token) => {
+                self.close(token);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn serve_connection(&mut self, event: Ready) {
+        let Some(connection) = self.connections.get_mut(&event.token) else { return };
+        if event.hung_up && connection.is_full() {
+            return self.close(event.token);
+        }
+        match connection.receive(&mut self.buffer) {
+            Ok(Received::Message { length, fds }) => self.serve_frame(event.token, length, fds),
+            Ok(Received::Nothing) => self.flush(event.token),
+            Ok(Received::End) => self.close(event.token),
+            Err(error) => {
+                self.log.debug(&format!("a client is not understood: {error}"));
+                self.close(event.token);
+            }
+        }
+    }
+
+    fn serve_frame(&mut self, token: Token, length: usize, fds: Vec<OwnedFd>) {
+        let (request, outcome) = match wire::decode_request(&self.buffer[..length]) {
+            Ok((id, request)) => {
+                let Some(connection) = self.connections.get_mut(&token) else { return };
+                match &request {
+                    // Another version is told ours, and what it asks next is refused.
+                    Request::Handshake(handshake) => connection.greeted = handshake.version == VERSION,
+                    _ if connection.greeted => {}
+                    _ => return self.close(token),
+                }
+                (id, self.keeper.handle(Waiter { connection: token, request: id }, request, fds))
+            }
+            Err(error) => match error.request_id() {
+                Some(id) => {
+                    let code = match error {
+                        DecodeError::UnknownMethod { .. } => ErrorCode::UnknownMethod,
+                        _ => ErrorCode::Invalid,
+                    };
+                    (id, Some(Err(refusal(code, error.to_string()))))
+                }
+                None => return self.close(token),
+            },
+        };
+        if let Some(outcome) = outcome
+            && let Some(connection) = self.connections.get_mut(&token)
+        {
+            connection.answer(wire::encode_reply(request, &outcome));
+        }
+        self.flush(token);
+    }
+
+    /// Hands out the answers that have become ready.
+    fn deliver(&mut self) {
+        for (waiter, outcome) in self.keeper.take_answers() {
+            // Else the client is gone.
+            if let Some(connection) = self.connections.get_mut(&waiter.connection) {
+                connection.answer(wire::encode_reply(waiter.request, &outcome));
+                self.flush(waiter.connection);
+            }
+        }
+    }
+
+    fn flush(&mut self, token: Token) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        if connection.flush().and_then(|()| connection.update(&self.poller)).is_err() {
+            self.close(token);
+        }
+    }
+
+    fn close(&mut self, token: Token) {
+        if let Some(connection) = self.connections.remove(&token) {
+            connection.close(&self.poller);
+            self.keeper.forget_connection(token);
+        }
+    }
+}
