@@ -34,6 +34,8 @@ mod pending;
 mod rebuild;
 pub mod schema;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use db::{Commit, Db};
 pub use error::StoreError;
