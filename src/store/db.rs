@@ -50,6 +50,9 @@ pub struct Commit<'a> {
 /// The database said no.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
+    /// sled's own words for it say where it looked in vain, and no more.
+    #[error("a checksum in it does not fit")]
+    Checksum,
     #[error(transparent)]
     Sled(sled::Error),
     #[error("the database gave up: {0}")]
@@ -69,14 +72,17 @@ impl DbError {
             DbError::Sled(sled::Error::Io(error)) => {
                 matches!(error.kind(), UnexpectedEof | InvalidData | InvalidInput)
             }
-            DbError::Sled(_) | DbError::Panicked(_) => true,
+            DbError::Checksum | DbError::Sled(_) | DbError::Panicked(_) => true,
         }
     }
 }
 
 impl From<sled::Error> for DbError {
     fn from(error: sled::Error) -> DbError {
-        DbError::Sled(error)
+        match error {
+            sled::Error::Corruption { .. } => DbError::Checksum,
+            other => DbError::Sled(other),
+        }
     }
 }
 
@@ -102,7 +108,8 @@ impl Db {
         self.trees()
             .write(id, &change, commit.journal, self.journal_bound)
             .and_then(|()| self.trees().flush())
-            .map_err(|source| StoreError::Commit { id: id.to_owned(), source })
+            .map_err(|source| self.doubt(StoreError::Commit { id: id.to_owned(), source }))?;
+        self.witness()
     }
 
     /// Commits one that had to wait. What the store knows of a later sandbox or a later state stays.
@@ -124,20 +131,38 @@ impl Db {
     }
 
     pub(super) fn flush(&self) -> Result<(), StoreError> {
-        self.trees().flush().map_err(|source| StoreError::ReadDb { source })
+        self.trees().flush().map_err(|source| StoreError::ReadDb { source })?;
+        self.witness()
+    }
+
+    /// It was opened: nobody died of it.
+    pub(super) fn settle(&self) {
+        let _ = self.witness();
+    }
+
+    /// Writes down beside the database how far it has come, so that one which loses its end is found out.
+    fn witness(&self) -> Result<(), StoreError> {
+        let (_, next) = self.trees().ends().map_err(|source| StoreError::ReadDb { source })?;
+        // It is not worth failing for: what was committed is committed.
+        let _ = super::opening::Witness::write(&self.lock, next);
+        Ok(())
+    }
+
+    /// A database that turns out to be corrupt only now is not opened again: the next opener makes a new one.
+    fn doubt(&self, error: StoreError) -> StoreError {
+        if matches!(&error, StoreError::Commit { source, .. } if source.is_corrupt()) {
+            let _ = super::opening::Witness::condemn(&self.lock);
+        }
+        error
     }
 
     /// Everything that happened, oldest first; only to this sandbox, if one is named.
     pub fn history(&self, of: Option<&Id>) -> Result<Vec<JournalEntry>, StoreError> {
-        let mut entries = Vec::new();
-        for row in &self.trees().journal {
-            let (_, bytes) = row.map_err(|error| StoreError::ReadDb { source: error.into() })?;
-            let entry = schema::decode_journal_entry(&bytes).map_err(|source| StoreError::MalformedDb { source })?;
-            if of.is_none_or(|id| *id == entry.sandbox) {
-                entries.push(entry);
-            }
-        }
-        Ok(entries)
+        let wanted = |entry: &Result<JournalEntry, StoreError>| match (entry, of) {
+            (Ok(entry), Some(id)) => entry.sandbox == *id,
+            _ => true,
+        };
+        self.trees().entries().filter(wanted).collect()
     }
 
     /// What is remembered of every sandbox that was not deleted, by id.
@@ -230,11 +255,11 @@ impl Trees {
 
     /// Damage that sled does not notice shows as an empty database.
     pub(super) fn is_marked(&self) -> Result<bool, DbError> {
-        Ok(self.meta.contains_key(FORMAT_KEY)?)
+        caught(|| self.meta.contains_key(FORMAT_KEY))
     }
 
     pub(super) fn mark(&self) -> Result<(), DbError> {
-        self.meta.insert(FORMAT_KEY, &schema::VERSION.to_be_bytes())?;
+        caught(|| self.meta.insert(FORMAT_KEY, &schema::VERSION.to_be_bytes()))?;
         self.flush()
     }
 
@@ -250,6 +275,19 @@ impl Trees {
             schema::decode_records(&records).map_err(malformed)?,
             schema::decode_state(&state).map_err(malformed)?,
         )))
+    }
+
+    /// Every entry of the journal, oldest first.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Result<JournalEntry, StoreError>> {
+        self.journal.iter().map(|row| {
+            let (_, bytes) = row.map_err(|error| StoreError::ReadDb { source: error.into() })?;
+            schema::decode_journal_entry(&bytes).map_err(|source| StoreError::MalformedDb { source })
+        })
+    }
+
+    /// The numbers of the oldest journal entry and of the next one.
+    pub(super) fn ends(&self) -> Result<(u64, u64), DbError> {
+        caught(|| Ok(ends(self.meta.get(ENDS_KEY)?.as_deref())))
     }
 
     /// One transaction over all trees; not flushed.
@@ -290,7 +328,7 @@ impl Trees {
 /// sled panics on some kinds of damage: that is an answer like any other, where panics can be caught.
 fn caught<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, DbError> {
     match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(done) => done.map_err(DbError::Sled),
+        Ok(done) => done.map_err(DbError::from),
         Err(panic) => {
             let said = panic.downcast_ref::<String>().map(String::as_str);
             let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it did not say why");
@@ -350,7 +388,6 @@ fn append(
     Ok(())
 }
 
-/// The numbers of the oldest entry and of the next one.
 fn ends(bytes: Option<&[u8]>) -> (u64, u64) {
     let number = |at: usize| Some(u64::from_be_bytes(*bytes?.get(at..)?.first_chunk()?));
     let (first, next) = (number(0).unwrap_or(0), number(8).unwrap_or(0));

@@ -161,6 +161,26 @@ fn a_store_that_lost_its_files_is_made_again_from_what_was_published_and_says_so
 }
 
 #[test]
+fn a_store_that_fell_back_to_an_earlier_moment_is_found_out_and_keeps_what_history_it_has() {
+    let (_dir, root) = root();
+    publish(&root, "web");
+    remember(&open(&root), "web", 1);
+    let db = root.path().join("store/db");
+    let earlier = root.path().join("earlier");
+    fs::create_dir(&earlier).unwrap();
+    copy(&db, &earlier);
+    remember(&open(&root), "web", 2);
+    fs::remove_dir_all(&db).unwrap();
+    fs::rename(&earlier, &db).unwrap();
+    let db = open(&root);
+    assert!(db.notices()[0].contains("lost its last 1 journal entries"), "{:?}", db.notices());
+    assert_eq!(db.history(None).unwrap(), [entry("web", 1)]);
+    assert_eq!(aside(&root).len(), 1);
+    drop(db);
+    assert!(open(&root).notices().is_empty());
+}
+
+#[test]
 fn a_store_whose_maker_died_is_made_again_without_a_word() {
     let (_dir, root) = root();
     fs::create_dir(root.path().join("store/db")).unwrap();
@@ -214,8 +234,8 @@ fn whatever_is_overwritten_in_the_database_nobody_is_stuck_and_nothing_is_thrown
         ("the whole log is noise", true, |db| fs::write(db.join("db"), [0xa5; 300_000]).unwrap()),
         ("the log is zeros", true, |db| fs::write(db.join("db"), [0; 300_000]).unwrap()),
         ("the log is empty", true, |db| fs::write(db.join("db"), []).unwrap()),
-        ("the log lost its beginning", false, |db| overwrite(&db.join("db"), 0, &[0xff; 4096])),
-        ("the log has noise in the middle", false, |db| overwrite(&db.join("db"), 9000, &[0x5a; 2000])),
+        ("the log lost its beginning", true, |db| overwrite(&db.join("db"), 0, &[0xff; 4096])),
+        ("the log has noise in the middle", true, |db| overwrite(&db.join("db"), 9000, &[0x5a; 2000])),
         ("the configuration is noise", true, |db| fs::write(db.join("conf"), b"nonsense and more of it").unwrap()),
         ("the log is a folder", false, |db| {
             fs::remove_file(db.join("db")).unwrap();
