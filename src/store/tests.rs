@@ -398,6 +398,7 @@ fn a_child_that_inherited_the_lock_of_a_dead_process_keeps_it_until_it_closes_it
 
 #[test]
 #[ignore = "a child of another test"]
+#[allow(clippy::zombie_processes)] // That nobody waits for it is the point.
 fn child_that_leaves_a_child_with_the_lock() {
     let root = child_root();
     let folder = root.find(&id("web")).unwrap().unwrap();
