@@ -1,13 +1,13 @@
 //! The database: the only place that speaks to sled.
 //!
-//! Five trees, written in one transaction and flushed: when [`Db::commit`] returns, all of it happened, and a crash
-//! before that leaves none of it. `records` and `states` hold the two halves of each snapshot by id, `journal` the
+//! Five trees, written in one transaction and flushed: when that returns, all of it happened, and a crash before that
+//! leaves none of it. `records` and `states` hold the two halves of each snapshot by id, `journal` the
 //! entries by a number that grows, `index` the number by what an entry is about (so that writing one down twice is
 //! writing it once), `meta` the format and the ends of the journal.
 
-use std::fs::{self, File};
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sled::transaction::{
@@ -16,40 +16,21 @@ use sled::transaction::{
 
 use super::StoreError;
 use super::error::is_full;
-use super::schema::{self, Change, Pending, Records};
-use crate::model::Id;
+use super::schema::{self, Records};
 use crate::model::record::{JournalEntry, Snapshot, State};
 
-/// How many journal entries are kept.
-const JOURNAL_BOUND: u64 = 10_000;
 /// Ours is a few hundred kilobytes; sled's default would be a gigabyte.
 const CACHE: u64 = 8 << 20;
 
 const FORMAT_KEY: &[u8] = b"format";
 const ENDS_KEY: &[u8] = b"journal";
 
-/// The store, opened: no other process has it while this lives.
-pub struct Db {
-    trees: Option<Trees>,
-    path: PathBuf,
-    /// Held until the database is let go of.
-    lock: File,
-    notices: Vec<String>,
-    journal_bound: u64,
-}
-
-/// What one transition leaves behind.
-#[derive(Debug, Clone, Copy)]
-pub struct Commit<'a> {
-    pub id: &'a Id,
-    /// None: the sandbox is deleted.
-    pub snapshot: Option<&'a Snapshot>,
-    pub journal: &'a [JournalEntry],
-}
-
 /// The database said no.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
+    /// sled's own words for it say where it looked in vain, and no more.
+    #[error("a checksum in it does not fit")]
+    Checksum,
     #[error(transparent)]
     Sled(sled::Error),
     #[error("the database gave up: {0}")]
@@ -69,119 +50,18 @@ impl DbError {
             DbError::Sled(sled::Error::Io(error)) => {
                 matches!(error.kind(), UnexpectedEof | InvalidData | InvalidInput)
             }
-            DbError::Sled(_) | DbError::Panicked(_) => true,
+            DbError::Checksum | DbError::Sled(_) | DbError::Panicked(_) => true,
         }
     }
 }
 
 impl From<sled::Error> for DbError {
     fn from(error: sled::Error) -> DbError {
-        DbError::Sled(error)
-    }
-}
-
-impl Db {
-    pub(super) fn new(trees: Trees, path: PathBuf, lock: File, notices: Vec<String>) -> Db {
-        Db { trees: Some(trees), path, lock, notices, journal_bound: JOURNAL_BOUND }
-    }
-
-    /// Keep so many journal entries instead of 10,000.
-    pub fn with_journal_bound(mut self, entries: u64) -> Db {
-        self.journal_bound = entries;
-        self
-    }
-
-    /// When this returns, it is remembered whatever happens; when it fails, nothing is (or all of it: an entry that is
-    /// committed again is kept once).
-    pub fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
-        let change = match commit.snapshot {
-            Some(snapshot) => Write::put(snapshot),
-            None => Write::Delete,
-        };
-        let id = commit.id.as_str();
-        self.trees()
-            .write(id, &change, commit.journal, self.journal_bound)
-            .and_then(|()| self.trees().flush())
-            .map_err(|source| StoreError::Commit { id: id.to_owned(), source })
-    }
-
-    /// Commits one that had to wait. What the store knows of a later sandbox or a later state stays.
-    pub(super) fn commit_pending(&self, pending: &Pending) -> Result<(), StoreError> {
-        let id = pending.id.as_str();
-        let known = self.known(&pending.id)?;
-        let same = |(records, _): &(Records, State)| records.sandbox.incarnation == pending.incarnation;
-        let change = match (&pending.change, &known) {
-            (Change::Put(new), Some(old)) if same(old) && old.1.seq > new.state.seq => Write::Nothing,
-            (Change::Put(new), _) => Write::put(new),
-            (Change::PutState(new), Some(old)) if same(old) && old.1.seq <= new.seq => Write::put_state(new),
-            (Change::PutState(_), _) => Write::Nothing,
-            (Change::Delete, Some(old)) if !same(old) => Write::Nothing,
-            (Change::Delete, _) => Write::Delete,
-        };
-        self.trees()
-            .write(id, &change, &pending.journal, self.journal_bound)
-            .map_err(|source| StoreError::Commit { id: id.to_owned(), source })
-    }
-
-    pub(super) fn flush(&self) -> Result<(), StoreError> {
-        self.trees().flush().map_err(|source| StoreError::ReadDb { source })
-    }
-
-    /// Everything that happened, oldest first; only to this sandbox, if one is named.
-    pub fn history(&self, of: Option<&Id>) -> Result<Vec<JournalEntry>, StoreError> {
-        let mut entries = Vec::new();
-        for row in &self.trees().journal {
-            let (_, bytes) = row.map_err(|error| StoreError::ReadDb { source: error.into() })?;
-            let entry = schema::decode_journal_entry(&bytes).map_err(|source| StoreError::MalformedDb { source })?;
-            if of.is_none_or(|id| *id == entry.sandbox) {
-                entries.push(entry);
-            }
+        match error {
+            sled::Error::Corruption { .. } => DbError::Checksum,
+            other => DbError::Sled(other),
         }
-        Ok(entries)
     }
-
-    /// What is remembered of every sandbox that was not deleted, by id.
-    pub fn snapshots(&self) -> Result<Vec<Snapshot>, StoreError> {
-        let mut snapshots = Vec::new();
-        for row in &self.trees().records {
-            let (id, _) = row.map_err(|error| StoreError::ReadDb { source: error.into() })?;
-            let Some((records, state)) = self.trees().known(&id)? else { continue };
-            snapshots.push(join(records, state));
-        }
-        Ok(snapshots)
-    }
-
-    /// What is remembered of this one.
-    pub fn snapshot(&self, id: &Id) -> Result<Option<Snapshot>, StoreError> {
-        Ok(self.known(id)?.map(|(records, state)| join(records, state)))
-    }
-
-    /// What the user must be told of this opening: that the store was corrupt, and what was done.
-    pub fn notices(&self) -> &[String] {
-        &self.notices
-    }
-
-    fn known(&self, id: &Id) -> Result<Option<(Records, State)>, StoreError> {
-        self.trees().known(id.as_str().as_bytes())
-    }
-
-    fn trees(&self) -> &Trees {
-        self.trees.as_ref().expect("they are taken only when it is dropped")
-    }
-}
-
-impl Drop for Db {
-    /// First the database, then the lock that keeps others from opening it.
-    fn drop(&mut self) {
-        if let Some(trees) = self.trees.take() {
-            trees.close(&self.path);
-        }
-        let _ = fs2::FileExt::unlock(&self.lock);
-    }
-}
-
-fn join(records: Records, state: State) -> Snapshot {
-    Snapshot { sandbox: records.sandbox, containers: records.containers, state }
 }
 
 /// What happens to the two halves of a snapshot, as bytes.
@@ -198,7 +78,7 @@ impl Write {
         Write::Put { records: schema::encode_records(&records), state: schema::encode_state(&snapshot.state) }
     }
 
-    fn put_state(state: &State) -> Write {
+    pub(super) fn put_state(state: &State) -> Write {
         Write::PutState(schema::encode_state(state))
     }
 }
@@ -230,11 +110,11 @@ impl Trees {
 
     /// Damage that sled does not notice shows as an empty database.
     pub(super) fn is_marked(&self) -> Result<bool, DbError> {
-        Ok(self.meta.contains_key(FORMAT_KEY)?)
+        caught(|| self.meta.contains_key(FORMAT_KEY))
     }
 
     pub(super) fn mark(&self) -> Result<(), DbError> {
-        self.meta.insert(FORMAT_KEY, &schema::VERSION.to_be_bytes())?;
+        caught(|| self.meta.insert(FORMAT_KEY, &schema::VERSION.to_be_bytes()))?;
         self.flush()
     }
 
@@ -242,7 +122,8 @@ impl Trees {
         caught(|| self.sled.flush().map(drop))
     }
 
-    fn known(&self, id: &[u8]) -> Result<Option<(Records, State)>, StoreError> {
+    /// What is remembered of the sandbox with this id.
+    pub(super) fn known(&self, id: &[u8]) -> Result<Option<(Records, State)>, StoreError> {
         let get = |tree: &sled::Tree| tree.get(id).map_err(|error| StoreError::ReadDb { source: error.into() });
         let (Some(records), Some(state)) = (get(&self.records)?, get(&self.states)?) else { return Ok(None) };
         let malformed = |source| StoreError::MalformedDb { source };
@@ -250,6 +131,25 @@ impl Trees {
             schema::decode_records(&records).map_err(malformed)?,
             schema::decode_state(&state).map_err(malformed)?,
         )))
+    }
+
+    /// The ids of all sandboxes that are remembered, in order.
+    pub(super) fn ids(&self) -> impl Iterator<Item = Result<Vec<u8>, StoreError>> {
+        let keys = self.records.iter().keys();
+        keys.map(|key| key.map(|id| id.to_vec()).map_err(|error| StoreError::ReadDb { source: error.into() }))
+    }
+
+    /// Every entry of the journal, oldest first.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Result<JournalEntry, StoreError>> {
+        self.journal.iter().map(|row| {
+            let (_, bytes) = row.map_err(|error| StoreError::ReadDb { source: error.into() })?;
+            schema::decode_journal_entry(&bytes).map_err(|source| StoreError::MalformedDb { source })
+        })
+    }
+
+    /// The numbers of the oldest journal entry and of the next one.
+    pub(super) fn ends(&self) -> Result<(u64, u64), DbError> {
+        caught(|| Ok(ends(self.meta.get(ENDS_KEY)?.as_deref())))
     }
 
     /// One transaction over all trees; not flushed.
@@ -290,7 +190,7 @@ impl Trees {
 /// sled panics on some kinds of damage: that is an answer like any other, where panics can be caught.
 fn caught<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, DbError> {
     match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(done) => done.map_err(DbError::Sled),
+        Ok(done) => done.map_err(DbError::from),
         Err(panic) => {
             let said = panic.downcast_ref::<String>().map(String::as_str);
             let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it did not say why");
@@ -350,7 +250,6 @@ fn append(
     Ok(())
 }
 
-/// The numbers of the oldest entry and of the next one.
 fn ends(bytes: Option<&[u8]>) -> (u64, u64) {
     let number = |at: usize| Some(u64::from_be_bytes(*bytes?.get(at..)?.first_chunk()?));
     let (first, next) = (number(0).unwrap_or(0), number(8).unwrap_or(0));

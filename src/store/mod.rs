@@ -22,6 +22,7 @@
 //!
 //! **A full disk** stops none of lock, intent, exit records, retire and remove: their blocks were allocated at birth.
 
+mod commit;
 mod db;
 mod error;
 mod exits;
@@ -34,8 +35,11 @@ mod pending;
 mod rebuild;
 pub mod schema;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
-pub use db::{Commit, Db};
+pub use commit::{Commit, Db};
+pub use db::DbError;
 pub use error::StoreError;
 pub use layout::{Folder, Root, name_of};
 pub use lock::{Guard, LockError};

@@ -102,25 +102,55 @@ impl Work {
 /// Opens the database. That we are doing so stands in the lock file meanwhile, so that a database which kills
 /// whoever opens it (sled panics on some kinds of damage) is recognised by the processes after us.
 fn open_counted(root: &Root, lock: File) -> Result<Db, StoreError> {
-    let died = deaths(&lock);
+    let witness = Witness::read(&lock);
     // Without room for one byte there is no counting, and no harm in that.
-    let _ = lock.write_all_at(&[died.saturating_add(1)], 0);
-    let opened = rebuild::open(root, died);
-    let _ = lock.write_all_at(&[0], 0);
-    match opened {
-        Ok((trees, path, notices)) => Ok(Db::new(trees, path, lock, notices)),
+    let _ = lock.write_all_at(&[witness.deaths.saturating_add(1)], 0);
+    match rebuild::open(root, &witness) {
+        Ok((trees, path, notices)) => {
+            let db = Db::new(trees, path, lock, notices);
+            db.settle();
+            Ok(db)
+        }
         Err(error) => {
+            let _ = lock.write_all_at(&[witness.deaths], 0);
             let _ = fs2::FileExt::unlock(&lock);
             Err(error)
         }
     }
 }
 
-/// How many processes, one after the other, died while they were opening the database.
-fn deaths(lock: &File) -> u8 {
-    let mut count = [0];
-    match lock.read_at(&mut count, 0) {
-        Ok(1) => count[0],
-        _ => 0,
+/// What the lock file says of the database: byte 0 counts deaths, bytes 8 to 15 (little-endian) the journal entries
+/// that were ever committed. It is written after the database is flushed, so it never says too much.
+#[derive(Debug, Default)]
+pub(super) struct Witness {
+    /// How many processes, one after the other, died while they were opening it.
+    pub deaths: u8,
+    pub committed: u64,
+}
+
+/// So many deaths in a row are not chance: it is the database that kills.
+pub(super) const DEADLY: u8 = 3;
+
+impl Witness {
+    fn read(lock: &File) -> Witness {
+        let mut bytes = [0; 16];
+        match lock.read_exact_at(&mut bytes, 0) {
+            Ok(()) => {
+                Witness { deaths: bytes[0], committed: u64::from_le_bytes(bytes[8..].try_into().unwrap_or([0; 8])) }
+            }
+            Err(_) => Witness::default(),
+        }
+    }
+
+    /// The database is open, and has come so far.
+    pub(super) fn write(lock: &File, committed: u64) -> io::Result<()> {
+        let mut bytes = [0; 16];
+        bytes[8..].copy_from_slice(&committed.to_le_bytes());
+        lock.write_all_at(&bytes, 0)
+    }
+
+    /// As if it had killed enough.
+    pub(super) fn condemn(lock: &File) -> io::Result<()> {
+        lock.write_all_at(&[DEADLY], 0)
     }
 }

@@ -7,15 +7,14 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::db::{DbError, Trees, Write};
+use super::opening::{DEADLY, Witness};
 use super::{Root, StoreError};
-
-/// So many processes in a row died opening it: then it is the database that kills them, not chance.
-const DEADLY: u8 = 3;
+use crate::model::record::JournalEntry;
 
 const FORMAT: &str = "1\n";
 
 /// The opened trees, where they are, and what the user must be told.
-pub(super) fn open(root: &Root, died: u8) -> Result<(Trees, PathBuf, Vec<String>), StoreError> {
+pub(super) fn open(root: &Root, witness: &Witness) -> Result<(Trees, PathBuf, Vec<String>), StoreError> {
     let path = root.path().join("store/db");
     let ready = is_ready(root)?;
     let found = if !ready {
@@ -24,70 +23,95 @@ pub(super) fn open(root: &Root, died: u8) -> Result<(Trees, PathBuf, Vec<String>
         Found::Missing
     } else if !path.exists() {
         Found::Missing
-    } else if died >= DEADLY {
-        Found::Corrupt(format!("the last {died} processes that opened it died"))
+    } else if witness.deaths >= DEADLY {
+        Found::corrupt(format!("the last {} processes that opened it died", witness.deaths))
     } else {
-        match open_whole(&path) {
+        match open_whole(&path, witness) {
             Ok(trees) => return Ok((trees, path, Vec::new())),
-            Err(Unusable::Corrupt(why)) => Found::Corrupt(why),
+            Err(Unusable::Corrupt(found)) => found,
             Err(Unusable::Failed(source)) => return Err(StoreError::OpenDb { path, source }),
         }
     };
-    let aside = match &found {
-        Found::Missing => None,
-        Found::Corrupt(_) => Some(move_aside(&path)?),
+    let mut notices = Vec::new();
+    let made = match found {
+        Found::Missing => {
+            let made = make(root, &path, &[])?;
+            if made.used > 0 || ready {
+                notices.push(format!("the store was missing: it was made again from {made}"));
+            }
+            made
+        }
+        Found::Corrupt { why, salvaged } => {
+            let aside = move_aside(&path)?;
+            let made = make(root, &path, &salvaged)?;
+            notices.push(format!(
+                "the store was corrupt ({why}): it was moved aside to {}, and made again from {made} and {} journal \
+                 entries that could still be read",
+                aside.display(),
+                salvaged.len()
+            ));
+            made
+        }
     };
-    let (trees, used, unreadable) = make(root, &path)?;
     if !ready {
         let file = root.path().join("store/format");
         fs::write(&file, FORMAT).map_err(|source| StoreError::Write { path: file, source })?;
     }
-    let mut notices = Vec::new();
-    let from = format!("made again from {used} published snapshots");
-    match (found, aside) {
-        (Found::Corrupt(why), Some(aside)) => notices.push(format!(
-            "the store was corrupt ({why}): it was moved aside to {}, and {from}; the history up to now is in there only",
-            aside.display()
-        )),
-        _ if used > 0 || ready => notices.push(format!("the store was missing: it was {from}")),
-        _ => {}
+    if made.unreadable > 0 {
+        notices.push(format!("{} published snapshots could not be read, and are not in the store", made.unreadable));
     }
-    if unreadable > 0 {
-        notices.push(format!("{unreadable} published snapshots could not be read, and are not in the store"));
-    }
-    Ok((trees, path, notices))
+    Ok((made.trees, path, notices))
 }
 
 enum Found {
     Missing,
-    Corrupt(String),
+    Corrupt { why: String, salvaged: Vec<JournalEntry> },
+}
+
+impl Found {
+    fn corrupt(why: String) -> Found {
+        Found::Corrupt { why, salvaged: Vec::new() }
+    }
 }
 
 enum Unusable {
-    Corrupt(String),
+    Corrupt(Found),
     Failed(DbError),
 }
 
-fn open_whole(path: &Path) -> Result<Trees, Unusable> {
+/// Opens it, if nothing that was ever committed to it is missing. sled cuts a damaged log off where the damage begins
+/// and says nothing: its mark and the witness beside it tell.
+fn open_whole(path: &Path, witness: &Witness) -> Result<Trees, Unusable> {
     let judge = |error: DbError| {
-        if error.is_corrupt() { Unusable::Corrupt(error.to_string()) } else { Unusable::Failed(error) }
+        if error.is_corrupt() { Unusable::Corrupt(Found::corrupt(error.to_string())) } else { Unusable::Failed(error) }
     };
     let trees = Trees::open(path).map_err(judge)?;
-    match trees.is_marked() {
-        Ok(true) => Ok(trees),
-        Ok(false) => {
-            trees.close(path);
-            Err(Unusable::Corrupt("what was in it is gone".to_owned()))
-        }
-        Err(error) => {
-            trees.close(path);
-            Err(judge(error))
-        }
+    let come = trees.is_marked().and_then(|marked| Ok((marked, trees.ends()?.1)));
+    let lost = match come {
+        Ok((true, next)) if next >= witness.committed => return Ok(trees),
+        Ok((true, next)) => Ok(format!("it lost its last {} journal entries", witness.committed - next)),
+        Ok((false, _)) => Ok("what was in it is gone".to_owned()),
+        Err(error) => Err(judge(error)),
+    };
+    let salvaged = trees.entries().map_while(Result::ok).collect();
+    trees.close(path);
+    Err(lost.map_or_else(|error| error, |why| Unusable::Corrupt(Found::Corrupt { why, salvaged })))
+}
+
+struct Made {
+    trees: Trees,
+    used: usize,
+    unreadable: usize,
+}
+
+impl std::fmt::Display for Made {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} published snapshots", self.used)
     }
 }
 
 /// A new database with what was published. The mark comes last: without it, it is not whole.
-fn make(root: &Root, path: &Path) -> Result<(Trees, usize, usize), StoreError> {
+fn make(root: &Root, path: &Path, journal: &[JournalEntry]) -> Result<Made, StoreError> {
     let failed = |source| StoreError::OpenDb { path: path.to_owned(), source };
     let trees = Trees::open(path).map_err(failed)?;
     let (mut used, mut unreadable) = (0, 0);
@@ -102,8 +126,11 @@ fn make(root: &Root, path: &Path) -> Result<(Trees, usize, usize), StoreError> {
             Err(_) => unreadable += 1,
         }
     }
+    if !journal.is_empty() {
+        trees.write("", &Write::Nothing, journal, u64::MAX).map_err(failed)?;
+    }
     trees.mark().map_err(failed)?;
-    Ok((trees, used, unreadable))
+    Ok(Made { trees, used, unreadable })
 }
 
 fn is_ready(root: &Root) -> Result<bool, StoreError> {
