@@ -9,7 +9,7 @@ const SUPERVISOR: &str = "sandkeep-sandbox";
 fn main() -> ExitCode {
     let called_as = std::env::args_os().next().unwrap_or_default();
     if Path::new(&called_as).file_name().is_some_and(|name| name == SUPERVISOR) {
-        return sandkeep::boot::main(std::env::args_os());
+        return sandkeep::boot::main(std::env::args_os().skip(1));
     }
     sandkeep::cli::main(std::env::args_os())
 }

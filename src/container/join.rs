@@ -9,7 +9,7 @@ use super::init::finish_process;
 use super::root::Root;
 use super::{SetupError, Step, identity, terminal};
 use crate::spec::plan::ProcessPlan;
-use crate::sys::{clone, descriptors, process, signals};
+use crate::sys::{clone, descriptors, signals};
 
 /// What the joining process is given.
 pub struct Donations {

@@ -249,6 +249,14 @@ impl<'a> Creation<'a> {
         Ok(())
     }
 
+    /// An init that was killed may be the second victim: pid 1 of its namespace, the supervisor, says what was first.
+    fn cause_of(&self, error: HostError) -> HostError {
+        match self.supervisor.as_ref().map(Supervisor::last_words) {
+            Some(Some(text)) => HostError::Supervisor { text },
+            _ => error,
+        }
+    }
+
     /// What hooks read on their standard input (runtime-spec, "State").
     fn hook_state(&self, status: &str, pid: i32) -> Vec<u8> {
         let annotations: BTreeMap<&str, &str> =
@@ -294,8 +302,8 @@ impl Effects for Creation<'_> {
         match effect {
             Effect::MakeCgroups => self.make_cgroups(),
             Effect::SpawnSupervisor => self.spawn_supervisor(),
-            Effect::LaunchInit => self.launch_init(),
-            Effect::AdoptInit => self.adopt_init(),
+            Effect::LaunchInit => self.launch_init().map_err(|error| self.cause_of(error)),
+            Effect::AdoptInit => self.adopt_init().map_err(|error| self.cause_of(error)),
             Effect::KillContainer => self.kill_container(),
             Effect::KillSandbox => self.kill_sandbox(),
             Effect::RemoveCgroups => self.remove_cgroups(),

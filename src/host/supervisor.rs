@@ -12,7 +12,7 @@ use super::{HostError, Trying};
 use crate::model::Id;
 use crate::model::record::PidNamespace;
 use crate::sys::clone::{self, Cloned, Parent};
-use crate::sys::{descriptors, pidfd};
+use crate::sys::{descriptors, pidfd, ready};
 
 /// How long it may take to answer; it does nothing that waits for anybody.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -102,6 +102,19 @@ impl Supervisor {
         let mut text = String::new();
         pipe.take(4096).read_to_string(&mut text).trying(what)?;
         Err(HostError::Supervisor { text })
+    }
+}
+
+impl Supervisor {
+    /// Its error text, if it has already died with one.
+    pub fn last_words(&self) -> Option<String> {
+        if !ready::is_readable(self.start_sync.as_fd()).unwrap_or(false) {
+            return None;
+        }
+        match self.wait_until_ready() {
+            Err(HostError::Supervisor { text }) => Some(text),
+            _ => None,
+        }
     }
 }
 
