@@ -24,14 +24,15 @@ struct World {
     expected: BTreeMap<Id, Snapshot>,
     /// What happened to each since it was last absent.
     lives: BTreeMap<Id, Vec<JournalEntry>>,
+    /// How many sandboxes there have been: tells two of the same id apart.
+    born: u32,
     committed: usize,
 }
 
 fuzz_target!(|data: &[u8]| {
     let dir = tempfile::tempdir().expect("a folder for the root");
     let root = Root::open_or_make(dir.path()).expect("a root");
-    let mut world =
-        World { root, db: None, expected: BTreeMap::new(), lives: BTreeMap::new(), committed: 0 };
+    let mut world = World { root, db: None, expected: BTreeMap::new(), lives: BTreeMap::new(), born: 0, committed: 0 };
     for step in data.chunks_exact(2).take(MOST) {
         match step[1] % 16 {
             14 => world.db = None,
@@ -52,8 +53,15 @@ impl World {
         let Ok((after, row)) = pod.step(id.as_str(), id.as_str(), event) else { return };
         assert_eq!((row.from, row.to), (before, after.sandbox));
         let seq = self.expected.get(&id).map_or(1, |snapshot| snapshot.state.seq + 1);
-        let entry = entry(&id, seq, row.from, event, row.to);
-        let snapshot = (after.sandbox != Phase::Absent).then(|| snapshot(&id, seq, after.sandbox));
+        let incarnation = match self.expected.get(&id) {
+            Some(snapshot) => snapshot.sandbox.incarnation.clone(),
+            None => {
+                self.born += 1;
+                format!("{:032x}", self.born)
+            }
+        };
+        let entry = entry(&id, &incarnation, seq, row.from, event, row.to);
+        let snapshot = (after.sandbox != Phase::Absent).then(|| snapshot(&id, &incarnation, seq, after.sandbox));
         let commit = Commit { id: &id, snapshot: snapshot.as_ref(), journal: std::slice::from_ref(&entry) };
         self.db().commit(&commit).expect("commit");
         self.committed += 1;
@@ -89,10 +97,10 @@ impl World {
     }
 }
 
-fn snapshot(id: &Id, seq: u64, phase: Phase) -> Snapshot {
+fn snapshot(id: &Id, incarnation: &str, seq: u64, phase: Phase) -> Snapshot {
     let sandbox = SandboxRecord {
         id: id.clone(),
-        incarnation: "0".repeat(32),
+        incarnation: incarnation.to_owned(),
         supervisor: ProcessRef { pid: 42, start_time: 7, pidfd_inode: None },
         boot: boot(),
         pid_namespace: PidNamespace::Own,
@@ -104,10 +112,10 @@ fn snapshot(id: &Id, seq: u64, phase: Phase) -> Snapshot {
     Snapshot { sandbox, containers: BTreeMap::new(), state }
 }
 
-fn entry(id: &Id, seq: u64, from: Phase, event: Event, to: Phase) -> JournalEntry {
+fn entry(id: &Id, incarnation: &str, seq: u64, from: Phase, event: Event, to: Phase) -> JournalEntry {
     JournalEntry {
         sandbox: id.clone(),
-        incarnation: "0".repeat(32),
+        incarnation: incarnation.to_owned(),
         container: id.clone(),
         machine: Machine::Sandbox,
         seq,
