@@ -15,7 +15,7 @@ pub fn open(pid: i32) -> io::Result<OwnedFd> {
 }
 
 /// pidfd_send_signal(2); signal 0 only asks. ESRCH: it has ended and was waited for.
-pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo is allowed; no other memory is passed.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0) };
