@@ -84,6 +84,7 @@ fn a_paused_container_is_killed_without_resuming_it_first() {
         cgroup::freeze(&record, soon()).unwrap();
         cgroup::kill_and_wait(&record, soon()).unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+        assert!(!cgroup::is_frozen(&record).unwrap(), "a kill leaves nothing frozen");
     }
 }
 
@@ -97,8 +98,11 @@ fn a_signal_to_all_reaches_each_and_waits_in_a_paused_container() {
         wait_until("all are there", || cgroup::processes(&record).unwrap().len() == 3);
         cgroup::freeze(&record, soon()).unwrap();
         assert_eq!(cgroup::signal_all(&record, libc::SIGTERM).unwrap(), 3);
-        assert!(cgroup::is_frozen(&record).unwrap(), "still paused");
-        assert!(child.try_wait().unwrap().is_none());
+        if kind == Kind::Controllers {
+            // v2 lets a signal through at once if it ends the process.
+            assert!(cgroup::is_frozen(&record).unwrap(), "still paused");
+            assert!(child.try_wait().unwrap().is_none());
+        }
         cgroup::thaw(&record).unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
         wait_until("all have ended", || cgroup::processes(&record).unwrap().is_empty());
@@ -112,8 +116,9 @@ fn a_fork_bomb_is_bounded_by_pids_and_all_gone_after_the_kill() {
     let container = Container::new(kind, "bomb", None, r#"{"pids": {"limit": 60}}"#);
     let record = container.layout.record();
     let joiner = container.make();
-    let mut child = container.spawn(&joiner, "b() { b | b & }; b; while :; do b; done");
-    wait_until("it has grown", || cgroup::processes(&record).unwrap().len() >= 30);
+    let mut child = container.spawn(&joiner, "b() { b | b & sleep 0.01; }; while :; do b; done");
+    let pids = record.folders.iter().map(|folder| folder.join("pids.events")).find(|events| events.exists()).unwrap();
+    wait_until("a fork was refused", || !std::fs::read_to_string(&pids).unwrap().starts_with("max 0"));
     assert!(cgroup::processes(&record).unwrap().len() <= 60);
     cgroup::kill_and_wait(&record, soon()).unwrap();
     child.wait().unwrap();
@@ -131,7 +136,7 @@ fn cgroups_that_the_container_made_and_froze_go_with_it() {
         let freezer = record.freezer.clone().unwrap();
         let inner = freezer.join("inner");
         std::fs::create_dir_all(inner.join("deeper")).unwrap();
-        let mut child = container.spawn(&joiner, "sleep 100");
+        let mut child = container.spawn(&joiner, "exec sleep 100");
         std::fs::write(inner.join("deeper/cgroup.procs"), child.id().to_string()).unwrap();
         let (file, value) = match kind {
             Kind::V2 => ("cgroup.freeze", "1"),
@@ -163,7 +168,7 @@ fn a_cgroup_with_processes_of_somebody_else_is_refused_and_left_alone() {
         let container = Container::new(kind, "taken", None, "{}");
         let record = container.layout.record();
         let joiner = container.make();
-        let mut child = container.spawn(&joiner, "sleep 100");
+        let mut child = container.spawn(&joiner, "exec sleep 100");
         let refused = container.layout.make(None).unwrap_err().to_string();
         assert!(refused.contains("container's cgroup is not empty: 1 process(es) found"), "{refused}");
         assert_eq!(cgroup::processes(&record).unwrap(), [child.id() as i32]);
@@ -183,8 +188,8 @@ fn the_supervisor_is_neither_frozen_nor_killed_with_its_container() {
         let layout = Layout::of_supervisor(&container.layout);
         let (record, own) = (container.layout.record(), layout.record());
         let (joiner, its) = (container.make(), Arc::new(layout.make(None).unwrap()));
-        let mut init = container.spawn(&joiner, "sleep 100");
-        let mut supervisor = container.spawn(&its, "sleep 100");
+        let mut init = container.spawn(&joiner, "exec sleep 100");
+        let mut supervisor = container.spawn(&its, "exec sleep 100");
         cgroup::freeze(&record, soon()).unwrap();
         assert!(!cgroup::is_frozen(&own).unwrap());
         cgroup::kill_and_wait(&record, soon()).unwrap();
@@ -207,7 +212,7 @@ fn one_more_process_joins_through_the_record_alone() {
         let joiner = Arc::new(cgroup::Joiner::open(&record).unwrap());
         assert_eq!(joiner.v2_folder().is_some(), matches!(kind, Kind::V2));
         assert_eq!(joiner.fds().count(), record.folders.len());
-        let mut child = container.spawn(&joiner, "sleep 100");
+        let mut child = container.spawn(&joiner, "exec sleep 100");
         assert_eq!(cgroup::processes(&record).unwrap(), [child.id() as i32]);
         cgroup::kill_and_wait(&record, soon()).unwrap();
         child.wait().unwrap();

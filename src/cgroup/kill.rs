@@ -26,8 +26,8 @@ pub fn processes(record: &CgroupRecord) -> Result<Vec<i32>> {
     Ok(pids)
 }
 
-/// Sends `signal` to every process and returns how many there were. A frozen container stays frozen (the signals wait),
-/// but SIGKILL thaws it: on v1 a killed process stays frozen until then.
+/// Sends `signal` to every process and returns how many there were. A frozen container stays frozen and the signals wait
+/// (v2 lets those through that end a process); but SIGKILL thaws it: on v1 a killed process stays frozen until then.
 pub fn signal_all(record: &CgroupRecord, signal: i32) -> Result<usize> {
     if signal == libc::SIGKILL {
         return kill_all(record);
@@ -65,16 +65,15 @@ pub fn kill_and_wait(record: &CgroupRecord, deadline: Instant) -> Result<()> {
 }
 
 fn kill_all(record: &CgroupRecord) -> Result<usize> {
-    let switches: Vec<_> = record.folders.iter().map(|folder| folder.join("cgroup.kill")).collect();
-    if !switches.is_empty() && switches.iter().all(|switch| switch.exists()) {
+    let on_v2 = record.freezer.as_deref().map(|folder| (folder, folder.join("cgroup.kill")));
+    if let Some((folder, switch)) = on_v2.filter(|(_, switch)| switch.exists()) {
         let count = processes(record)?.len();
-        for switch in switches {
-            match files::write(&switch, "1") {
-                Err(error) if !files::is_gone(&error) => return Err(Error::Kill { folder: switch, source: error }),
-                _ => {}
-            }
-        }
-        return Ok(count);
+        return match files::write(&switch, "1") {
+            // Left frozen, it would freeze whoever is placed here next.
+            Ok(()) => thaw_folder(folder).map(|()| count),
+            Err(error) if files::is_gone(&error) => Ok(count),
+            Err(source) => Err(Error::Kill { folder: folder.to_owned(), source }),
+        };
     }
     // On v1: freeze, so that nothing forks between reading and killing; kill; thaw. A freeze that fails (no freezer, a
     // process that cannot be stopped) leaves the race open, so look again until nobody new is found.

@@ -1,5 +1,6 @@
 //! A container's cgroups for a test: unlike any other's, and gone when the test ends, however it ends.
 #![allow(dead_code)]
+#![allow(unsafe_code)] // pre_exec: the closure makes system calls only.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
