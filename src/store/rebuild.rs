@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::db::{DbError, Trees, Write};
 use super::opening::{DEADLY, Witness};
 use super::{Root, StoreError};
+use crate::model::Phase;
 use crate::model::record::JournalEntry;
 
 const FORMAT: &str = "1\n";
@@ -117,6 +118,8 @@ fn make(root: &Root, path: &Path, journal: &[JournalEntry]) -> Result<Made, Stor
     let (mut used, mut unreadable) = (0, 0);
     for folder in root.folders()? {
         match folder.read_snapshot() {
+            // One that is being made right now is about to be committed for the first time.
+            Ok(Some(snapshot)) if snapshot.state.sandbox.phase == Phase::Creating => {}
             Ok(Some(snapshot)) => {
                 let id = snapshot.sandbox.id.as_str();
                 trees.write(id, &Write::put(&snapshot), &[], u64::MAX).map_err(failed)?;
