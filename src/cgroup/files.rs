@@ -80,7 +80,7 @@ pub(super) fn wait_for_ends(pids: &[i32], deadline: Instant) {
 /// What is left until the deadline, as poll(2) takes it; rounded up, so that a poll never ends before the deadline.
 pub(super) fn timeout(deadline: Instant) -> PollTimeout {
     let left = deadline.saturating_duration_since(Instant::now());
-    PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
+    PollTimeout::try_from(left.saturating_add(Duration::from_micros(999))).unwrap_or(PollTimeout::MAX)
 }
 
 /// Lets the kernel go on with what it does on its own and offers no descriptor to wait on (an exiting task leaving its

@@ -1,7 +1,7 @@
 //! `linux.resources` onto cgroups. First pure: resources become a list of [`Setting`]s, a value for a file each, with the
 //! name of the field it came from; then [`write_all`] writes them.
 //!
-//! v1 is written here and not by libcgroups, which costs 3 ms before the first write and is wrong in places
+//! v1 is written here and not by libcgroups, which takes 3 ms before its first write and is wrong in places
 //! (docs/cgroups.md says where). On v2 libcgroups writes what it gets right; [`v2`] checks first and does the rest.
 
 mod device_program;
