@@ -62,8 +62,11 @@ impl Donated {
         if !seqpacket::is_listening(donated.controller.as_fd()).unwrap_or(false) {
             return Err(DonatedError::NotListening(args.controller));
         }
-        seqpacket::set_nonblocking(donated.controller.as_fd())
-            .map_err(|source| DonatedError::NotOpen { name: "controller", number: args.controller, source })?;
+        seqpacket::set_nonblocking(donated.controller.as_fd()).map_err(|source| DonatedError::NotOpen {
+            name: "controller",
+            number: args.controller,
+            source,
+        })?;
         // The creator is outside of our PID namespace, so that it cannot be signalled; but a pidfd it must be.
         if let Err(error) = pidfd::send_signal(donated.creator.as_fd(), 0)
             && error.raw_os_error() == Some(libc::EBADF)

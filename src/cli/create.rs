@@ -48,6 +48,11 @@ pub struct LaunchArguments {
 }
 
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    // There is no application yet whose exit code could be meant: engines expect 1.
+    create(context, arguments).map_err(|failure| failure.with_exit_code(1))
+}
+
+fn create(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let launch = &arguments.launch;
     let request = Request::load(context, launch, &arguments.id, reaper_for(launch), Lifetime::Own)?;
     let terminal = terminal_for(&request.plan, launch.console_socket.as_deref(), Mode::Detached)?;
@@ -131,11 +136,7 @@ impl Request {
     }
 
     /// Claims the id and launches; on a failure nothing is left.
-    pub fn create<'r>(
-        &'r self,
-        root: &'r Root,
-        terminal: TerminalTo,
-    ) -> Result<(Held<'r>, Creation<'r>), Failure> {
+    pub fn create<'r>(&'r self, root: &'r Root, terminal: TerminalTo) -> Result<(Held<'r>, Creation<'r>), Failure> {
         let id = &self.options.id;
         refuse_taken(root, id)?;
         let folder = root.prepare()?;
@@ -176,9 +177,9 @@ pub fn terminal(wanted: bool, socket: Option<&Path>, mode: Mode) -> Result<Termi
             Err(Failure::new("--console-socket is given, but process.terminal of the configuration is false"))
         }
         (true, Some(path), Mode::Detached) => Ok(TerminalTo::Socket(Console::connect(path)?)),
-        (true, None, Mode::Detached) => {
-            Err(Failure::new("the container wants a terminal (process.terminal): give --console-socket, or set it to false"))
-        }
+        (true, None, Mode::Detached) => Err(Failure::new(
+            "the container wants a terminal (process.terminal): give --console-socket, or set it to false",
+        )),
         (true, None, Mode::Foreground) => Ok(TerminalTo::Us(None)),
         (true, Some(_), Mode::Foreground) => {
             Err(Failure::new("--console-socket needs --detach: in the foreground the terminal is this one"))

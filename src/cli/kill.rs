@@ -8,8 +8,8 @@ use super::context::Context;
 use super::failure::Failure;
 use super::look;
 use crate::cgroup;
-use crate::host::frozen::root_container;
 use crate::engine::pod_of;
+use crate::host::frozen::root_container;
 use crate::host::probe;
 use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::sys::pidfd;
@@ -28,7 +28,11 @@ pub struct Arguments {
 
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let signal = parse_signal(&arguments.signal)?;
-    if arguments.all { send_to_all(context, &arguments.id, signal)? } else { send(context, &arguments.id, signal)? }
+    if arguments.all {
+        send_to_all(context, &arguments.id, signal)?
+    } else {
+        send(context, &arguments.id, signal)?
+    }
     Ok(0)
 }
 
@@ -74,9 +78,9 @@ fn denied(id: &Id, from: Phase) -> Failure {
 
 /// `9`, `KILL`, `SIGKILL`, `sigkill`, `RTMIN+3`.
 pub fn parse_signal(text: &str) -> Result<i32, Failure> {
-    let unknown = || Failure::new(format!("unknown signal {text:?}: give a number from 1 to 64 or a name like SIGTERM"));
+    let unknown = || Failure::new(format!("unknown signal {text:?}: give a number up to 64 or a name like SIGTERM"));
     if let Ok(number) = text.parse::<i32>() {
-        return if (1..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
+        return if (0..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
     }
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
@@ -105,10 +109,12 @@ mod tests {
 
     #[test]
     fn signals_are_known_by_number_and_by_every_usual_name() {
-        for (text, number) in [("9", 9), ("KILL", 9), ("SIGTERM", 15), ("sigusr1", 10), ("RTMIN+3", 37), ("RTMAX-1", 63)] {
+        for (text, number) in
+            [("9", 9), ("0", 0), ("KILL", 9), ("SIGTERM", 15), ("sigusr1", 10), ("RTMIN+3", 37), ("RTMAX-1", 63)]
+        {
             assert_eq!(parse_signal(text).ok(), Some(number), "{text}");
         }
-        for text in ["0", "65", "-1", "", "SIGFOO", "RTMIN+99"] {
+        for text in ["65", "-1", "", "SIGFOO", "RTMIN+99"] {
             assert!(parse_signal(text).is_err(), "{text:?} was accepted");
         }
     }

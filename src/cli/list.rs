@@ -58,8 +58,14 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
 }
 
 fn print_table(documents: &[serde_json::Value]) {
-    const COLUMNS: [(&str, &str); 6] =
-        [("ID", "id"), ("PID", "pid"), ("STATUS", "status"), ("BUNDLE", "bundle"), ("CREATED", "created"), ("OWNER", "owner")];
+    const COLUMNS: [(&str, &str); 6] = [
+        ("ID", "id"),
+        ("PID", "pid"),
+        ("STATUS", "status"),
+        ("BUNDLE", "bundle"),
+        ("CREATED", "created"),
+        ("OWNER", "owner"),
+    ];
     let mut rows: Vec<Vec<String>> = vec![COLUMNS.iter().map(|(title, _)| (*title).to_owned()).collect()];
     for document in documents {
         let cell = |key: &str| match &document[key] {

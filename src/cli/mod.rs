@@ -10,8 +10,8 @@ mod doctor;
 mod exec;
 mod failure;
 mod features;
-mod hold;
 mod history;
+mod hold;
 mod kill;
 mod list;
 mod log;
@@ -180,7 +180,10 @@ fn run(context: &Context, command: Command) -> Result<u8, Failure> {
 
 /// `--version` stands alone or before the command; after a command's name it is the container's.
 fn asks_for_version(args: &[OsString]) -> bool {
-    args.iter().skip(1).take_while(|arg| arg.as_encoded_bytes().starts_with(b"-")).any(|arg| *arg == "--version" || *arg == "-v")
+    args.iter()
+        .skip(1)
+        .take_while(|arg| arg.as_encoded_bytes().starts_with(b"-"))
+        .any(|arg| *arg == "--version" || *arg == "-v")
 }
 
 /// containerd and podman read the first line; `commit:` and `spec:` as runc prints them.

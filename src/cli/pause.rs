@@ -29,7 +29,8 @@ fn change(context: &Context, id: &str, event: Event) -> Result<u8, Failure> {
     let Some(held) = hold::hold(&root, &id)? else { return Err(Failure::does_not_exist(id.as_str())) };
     // The root container stands for the whole sandbox.
     let snapshot = held.snapshot().clone();
-    let mut effects = Freezing { containers: snapshot.containers.values().map(|container| &container.cgroup).collect() };
+    let mut effects =
+        Freezing { containers: snapshot.containers.values().map(|container| &container.cgroup).collect() };
     if let Outcome::Held(mut held) = held.transition(&id, event, &mut effects)? {
         hold::tell_notices(context, &mut held);
     }

@@ -34,7 +34,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let snapshot = seen.snapshot.as_ref().filter(|_| seen.phase().is_alive());
     let Some(snapshot) = snapshot else {
         let phase: Phase = seen.phase();
-        return Err(Failure::new(format!("cannot list the processes of container {:?}: it is {}", id.as_str(), phase.oci_status())));
+        return Err(Failure::new(format!(
+            "cannot list the processes of container {:?}: it is {}",
+            id.as_str(),
+            phase.oci_status()
+        )));
     };
     let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let mut pids = cgroup::processes(&container.cgroup)?;
@@ -67,7 +71,11 @@ fn print_table(pids: &[i32], options: &[String]) -> Result<(), Failure> {
         .output()
         .map_err(|error| Failure::new(format!("run ps(1) (package procps; --format json needs none): {error}")))?;
     if !output.status.success() {
-        return Err(Failure::new(format!("ps {}: {}", options.join(" "), String::from_utf8_lossy(&output.stderr).trim())));
+        return Err(Failure::new(format!(
+            "ps {}: {}",
+            options.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        )));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let mut lines = text.lines();

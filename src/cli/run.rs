@@ -9,8 +9,8 @@ use super::{delete, hold, start};
 use crate::host::create::Creation;
 use crate::host::foreground::{self, Forwarding};
 use crate::host::pidfile;
-use crate::model::record::Reaper;
 use crate::model::Id;
+use crate::model::record::Reaper;
 use crate::store::Root;
 
 #[derive(Args)]

@@ -45,9 +45,7 @@ pub fn release<'a>(held: Held<'a>, id: &Id, client: Option<Client>) -> Result<He
     let mut effects = Release { folder: folder.as_fd(), container: id, client };
     match held.transition(id, Event::StartRequested, &mut effects)? {
         crate::engine::Outcome::Held(held) => Ok(held),
-        crate::engine::Outcome::Gone => {
-            Err(EngineError::<HostError>::Vanished { id: id.to_string() }.into())
-        }
+        crate::engine::Outcome::Gone => Err(EngineError::<HostError>::Vanished { id: id.to_string() }.into()),
     }
 }
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use super::transition::undo;
 use super::{Effects, EngineError, Held, Recorder, now};
 use crate::model::pod::Pod;
-use crate::model::record::{Actor, ContainerRecord, ContainerState, Intent, JournalEntry, SandboxRecord, Snapshot, State};
+use crate::model::record::{
+    Actor, ContainerRecord, ContainerState, Intent, JournalEntry, SandboxRecord, Snapshot, State,
+};
 use crate::model::{Denial, Effect, Event, Id, Machine, Phase, table};
 use crate::store::{Commit, Folder, Guard, Root, StoreError};
 
@@ -103,11 +105,7 @@ fn creating(sandbox: SandboxRecord, container: ContainerRecord, at: i64) -> Snap
     Snapshot { sandbox, containers, state }
 }
 
-fn intent<E: std::error::Error + 'static>(
-    id: &Id,
-    cgroups: Vec<PathBuf>,
-    at: i64,
-) -> Result<Intent, EngineError<E>> {
+fn intent<E: std::error::Error + 'static>(id: &Id, cgroups: Vec<PathBuf>, at: i64) -> Result<Intent, EngineError<E>> {
     let (holder, boot) = super::ourselves()?;
     Ok(Intent {
         seq: 2,

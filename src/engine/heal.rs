@@ -206,4 +206,3 @@ impl Recorder<'_> {
         self.snapshots().ok()?.into_iter().find(|snapshot| matches(snapshot))
     }
 }
-

@@ -39,7 +39,8 @@ impl<'a> Recorder<'a> {
                 self.notices.push(format!("the store could not be written, the journal waits in store/pending: {why}"));
             }
             Recorded::Lost { why } => {
-                self.notices.push(format!("neither the store nor store/pending could be written, history has a gap: {why}"));
+                self.notices
+                    .push(format!("neither the store nor store/pending could be written, history has a gap: {why}"));
             }
         }
     }

@@ -18,7 +18,8 @@ impl Console {
         // Long paths do not fit into sockaddr_un: go through the folder's descriptor.
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = std::fs::File::open(folder).trying(what)?;
-        let name = path.file_name().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput)).trying(what)?;
+        let name =
+            path.file_name().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput)).trying(what)?;
         let short = Path::new("/proc/self/fd").join(folder.as_fd().as_raw_fd().to_string()).join(name);
         connect(stream.as_raw_fd(), &UnixAddr::new(&short).trying(what)?).trying(what)?;
         Ok(Console(stream))

@@ -14,9 +14,7 @@ use crate::container::channel::Order;
 use crate::container::{hooks, init, seccomp};
 use crate::control::{Client, Create, Request};
 use crate::engine::Effects;
-use crate::model::record::{
-    Boot, ContainerRecord, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord,
-};
+use crate::model::record::{Boot, ContainerRecord, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord};
 use crate::model::{Effect, Id};
 use crate::spec::plan::{NamespaceKind, Plan};
 use crate::store::Folder;
@@ -194,7 +192,11 @@ impl<'a> Creation<'a> {
             cgroups: self.container_cgroup.view(),
             seccomp,
             preserved_fds: self.options.preserve_fds,
-            session_keyring: if self.options.new_keyring { launch::keyring_name(self.options.id.as_str()) } else { None },
+            session_keyring: if self.options.new_keyring {
+                launch::keyring_name(self.options.id.as_str())
+            } else {
+                None
+            },
             hook_state,
         };
         let launched = launch::init(self.plan, donate, inside, joiner, self.options.reaper)?;
@@ -206,9 +208,9 @@ impl<'a> Creation<'a> {
         }
         launched.expect_made()?;
         let reference = |pid: i32| {
-            procfs::process_ref(pid)
-                .trying(|| format!("look at process {pid}"))?
-                .ok_or_else(|| HostError::Supervisor { text: format!("process {pid} died while it was being launched") })
+            procfs::process_ref(pid).trying(|| format!("look at process {pid}"))?.ok_or_else(|| HostError::Supervisor {
+                text: format!("process {pid} died while it was being launched"),
+            })
         };
         self.refs = Some((reference(supervisor.pid)?, reference(launched.pid)?));
         self.launched = Some(launched);

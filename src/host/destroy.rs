@@ -154,10 +154,7 @@ impl Effects for Destruction {
 }
 
 impl Destruction {
-    fn each_freezer(
-        &self,
-        act: impl Fn(&CgroupRecord) -> Result<(), cgroup::Error>,
-    ) -> Result<(), HostError> {
+    fn each_freezer(&self, act: impl Fn(&CgroupRecord) -> Result<(), cgroup::Error>) -> Result<(), HostError> {
         // The last record is the supervisor's own, which is never frozen.
         let containers = &self.cgroups[..self.cgroups.len().saturating_sub(1)];
         for record in containers.iter().filter(|record| record.freezer.is_some() && cgroup::exists(record)) {

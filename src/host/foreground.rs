@@ -56,8 +56,7 @@ pub fn wait(process: &Launched, terminal: Option<OwnedFd>, signals: &Forwarding)
             Err(nix::Error::EINTR) => continue,
             other => other.trying(|| "wait for the container".into())?,
         };
-        let ready: Vec<PollFlags> =
-            watched.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
+        let ready: Vec<PollFlags> = watched.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
         drop(watched);
         if !ready[1].is_empty() {
             forward(signals, process.pidfd.as_fd(), proxy.as_ref());

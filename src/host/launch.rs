@@ -247,10 +247,7 @@ impl Launched {
     }
 
     /// Until it is ready; a terminal's master is handed to `terminal` on the way.
-    pub fn expect_ready(
-        &self,
-        mut terminal: impl FnMut(OwnedFd) -> Result<(), HostError>,
-    ) -> Result<(), HostError> {
+    pub fn expect_ready(&self, mut terminal: impl FnMut(OwnedFd) -> Result<(), HostError>) -> Result<(), HostError> {
         loop {
             match self.next("setting up the container")? {
                 Report::Ready => return Ok(()),
@@ -292,7 +289,9 @@ fn unexpected(report: Report) -> HostError {
     match report {
         Report::Failed { exit_code, text } => HostError::Container { text, exit_code },
         Report::Closed => died("the container's init"),
-        other => HostError::Container { text: format!("the container's init said {other:?} out of turn"), exit_code: 1 },
+        other => {
+            HostError::Container { text: format!("the container's init said {other:?} out of turn"), exit_code: 1 }
+        }
     }
 }
 

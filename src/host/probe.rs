@@ -21,7 +21,8 @@ pub struct Prober;
 impl Probe for Prober {
     fn facts(&self, folder: &Folder, snapshot: &Snapshot, depth: Depth) -> Facts {
         let boot = &snapshot.sandbox.boot;
-        let mut facts = Facts { supervisor_alive: procfs::is_alive(&snapshot.sandbox.supervisor, boot), ..Facts::default() };
+        let mut facts =
+            Facts { supervisor_alive: procfs::is_alive(&snapshot.sandbox.supervisor, boot), ..Facts::default() };
         for (id, container) in &snapshot.containers {
             facts.inits.insert(id.clone(), procfs::is_alive(&container.init, boot));
             if depth == Depth::Deep && container.cgroup.freezer.is_some() {

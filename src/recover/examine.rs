@@ -51,7 +51,10 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
     let intent = folder.intent_unlocked();
     let in_progress = intent.as_ref().is_some_and(|intent| procfs::is_alive(&intent.holder, &intent.boot));
     if let Some(intent) = intent.as_ref().filter(|_| !in_progress) {
-        found(intent.container.as_str(), format!("{} was cut short: its process {} is dead", intent.event, intent.holder.pid));
+        found(
+            intent.container.as_str(),
+            format!("{} was cut short: its process {} is dead", intent.event, intent.holder.pid),
+        );
     }
     let snapshot = match folder.read_snapshot() {
         Ok(Some(snapshot)) => snapshot,
@@ -66,7 +69,10 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
             let (recorded, actual) = (snapshot.state.sandbox.phase, seen.state.sandbox.phase);
             // An end that nobody has recorded yet is normal; one whose supervisor did not live to see it is not.
             if seen.state.sandbox.exit.is_some_and(|exit| exit.inferred) {
-                found(snapshot.sandbox.id.as_str(), format!("is {actual}, and recorded as {recorded}: its supervisor died first"));
+                found(
+                    snapshot.sandbox.id.as_str(),
+                    format!("is {actual}, and recorded as {recorded}: its supervisor died first"),
+                );
             }
         }
     }
@@ -95,7 +101,12 @@ pub(super) fn disagreements(root: &Root, recorder: &mut Recorder<'_>) -> Result<
         match stored.iter().find(|stored| stored.sandbox.id == id) {
             Some(stored) if same(stored) && stored.state.seq >= published.state.seq => {}
             Some(stored) => found.push(Disagreement {
-                text: format!("has seq {} of {:?}, published is {}", stored.state.seq, id.as_str(), published.state.seq),
+                text: format!(
+                    "has seq {} of {:?}, published is {}",
+                    stored.state.seq,
+                    id.as_str(),
+                    published.state.seq
+                ),
                 id,
                 published: Some(published),
             }),
@@ -168,7 +179,10 @@ fn examine_cgroups(snapshots: &[Snapshot], findings: &mut Vec<Finding>) {
         let record = CgroupRecord { folders: vec![folder.clone()], ..CgroupRecord::default() };
         let empty = cgroup::processes(&record).is_ok_and(|pids| pids.is_empty());
         if settled && empty && !named.contains(&folder) && !of_a_live_pair(&folder) {
-            findings.push(Finding { subject: folder.display().to_string(), text: "an empty cgroup that no sandbox names".into() });
+            findings.push(Finding {
+                subject: folder.display().to_string(),
+                text: "an empty cgroup that no sandbox names".into(),
+            });
         }
     }
 }
@@ -176,7 +190,7 @@ fn examine_cgroups(snapshots: &[Snapshot], findings: &mut Vec<Finding>) {
 /// A container that has ended leaves its cgroup empty until delete; in another root its supervisor's tells.
 fn of_a_live_pair(folder: &Path) -> bool {
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let sibling = folder.with_file_name(format!("{name}.supervisor"));
+    let sibling = folder.with_file_name(format!("{name}@supervisor"));
     sibling.exists()
 }
 

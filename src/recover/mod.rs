@@ -82,7 +82,9 @@ fn remove_leftover(folder: Folder) -> Report {
             let removed = folder.remove();
             drop(guard);
             match removed {
-                Ok(()) => Report { actions: vec![format!("removed the left-over folder {subject}")], subject, failure: None },
+                Ok(()) => {
+                    Report { actions: vec![format!("removed the left-over folder {subject}")], subject, failure: None }
+                }
                 Err(error) => failed(subject, &error),
             }
         }
