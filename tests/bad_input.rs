@@ -87,9 +87,12 @@ fn a_relative_cwd() {
 }
 
 #[test]
-fn an_unknown_capability() {
+fn an_unknown_capability_is_left_out_as_the_specification_asks() {
     needs_root!();
-    edited(&["CAP_FLORP"], |config| config["process"]["capabilities"]["bounding"] = json!(["CAP_FLORP"]));
+    let env = Env::new();
+    let bundle = env.bundle().edit(|config| config["process"]["capabilities"]["bounding"] = json!(["CAP_FLORP"]));
+    env.run_bundle(&bundle, &env.id("florp")).run().success();
+    env.assert_clean();
 }
 
 #[test]

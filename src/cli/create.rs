@@ -60,7 +60,11 @@ fn create(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let (mut held, creation) = request.create(&root, terminal)?;
     hold::tell_notices(context, &mut held);
     if let (Some(path), Some(init)) = (&launch.pid_file, creation.init()) {
-        pidfile::write(path, init.pid)?;
+        if let Err(error) = pidfile::write(path, init.pid) {
+            drop(held);
+            super::delete::force(context, &root, &request.options.id)?;
+            return Err(error.into());
+        }
     }
     Ok(0)
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::context::Context;
 use super::failure::Failure;
 use super::{look, state};
+use crate::host::frozen::root_container;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -33,7 +34,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         match sandbox {
             Ok(look::Seen { snapshot: Some(snapshot), .. }) => {
                 let status = snapshot.state.sandbox.phase.oci_status();
-                documents.push(state::document(&snapshot, status, state::visible_pid(&snapshot)));
+                let mut document = state::document(&snapshot, status, state::visible_pid(&snapshot));
+                if let Some(container) = root_container(&snapshot) {
+                    document["owner"] = json!(state::owner_name(container.owner));
+                }
+                documents.push(document);
             }
             Ok(look::Seen { folder, snapshot: None, .. }) => {
                 documents.push(json!({ "id": folder.name(), "status": "creating", "pid": 0, "bundle": "" }));

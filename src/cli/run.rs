@@ -9,9 +9,7 @@ use super::{delete, hold, start};
 use crate::host::create::Creation;
 use crate::host::foreground::{self, Forwarding};
 use crate::host::pidfile;
-use crate::model::Id;
 use crate::model::record::Reaper;
-use crate::store::Root;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -75,8 +73,12 @@ pub fn execute(
     }
     let Some(signals) = signals else { return Ok(0) };
     let code = wait(&mut creation, &signals)?;
+    if let Some(supervisor) = creation.supervisor() {
+        supervisor.reap()?;
+    }
     if ending == Ending::Delete {
-        clean_up(context, &root, id)?;
+        // Somebody may have deleted the sandbox meanwhile.
+        delete::force(context, &root, id)?;
     }
     Ok(code)
 }
@@ -85,9 +87,4 @@ fn wait(creation: &mut Creation<'_>, signals: &Forwarding) -> Result<u8, Failure
     let terminal = creation.take_terminal();
     let Some(init) = creation.init() else { return Err(Failure::new("the container's init is unknown")) };
     Ok(foreground::wait(init, terminal, signals)?)
-}
-
-/// The application has ended; somebody may have deleted the sandbox meanwhile.
-fn clean_up(context: &Context, root: &Root, id: &Id) -> Result<(), Failure> {
-    delete::force(context, root, id)
 }

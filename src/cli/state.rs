@@ -41,7 +41,8 @@ pub fn document(snapshot: &Snapshot, status: &str, pid: i32) -> Value {
     state["supervisorPid"] = json!(snapshot.sandbox.supervisor.pid);
     if let Some(container) = root_container(snapshot) {
         state["rootfs"] = json!(container.rootfs);
-        state["owner"] = json!(owner_name(container.owner));
+        // As runc: only `list` looks the name up.
+        state["owner"] = json!("");
     }
     if let Some(exit) = &snapshot.state.sandbox.exit {
         state["exit"] = json!({

@@ -56,6 +56,7 @@ pub fn init(
     reaper: Reaper,
 ) -> Result<Launched, HostError> {
     let (ours, theirs) = channel::pair().trying(|| "make the init's channel".into())?;
+    let (from_helper, helpers) = channel::pair().trying(|| "make the helper's channel".into())?;
     let donations = donate(theirs);
     let joined = open_namespaces(plan)?;
     let lingering = reaper == Reaper::Supervisor && matches!(inside, Inside::Ours);
@@ -64,13 +65,13 @@ pub fn init(
         let mut keep: Vec<i32> = joiner.fds().map(|fd| fd.as_raw_fd()).collect();
         keep.extend(joined.iter().map(|(_, fd)| fd.as_raw_fd()));
         keep.extend(donations.binds.iter().flatten().map(|fd| fd.as_raw_fd()));
-        keep.extend([donations.channel.as_raw_fd(), donations.rootfs.as_raw_fd()]);
+        keep.extend([donations.channel.as_raw_fd(), donations.rootfs.as_raw_fd(), helpers.as_raw_fd()]);
         keep.extend(3..3 + donations.preserved_fds as i32);
         let outcome = clone_init(plan, &donations, &joined, joiner, reaper, &keep);
-        leave_helper(donations.channel.as_fd(), outcome, lingering)
+        leave_helper(helpers.as_fd(), outcome, lingering)
     };
-    drop(donations);
-    receive_process(ours, helper, lingering)
+    drop((donations, helpers));
+    receive_process(ours, from_helper.as_fd(), helper, lingering)
 }
 
 /// Clones one more process into a running container. The caller still has a single thread.
@@ -98,12 +99,13 @@ pub fn exec(
             }
         };
     }
+    let (from_helper, helpers) = channel::pair().trying(|| "make the helper's channel".into())?;
     let Cloned::Parent { pid: helper, .. } = fork_inside(inside, None)? else {
         let outcome = clone_exec(plan, &donations, container, joiner);
-        leave_helper(donations.channel.as_fd(), outcome, false)
+        leave_helper(helpers.as_fd(), outcome, false)
     };
-    drop(donations);
-    receive_process(ours, helper, false)
+    drop((donations, helpers));
+    receive_process(ours, from_helper.as_fd(), helper, false)
 }
 
 /// Children of this process are born in that PID namespace for the time of one fork.
@@ -208,10 +210,15 @@ fn linger(init: OwnedFd) {
     let _ = pidfd::wait_child(init.as_fd());
 }
 
-/// The first report of a helper is the process it cloned; then the helper is reaped, so that the kernel has handed on
+/// The one report of a helper is the process it cloned; then the helper is reaped, so that the kernel has handed on
 /// what it leaves behind.
-fn receive_process(channel: OwnedFd, helper: i32, lingering: bool) -> Result<Launched, HostError> {
-    let report = next_report(channel.as_fd(), "the launch");
+fn receive_process(
+    channel: OwnedFd,
+    from_helper: BorrowedFd<'_>,
+    helper: i32,
+    lingering: bool,
+) -> Result<Launched, HostError> {
+    let report = next_report(from_helper, "the launch");
     if !lingering || report.is_err() {
         let _ = waitpid(Pid::from_raw(helper), None);
     }

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -16,6 +16,8 @@ use crate::sys::{descriptors, pidfd, ready};
 
 /// How long it may take to answer; it does nothing that waits for anybody.
 const DEADLINE: Duration = Duration::from_secs(20);
+/// How long it may take to end after its root container has.
+const REAP_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What is donated, beside what is made here.
 pub struct Donation<'a> {
@@ -106,6 +108,14 @@ impl Supervisor {
 }
 
 impl Supervisor {
+    /// It ends by itself once its root container's end is recorded, and is our child: nobody else will reap it. One that
+    /// does not end in time is left to whoever deletes the sandbox.
+    pub fn reap(&self) -> Result<(), HostError> {
+        let what = || "wait for the supervisor's end".to_owned();
+        pidfd::wait_exit(self.pidfd.as_fd(), Some(Instant::now() + REAP_DEADLINE)).trying(what)?;
+        pidfd::wait_child(self.pidfd.as_fd()).trying(what).map(drop)
+    }
+
     /// Its error text, if it has already died with one.
     pub fn last_words(&self) -> Option<String> {
         if !ready::is_readable(self.start_sync.as_fd()).unwrap_or(false) {
