@@ -378,7 +378,8 @@ fn root_in_the_sandbox_can_neither_trace_the_supervisor_nor_open_its_root() {
 
     // Another container in the very namespace of which the supervisor is pid 1, with the host's strace at hand.
     let script = "tr '\\0' ' ' < /proc/1/cmdline | head -c 300; echo; \
-                  for file in root/ fd/ environ mem maps ns/pid exe cwd/; do \
+                  for link in /proc/1/fd/*; do readlink $link && echo opened $link; done; \
+                  for file in root/ environ mem maps ns/pid exe cwd/; do \
                     if ls /proc/1/$file >/dev/null 2>&1 && head -c 1 /proc/1/$file >/dev/null 2>&1; then echo opened $file; fi; \
                     if ls /proc/1/$file/ 2>/dev/null | grep -q .; then echo listed $file; fi; done; \
                   /usr/bin/strace -p 1 -o /dev/null 2>&1; kill -KILL 1; kill -STOP 1; echo survived";
@@ -427,7 +428,7 @@ fn conmon_leaves_promptly_after_the_container_ends() {
         env.run(["start", &id]).success();
         assert_eq!(env.wait(&id), 7);
         let left = reap(conmon, Duration::from_secs(5));
-        assert!(matches!(left, WaitStatus::Exited(_, 0)), "conmon: {left:?}");
+        assert!(matches!(left, WaitStatus::Exited(_, 7)), "conmon: {left:?}");
         assert_eq!(fs::read_to_string(file("exits").join(&id)).unwrap().trim(), "7");
         let log = fs::read_to_string(file("log")).unwrap();
         assert!(log.contains("stdout F out") && log.contains("stderr F err"), "{log}");

@@ -23,7 +23,7 @@ pub fn seize<'a>(context: &Context, root: &'a Root, id: &Id, patience: Duration)
         Err(EngineError::Lock(LockError::Busy { intent: Some(intent), .. })) => {
             if let Some(holder) = crate::host::probe::open_if_alive(&intent.holder, &intent.boot)? {
                 use std::os::fd::AsFd;
-                context.log.warn(&format!("killing process {}, which holds {:?}", intent.holder.pid, id.as_str()));
+                context.log.debug(&format!("killing process {}, which holds {:?}", intent.holder.pid, id.as_str()));
                 crate::host::destroy::kill_and_wait(holder.as_fd(), false)?;
             }
             Ok(acquire(root, id, PATIENCE)?)

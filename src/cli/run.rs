@@ -59,7 +59,7 @@ pub fn execute(
     // Before the first thread of this process.
     let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
     let (held, mut creation) = request.create(&root, terminal)?;
-    let started = start::release(held, id, creation.take_client()).and_then(|mut held| {
+    let started = start::release(held, id, creation.take_client(), &request.plan.hooks).and_then(|mut held| {
         hold::tell_notices(context, &mut held);
         start::run_poststart(&request.plan.hooks.poststart, held.snapshot())?;
         if let (Some(path), Some(init)) = (&launch.pid_file, creation.init()) {

@@ -9,13 +9,13 @@ use super::failure::Failure;
 use super::{hold, state};
 use crate::container::hooks;
 use crate::control::Client;
-use crate::engine::{EngineError, Held};
+use crate::engine::{EngineError, Held, Pace};
 use crate::host::HostError;
 use crate::host::frozen;
 use crate::host::running::Release;
 use crate::model::record::Snapshot;
 use crate::model::{Event, Id};
-use crate::spec::plan::HookPlan;
+use crate::spec::plan::{HookPlan, HooksPlan};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -27,10 +27,10 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let id = Id::parse(&arguments.id)?;
     let Some(root) = context.open_root()? else { return Err(Failure::does_not_exist(id.as_str())) };
     let Some(held) = hold::hold(&root, &id)? else { return Err(Failure::does_not_exist(id.as_str())) };
-    let poststart = frozen::load(held.folder(), held.snapshot())?.plan.hooks.poststart;
-    let mut held = release(held, &id, None)?;
+    let hooks = frozen::load(held.folder(), held.snapshot())?.plan.hooks;
+    let mut held = release(held, &id, None, &hooks)?;
     hold::tell_notices(context, &mut held);
-    let ran = run_poststart(&poststart, held.snapshot());
+    let ran = run_poststart(&hooks.poststart, held.snapshot());
     drop(held);
     if let Err(failure) = ran {
         super::kill::send(context, id.as_str(), libc::SIGKILL)?;
@@ -40,11 +40,16 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
 }
 
 /// The transition itself; `client` is the connection of a creation that goes straight on.
-pub fn release<'a>(held: Held<'a>, id: &Id, client: Option<Client>) -> Result<Held<'a>, Failure> {
+pub fn release<'a>(held: Held<'a>, id: &Id, client: Option<Client>, hooks: &HooksPlan) -> Result<Held<'a>, Failure> {
     let folder = held.folder().dir().try_clone_to_owned()?;
-    let mut effects = Release { folder: folder.as_fd(), container: id, client };
+    let pace = Pace::with_hooks(!hooks.start_container.is_empty());
+    let mut effects = Release { folder: folder.as_fd(), container: id, client, pace };
     match held.transition(id, Event::StartRequested, &mut effects)? {
-        crate::engine::Outcome::Held(held) => Ok(held),
+        crate::engine::Outcome::Held(mut held) => {
+            // What runs next may take its time, and others want the store.
+            held.recorder().close();
+            Ok(held)
+        }
         crate::engine::Outcome::Gone => Err(EngineError::<HostError>::Vanished { id: id.to_string() }.into()),
     }
 }

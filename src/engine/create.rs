@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::transition::undo;
-use super::{Effects, EngineError, Held, Recorder, now};
+use super::{Effects, EngineError, Held, Pace, Recorder, now};
 use crate::model::pod::Pod;
 use crate::model::record::{
     Actor, ContainerRecord, ContainerState, Intent, JournalEntry, SandboxRecord, Snapshot, State,
@@ -50,7 +50,9 @@ pub fn create<'a, E: Effects>(
                     folder.publish(&guard, &snapshot)?;
                     early = Some(snapshot);
                 }
-                recorder.begin();
+                if effects.pace() == Pace::Quick {
+                    recorder.begin();
+                }
             }
             Ok(())
         });

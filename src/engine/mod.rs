@@ -38,9 +38,28 @@ pub trait Effects {
 
     fn perform(&mut self, effect: Effect) -> Result<(), Self::Error>;
 
+    /// Whether somebody else's programs run in between (hooks): then the store is opened only afterwards, since a slow
+    /// hook must not keep other sandboxes from it.
+    fn pace(&self) -> Pace {
+        Pace::Quick
+    }
+
     /// What has come to be, as soon as every process of it is known: published before the transition is complete.
     fn records(&self) -> Option<(SandboxRecord, ContainerRecord)> {
         None
+    }
+}
+
+/// How long a transition's effects may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    Quick,
+    RunsHooks,
+}
+
+impl Pace {
+    pub fn with_hooks(any: bool) -> Pace {
+        if any { Pace::RunsHooks } else { Pace::Quick }
     }
 }
 

@@ -1,7 +1,7 @@
 //! One transition of a sandbox that exists, from the decision to the published outcome.
 
 use super::facts::{adopt, pod_of};
-use super::{Effects, EngineError, Held, now};
+use super::{Effects, EngineError, Held, Pace, now};
 use crate::model::effect::Undo;
 use crate::model::record::{Actor, Exit, Intent, JournalEntry, Nanos};
 use crate::model::{Effect, Event, Id, Phase, Transition};
@@ -25,7 +25,9 @@ impl<'a> Held<'a> {
         let began = now();
         let root = self.snapshot.sandbox.id.clone();
         let (pod, row) = pod_of(&self.snapshot).step(root.as_str(), container.as_str(), event)?;
-        self.recorder.begin();
+        if effects.pace() == Pace::Quick {
+            self.recorder.begin();
+        }
         let intent = self.intent(container, row, began)?;
         self.guard.write_intent(&intent)?;
         self.perform_all(row, effects)?;

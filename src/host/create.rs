@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use super::console::Console;
 use super::launch::{self, Inside, Launched};
 use super::supervisor::{self, Donation, Supervisor};
-use super::{HostError, Trying, destroy, donate, idmap};
+use super::{HostError, Trying, destroy, donate, foreground, idmap};
 use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
 use crate::container::channel::Order;
 use crate::container::{hooks, init, seccomp};
 use crate::control::{Client, Create, Request};
-use crate::engine::Effects;
+use crate::engine::{Effects, Pace};
 use crate::model::record::{Boot, ContainerRecord, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord};
 use crate::model::{Effect, Id};
 use crate::spec::plan::{NamespaceKind, Plan};
@@ -230,6 +230,7 @@ impl<'a> Creation<'a> {
             TerminalTo::Nowhere => Ok(()),
             TerminalTo::Socket(console) => console.send(master.as_fd()),
             TerminalTo::Us(kept) => {
+                foreground::fit(master.as_fd());
                 *kept = Some(master);
                 Ok(())
             }
@@ -311,6 +312,13 @@ impl Effects for Creation<'_> {
             Effect::RemoveCgroups => self.remove_cgroups(),
             other => Err(super::not_ours(other)),
         }
+    }
+
+    fn pace(&self) -> Pace {
+        let hooks = &self.plan.hooks;
+        let any =
+            [&hooks.prestart, &hooks.create_runtime, &hooks.create_container].iter().any(|hooks| !hooks.is_empty());
+        Pace::with_hooks(any)
     }
 
     fn records(&self) -> Option<(SandboxRecord, ContainerRecord)> {

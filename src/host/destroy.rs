@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::{HostError, Trying, probe};
 use crate::cgroup;
 use crate::container::hooks;
-use crate::engine::Effects;
 use crate::engine::heal::Wreck;
+use crate::engine::{Effects, Pace};
 use crate::model::Effect;
 use crate::model::record::{Boot, CgroupRecord, PidNamespace, ProcessRef, Snapshot};
 use crate::spec::plan::HookPlan;
@@ -136,6 +136,10 @@ impl Destruction {
 
 impl Effects for Destruction {
     type Error = HostError;
+
+    fn pace(&self) -> Pace {
+        Pace::with_hooks(!self.poststop.is_empty())
+    }
 
     fn perform(&mut self, effect: Effect) -> Result<(), HostError> {
         match effect {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::create::{CALL_DEADLINE, TerminalTo, pid_inside};
 use super::launch::{self, Inside, Launched};
-use super::{HostError, probe};
+use super::{HostError, foreground, probe};
 use crate::cgroup::Joiner;
 use crate::container::{join, seccomp};
 use crate::control::{Client, ExecuteAsync, Request};
@@ -52,6 +52,7 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launch
         TerminalTo::Nowhere => Ok(()),
         TerminalTo::Socket(console) => console.send(master.as_fd()),
         TerminalTo::Us(kept) => {
+            foreground::fit(master.as_fd());
             *kept = Some(master);
             Ok(())
         }

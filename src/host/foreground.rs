@@ -94,6 +94,13 @@ fn forward(signals: &Forwarding, process: BorrowedFd<'_>, proxy: Option<&Proxy>)
     }
 }
 
+/// Gives a container's terminal the size of ours; before the start, so that the application never sees another.
+pub fn fit(master: BorrowedFd<'_>) {
+    if let Ok(size) = tty::window_size(STDIN) {
+        let _ = tty::set_window_size(master, size);
+    }
+}
+
 /// Between our terminal and the container's.
 struct Proxy {
     master: OwnedFd,
@@ -122,9 +129,7 @@ impl Proxy {
     }
 
     fn resize(&self) {
-        if let Ok(size) = tty::window_size(io::stdin().as_fd()) {
-            let _ = tty::set_window_size(self.master.as_fd(), size);
-        }
+        fit(self.master.as_fd());
     }
 
     /// Our stdin first, then the master.

@@ -7,7 +7,7 @@ use super::HostError;
 use super::create::CALL_DEADLINE;
 use crate::cgroup;
 use crate::control::{Client, Container, Request};
-use crate::engine::Effects;
+use crate::engine::{Effects, Pace};
 use crate::model::record::CgroupRecord;
 use crate::model::{Effect, Id};
 
@@ -20,10 +20,16 @@ pub struct Release<'a> {
     pub container: &'a Id,
     /// The connection of a creation that goes straight on to start.
     pub client: Option<Client>,
+    /// startContainer hooks run before the application does.
+    pub pace: Pace,
 }
 
 impl Effects for Release<'_> {
     type Error = HostError;
+
+    fn pace(&self) -> Pace {
+        self.pace
+    }
 
     fn perform(&mut self, effect: Effect) -> Result<(), HostError> {
         if effect != Effect::ReleaseInit {
