@@ -44,9 +44,25 @@ impl Root<'_> {
         if let Some(found) = self.find(path)? {
             return Ok(found);
         }
+        if let Some(made) = self.make_in_parent(path)? {
+            return Ok(made);
+        }
+        // Something odd is in the way (a dangling symlink, a `..`): pathrs goes step by step.
         let root = pathrs::RootRef::from_fd(self.0);
         let made = root.mkdir_all(relative(path), &Permissions::from_mode(0o755));
         made.map(OwnedFd::from).map_err(|error| resolve_error(path, error))
+    }
+
+    /// The usual case, in three system calls: the parent is there, or can be made the same way, and the name is free.
+    fn make_in_parent(&self, path: &Path) -> Result<Option<OwnedFd>, SetupError> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+        let parent = self.folder(parent)?;
+        let mode = nix::sys::stat::Mode::from_bits_truncate(0o755);
+        if nix::sys::stat::mkdirat(Some(parent.as_raw_fd()), name, mode).is_err() {
+            return Ok(None);
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        Ok(open::at(parent.as_fd(), Path::new(name), flags, 0).ok())
     }
 
     /// The file at `path`, made empty with its missing parents when there is none.
