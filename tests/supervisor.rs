@@ -100,11 +100,8 @@ struct Init {
 
 impl Init {
     fn new() -> Init {
-        let child = Command::new("sh")
-            .args(["-c", "read code || code=99; exit $code"])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let child =
+            Command::new("sh").args(["-c", "read code || code=99; exit $code"]).stdin(Stdio::piped()).spawn().unwrap();
         let pidfd = pidfd::open(child.id() as i32).unwrap();
         let (ours, theirs) = seqpacket::pair().unwrap();
         Init { child, pidfd, ours, theirs }
@@ -127,7 +124,10 @@ impl Init {
     fn await_start(&self) {
         assert!(ready::wait(self.ours.as_fd(), Readiness::Readable, soon()).unwrap());
         let mut buffer = [0; 8];
-        assert!(matches!(seqpacket::receive(self.ours.as_fd(), &mut buffer).unwrap(), Received::Message { length: 1, .. }));
+        assert!(matches!(
+            seqpacket::receive(self.ours.as_fd(), &mut buffer).unwrap(),
+            Received::Message { length: 1, .. }
+        ));
         assert_eq!(buffer[0], b'S');
     }
 }
@@ -298,11 +298,11 @@ fn a_caller_that_reaps_late_still_gets_the_child_and_the_supervisor_the_same_sta
     assert_eq!((exited.code, exited.signal, exited.inferred), (42, None, false));
     // And by a signal.
     client.call(&Request::Signal(Signal { cid: id("s"), pid: None, signal: 15 }), &[], soon()).unwrap();
-    let waiter = std::thread::spawn(move || client.wait(&id("s"), soon()).unwrap());
     root.child.wait().unwrap();
-    let exited = waiter.join().unwrap();
-    assert_eq!((exited.code, exited.signal), (143, Some(15)));
     assert_eq!(sandbox.thread.join().unwrap(), Outcome::Ended);
+    let records = exits::decode_all(&std::fs::read(&sandbox.exits).unwrap());
+    assert_eq!((records[0].container.as_str(), records[0].exit.code), ("c", 42));
+    assert_eq!((records[1].exit.code, records[1].exit.signal, records[1].exit.inferred), (143, Some(15), false));
 }
 
 #[test]
@@ -328,8 +328,13 @@ fn a_full_disk_delays_the_record_and_the_end_but_neither_the_answer_nor_a_destro
     let mut client = sandbox.client();
     root.end(3);
     assert_eq!(client.wait(&id("s"), soon()).unwrap().code, 3);
-    // Longer than the last statuses are waited for.
-    assert!(!ready::wait(root.ours.as_fd(), Readiness::Readable, Some(Instant::now() + Duration::from_millis(1300))).unwrap() || !sandbox.thread.is_finished());
+    // Longer than the last statuses are waited for: a wait for another end, which must not come.
+    assert!(matches!(
+        client.call(&Request::Wait(container("s")), &[], soon()),
+        Ok(Reply::Exited(Exited { code: 3, .. }))
+    ));
+    let gone = Duration::from_millis(1300);
+    assert!(!ready::wait(client.as_fd(), Readiness::Readable, Some(Instant::now() + gone)).unwrap(), "it hung up");
     assert_eq!(sandbox.client().wait(&id("s"), soon()).unwrap().code, 3);
     assert!(!sandbox.thread.is_finished());
     sandbox.destroy();
@@ -415,7 +420,8 @@ fn garbage_floods_and_silence_of_some_clients_do_not_reach_the_others() {
     }
     // One that asks and never reads.
     let flood = raw();
-    wire::send(flood.as_fd(), &wire::encode_request(0, &Request::Handshake(Handshake { version: VERSION })), &[]).unwrap();
+    wire::send(flood.as_fd(), &wire::encode_request(0, &Request::Handshake(Handshake { version: VERSION })), &[])
+        .unwrap();
     let (state, wait) = (Request::State(State { after: None }), Request::Wait(container("s")));
     for (number, request) in (1..).zip([state, wait].iter().cycle().take(4000)) {
         if wire::send(flood.as_fd(), &wire::encode_request(number, request), &[]).is_err() {
@@ -455,7 +461,10 @@ fn a_state_too_long_for_one_frame_comes_in_parts() {
     let ids: Vec<String> = (0..40).map(|n| format!("{n:02}{}", "x".repeat(1000))).collect();
     let inits: Vec<Init> = ids.iter().map(|cid| sandbox.create(cid, Reaper::Supervisor)).collect();
     let state = sandbox.client().state(soon()).unwrap();
-    assert_eq!(state.iter().map(|container| container.cid.clone()).collect::<Vec<_>>(), [ids, vec!["s".to_owned()]].concat());
+    assert_eq!(
+        state.iter().map(|container| container.cid.clone()).collect::<Vec<_>>(),
+        [ids, vec!["s".to_owned()]].concat()
+    );
     assert!(state.iter().all(|container| container.exited == None::<Exited>));
     sandbox.destroy();
     for mut init in inits {

@@ -63,7 +63,8 @@ impl Args {
             match split(arg) {
                 ("--bundle", Some(_)) if flags.bundle.is_some() => return Err(ArgsError::Twice("--bundle".to_owned())),
                 ("--bundle", Some(_)) => {
-                    flags.bundle = Some(PathBuf::from(std::ffi::OsStr::from_bytes(&arg.as_bytes()["--bundle=".len()..])))
+                    flags.bundle =
+                        Some(PathBuf::from(std::ffi::OsStr::from_bytes(&arg.as_bytes()["--bundle=".len()..])))
                 }
                 ("--attached", None) => flags.attached = true,
                 ("--pid-namespace", Some(value)) => {
@@ -203,7 +204,10 @@ mod tests {
     fn what_is_missing_doubled_or_unknown_is_named() {
         assert_eq!(parse(&GOOD.replace("--exits-fd=7", "")), Err(ArgsError::Missing("--exits-fd")));
         assert_eq!(parse(&GOOD.replace("--exits-fd=7", "--exits-fd=4")), Err(ArgsError::Shared(4)));
-        assert_eq!(parse(&GOOD.replace("--spec-fd=5", "--exits-fd=5")).unwrap_err(), ArgsError::Twice("--exits-fd".into()));
+        assert_eq!(
+            parse(&GOOD.replace("--spec-fd=5", "--exits-fd=5")).unwrap_err(),
+            ArgsError::Twice("--exits-fd".into())
+        );
         assert!(matches!(parse(&GOOD.replace("--spec-fd=5", "--spec=5")), Err(ArgsError::Unknown(_))));
         assert!(matches!(parse(&GOOD.replace("--spec-fd=5", "--spec-fd=2")), Err(ArgsError::BadValue { .. })));
         assert!(matches!(parse(&GOOD.replace(" web", " ../web")), Err(ArgsError::BadId(_))));

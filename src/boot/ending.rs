@@ -88,9 +88,10 @@ impl Keeper {
                 }
             };
             // It may have been adopted, and have died since it was last looked at.
-            let adopted = self.processes.iter().find(|(_, process)| {
-                process.pid == pid && ready::is_readable(process.pidfd.as_fd()).unwrap_or(false)
-            });
+            let adopted = self
+                .processes
+                .iter()
+                .find(|(_, process)| process.pid == pid && ready::is_readable(process.pidfd.as_fd()).unwrap_or(false));
             match adopted.map(|(&token, _)| token) {
                 Some(token) => self.ended(token, exited_with(status, now())),
                 None => self.strays.remember(Stray { pid, status, at: now() }),

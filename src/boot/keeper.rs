@@ -76,7 +76,11 @@ pub(super) enum Start {
     /// It waits for the start message.
     Waiting(OwnedFd),
     /// It was told to go; the end of its socket will say that the application runs, a message why it does not.
-    Releasing { socket: OwnedFd, token: Token, waiter: Waiter },
+    Releasing {
+        socket: OwnedFd,
+        token: Token,
+        waiter: Waiter,
+    },
     Started,
     Failed,
 }

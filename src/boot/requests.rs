@@ -74,7 +74,10 @@ impl Keeper {
             return Err(refusal(ErrorCode::Busy, message));
         }
         if self.exits.pending() >= MAX_UNRECORDED {
-            return Err(refusal(ErrorCode::Busy, "the ends of earlier containers cannot be written down: no space left"));
+            return Err(refusal(
+                ErrorCode::Busy,
+                "the ends of earlier containers cannot be written down: no space left",
+            ));
         }
         self.check_process(pidfd.as_fd(), pid, host_pid)?;
         if !seqpacket::is_seqpacket(socket.as_fd()) {
@@ -211,7 +214,8 @@ impl Keeper {
 
     fn state(&self, after: Option<&str>) -> Reply {
         let (mut containers, mut size, mut more) = (Vec::new(), 0, false);
-        for (cid, container) in self.containers.iter().filter(|(cid, _)| after.is_none_or(|after| cid.as_str() > after)) {
+        for (cid, container) in self.containers.iter().filter(|(cid, _)| after.is_none_or(|after| cid.as_str() > after))
+        {
             if size > STATE_BUDGET {
                 more = true;
                 break;
@@ -222,7 +226,10 @@ impl Keeper {
                 cid: cid.as_str().to_owned(),
                 started: matches!(container.start, Start::Started),
                 exited: container.exited.clone(),
-                pids: of_it.iter().map(|&Process { pid, host_pid, .. }| ProcessStatus { pid: *pid, host_pid: *host_pid }).collect(),
+                pids: of_it
+                    .iter()
+                    .map(|&Process { pid, host_pid, .. }| ProcessStatus { pid: *pid, host_pid: *host_pid })
+                    .collect(),
             };
             size += serde_json::to_vec(&status).map_or(0, |bytes| bytes.len());
             containers.push(status);
@@ -257,7 +264,9 @@ impl Keeper {
         match &mut self.closing {
             None => self.closing = Some(Closing { cause, deadline }),
             // Then the disk being full is no reason to stay.
-            Some(closing) if cause == Cause::Destroyed && closing.cause != cause => *closing = Closing { cause, deadline },
+            Some(closing) if cause == Cause::Destroyed && closing.cause != cause => {
+                *closing = Closing { cause, deadline }
+            }
             Some(_) => {}
         }
     }

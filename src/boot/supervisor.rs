@@ -172,7 +172,8 @@ impl Supervisor {
         }
         let soon = self.keeper.has_unrecorded() || self.listening == Listening::Paused;
         let closing = self.keeper.closing_deadline().map(|at| at.saturating_duration_since(Instant::now()));
-        let due = [soon.then_some(SOON), self.keeper.has_dead().then_some(LATER), closing.filter(|left| !left.is_zero())];
+        let due =
+            [soon.then_some(SOON), self.keeper.has_dead().then_some(LATER), closing.filter(|left| !left.is_zero())];
         due.into_iter().flatten().min().map(|left| left.as_millis().min(60_000) as u16 + 1)
     }
 

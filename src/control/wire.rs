@@ -98,9 +98,11 @@ pub fn decode_request(bytes: &[u8]) -> Result<(RequestId, Request), DecodeError>
         Method::State => serde_json::from_value(params).map(Request::State),
         Method::Destroy => serde_json::from_value(params).map(Request::Destroy),
     };
-    request
-        .map(|request| (id, request))
-        .map_err(|source| DecodeError::BadParameters { id, method: method.name(), source })
+    request.map(|request| (id, request)).map_err(|source| DecodeError::BadParameters {
+        id,
+        method: method.name(),
+        source,
+    })
 }
 
 pub fn encode_reply(id: RequestId, outcome: &Result<Reply, Refusal>) -> Vec<u8> {
@@ -173,8 +175,11 @@ mod tests {
                 Request::ExecuteAsync(ExecuteAsync { cid, pid, host_pid, reaper })
             }),
             (ids(), any::<i32>()).prop_map(|(cid, pid)| Request::WaitPid(WaitPid { cid, pid })),
-            (ids(), any::<Option<i32>>(), any::<i32>())
-                .prop_map(|(cid, pid, signal)| Request::Signal(Signal { cid, pid, signal })),
+            (ids(), any::<Option<i32>>(), any::<i32>()).prop_map(|(cid, pid, signal)| Request::Signal(Signal {
+                cid,
+                pid,
+                signal
+            })),
             any::<Option<String>>().prop_map(|after| Request::State(State { after })),
         ]
     }
@@ -186,13 +191,9 @@ mod tests {
 
     fn replies() -> impl Strategy<Value = Result<Reply, Refusal>> {
         let processes = (any::<i32>(), any::<i32>()).prop_map(|(pid, host_pid)| ProcessStatus { pid, host_pid });
-        let containers = (
-            any::<String>(),
-            any::<bool>(),
-            proptest::option::of(exits()),
-            proptest::collection::vec(processes, 0..4),
-        )
-            .prop_map(|(cid, started, exited, pids)| ContainerStatus { cid, started, exited, pids });
+        let containers =
+            (any::<String>(), any::<bool>(), proptest::option::of(exits()), proptest::collection::vec(processes, 0..4))
+                .prop_map(|(cid, started, exited, pids)| ContainerStatus { cid, started, exited, pids });
         prop_oneof![
             (any::<u32>(), any::<String>()).prop_map(|(version, sandbox)| Ok(Reply::Welcome { version, sandbox })),
             Just(Ok(Reply::Done)),

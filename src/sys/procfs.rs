@@ -66,9 +66,9 @@ impl Stat {
 /// `None`: there is no such process.
 pub fn stat(pid: i32) -> io::Result<Option<Stat>> {
     match std::fs::read(format!("/proc/{pid}/stat")) {
-        Ok(bytes) => Stat::parse(&String::from_utf8_lossy(&bytes))
-            .map(Some)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat is not as in proc(5)"))),
+        Ok(bytes) => Stat::parse(&String::from_utf8_lossy(&bytes)).map(Some).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat is not as in proc(5)"))
+        }),
         Err(error) if is_no_such_process(&error) => Ok(None),
         Err(error) => Err(error),
     }
