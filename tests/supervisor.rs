@@ -298,11 +298,11 @@ fn a_caller_that_reaps_late_still_gets_the_child_and_the_supervisor_the_same_sta
     assert_eq!((exited.code, exited.signal, exited.inferred), (42, None, false));
     // And by a signal.
     client.call(&Request::Signal(Signal { cid: id("s"), pid: None, signal: 15 }), &[], soon()).unwrap();
-    let waiter = std::thread::spawn(move || client.wait(&id("s"), soon()).unwrap());
     root.child.wait().unwrap();
-    let exited = waiter.join().unwrap();
-    assert_eq!((exited.code, exited.signal), (143, Some(15)));
     assert_eq!(sandbox.thread.join().unwrap(), Outcome::Ended);
+    let records = exits::decode_all(&std::fs::read(&sandbox.exits).unwrap());
+    assert_eq!((records[0].container.as_str(), records[0].exit.code), ("c", 42));
+    assert_eq!((records[1].exit.code, records[1].exit.signal, records[1].exit.inferred), (143, Some(15), false));
 }
 
 #[test]
@@ -328,12 +328,13 @@ fn a_full_disk_delays_the_record_and_the_end_but_neither_the_answer_nor_a_destro
     let mut client = sandbox.client();
     root.end(3);
     assert_eq!(client.wait(&id("s"), soon()).unwrap().code, 3);
-    // Longer than the last statuses are waited for.
-    assert!(
-        !ready::wait(root.ours.as_fd(), Readiness::Readable, Some(Instant::now() + Duration::from_millis(1300)))
-            .unwrap()
-            || !sandbox.thread.is_finished()
-    );
+    // Longer than the last statuses are waited for: a wait for another end, which must not come.
+    assert!(matches!(
+        client.call(&Request::Wait(container("s")), &[], soon()),
+        Ok(Reply::Exited(Exited { code: 3, .. }))
+    ));
+    let gone = Duration::from_millis(1300);
+    assert!(!ready::wait(client.as_fd(), Readiness::Readable, Some(Instant::now() + gone)).unwrap(), "it hung up");
     assert_eq!(sandbox.client().wait(&id("s"), soon()).unwrap().code, 3);
     assert!(!sandbox.thread.is_finished());
     sandbox.destroy();
@@ -464,7 +465,7 @@ fn a_state_too_long_for_one_frame_comes_in_parts() {
         state.iter().map(|container| container.cid.clone()).collect::<Vec<_>>(),
         [ids, vec!["s".to_owned()]].concat()
     );
-    assert!(state.iter().all(|container| container.exited == None::<Exited>));
+    assert!(state.iter().all(|container| container.exited.is_none()));
     sandbox.destroy();
     for mut init in inits {
         assert!(pidfd::wait_exit(init.pidfd.as_fd(), soon()).unwrap());

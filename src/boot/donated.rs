@@ -16,7 +16,6 @@ pub struct Donated {
     pub debug_log: Option<OwnedFd>,
     /// A listening SOCK_SEQPACKET socket.
     pub controller: OwnedFd,
-    pub start_sync: OwnedFd,
     /// Writable where we aim; appended from its position on.
     pub exits: File,
     /// A pidfd.
@@ -40,21 +39,25 @@ pub enum DonatedError {
     CloseOthers(#[source] io::Error),
 }
 
+/// Where to say how the start went: taken first, so that everything after it can be told there. Closes what was not
+/// donated. Call once, before anything else in this process owns a descriptor above 2.
+pub fn take_start_sync(args: &Args) -> Result<OwnedFd, DonatedError> {
+    let numbers: Vec<RawFd> = args.numbers().into_iter().map(|(number, _)| number).collect();
+    descriptors::close_others(&numbers).map_err(DonatedError::CloseOthers)?;
+    take("start-sync", args.start_sync)
+}
+
 impl Donated {
-    /// Call once, before anything else in this process owns a descriptor above 2.
+    /// Call once, right after [`take_start_sync`].
     pub fn take(args: &Args) -> Result<Donated, DonatedError> {
         if !descriptors::standard_are_open() {
             return Err(DonatedError::NoStandard);
         }
-        let numbers: Vec<RawFd> = args.numbers().into_iter().map(|(number, _)| number).collect();
-        descriptors::close_others(&numbers).map_err(DonatedError::CloseOthers)?;
-        let start_sync = take("start-sync", args.start_sync)?;
         drop(take("spec", args.spec)?);
         let donated = Donated {
             log: args.log.map(|number| take("log", number)).transpose()?,
             debug_log: args.debug_log.map(|number| take("debug-log", number)).transpose()?,
             controller: take("controller", args.controller)?,
-            start_sync,
             exits: File::from(take("exits", args.exits)?),
             creator: take("creator", args.creator)?,
             cgroups: args.cgroups.iter().map(|&number| take("cgroup", number)).collect::<Result<_, _>>()?,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Seek};
 use std::os::unix::fs::FileExt;
 
 use crate::model::exits::{self, ExitRecord};
@@ -18,7 +18,7 @@ pub struct ExitLog {
 impl ExitLog {
     /// Goes on from the file's position. Something that has none (a pipe, /dev/full) is written from 0.
     pub fn new(mut file: File) -> ExitLog {
-        let offset = file.seek(SeekFrom::Current(0)).unwrap_or(0);
+        let offset = file.stream_position().unwrap_or(0);
         ExitLog { file, offset, pending: VecDeque::new() }
     }
 

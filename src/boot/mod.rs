@@ -88,8 +88,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 /// Everything up to the byte that says: the control server answers. `start_sync` is left to the caller until then.
 fn start(args: &[OsString], start_sync: &mut Option<OwnedFd>) -> Result<(Supervisor, Rc<Log>), BootError> {
     let args = Args::parse(args)?;
+    *start_sync = Some(donated::take_start_sync(&args)?);
     let donated = Donated::take(&args)?;
-    *start_sync = Some(donated.start_sync);
     let log = Rc::new(Log::new(donated.log, donated.debug_log));
     log.install_panic_hook();
     for (number, name) in args.numbers() {

@@ -12,7 +12,6 @@ pub struct Context {
     pub root: PathBuf,
     pub driver: Driver,
     pub log: Log,
-    pub rootless: bool,
 }
 
 impl Context {
@@ -32,7 +31,6 @@ impl Context {
             root: global.root.clone().unwrap_or_else(|| default_root(rootless)),
             driver,
             log: Log { file: global.log.clone(), format: global.log_format, level },
-            rootless,
         }
     }
 
@@ -70,10 +68,11 @@ fn outer_uid() -> u32 {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     for line in map.lines() {
         let numbers: Vec<u32> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-        if let [inside, outside, length] = numbers[..] {
-            if ours >= inside && ours - inside < length {
-                return outside + (ours - inside);
-            }
+        if let [inside, outside, length] = numbers[..]
+            && ours >= inside
+            && ours - inside < length
+        {
+            return outside + (ours - inside);
         }
     }
     ours

@@ -59,12 +59,12 @@ fn create(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let root = context.open_or_make_root()?;
     let (mut held, creation) = request.create(&root, terminal)?;
     hold::tell_notices(context, &mut held);
-    if let (Some(path), Some(init)) = (&launch.pid_file, creation.init()) {
-        if let Err(error) = pidfile::write(path, init.pid) {
-            drop(held);
-            super::delete::force(context, &root, &request.options.id)?;
-            return Err(error.into());
-        }
+    if let (Some(path), Some(init)) = (&launch.pid_file, creation.init())
+        && let Err(error) = pidfile::write(path, init.pid)
+    {
+        drop(held);
+        super::delete::force(context, &root, &request.options.id)?;
+        return Err(error.into());
     }
     Ok(0)
 }

@@ -90,10 +90,10 @@ fn configuration(arguments: &Arguments, rootfs: &Path) -> Result<Value, Failure>
     process["rlimits"] = json!([]);
     config["root"] = json!({ "path": rootfs, "readonly": false });
     config["hostname"] = json!("sandkeep");
-    if arguments.network == Network::Host {
-        if let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() {
-            namespaces.retain(|namespace| namespace["type"] != "network");
-        }
+    if arguments.network == Network::Host
+        && let Some(namespaces) = config["linux"]["namespaces"].as_array_mut()
+    {
+        namespaces.retain(|namespace| namespace["type"] != "network");
     }
     if let Some(mounts) = config["mounts"].as_array_mut() {
         for bind in &arguments.bind {

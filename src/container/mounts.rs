@@ -62,10 +62,10 @@ fn attach_one(
 /// A procfs or sysfs must land on a real folder: through a symlink it would appear elsewhere, and the masks with it
 /// (CVE-2019-16884, CVE-2023-28642).
 fn filesystem_target(root: &Root<'_>, plan: &MountPlan, fstype: &str) -> Result<OwnedFd, SetupError> {
-    if matches!(fstype, "proc" | "sysfs") {
-        if let Some(target) = root.find_without_symlinks(&plan.destination)? {
-            return Ok(target);
-        }
+    if matches!(fstype, "proc" | "sysfs")
+        && let Some(target) = root.find_without_symlinks(&plan.destination)?
+    {
+        return Ok(target);
     }
     root.folder(&plan.destination)
 }
@@ -154,12 +154,12 @@ fn attach_cgroups(root: &Root<'_>, plan: &MountPlan, cgroups: &CgroupView) -> Re
     let destination = &plan.destination;
     let target = root.folder(destination)?;
     let what = || format!("mount the cgroups at {destination:?}");
-    if let [(name, folder)] = cgroups.as_slice() {
-        if name.is_empty() {
-            let tree = cgroup_tree(folder, plan)?;
-            mount::attach(tree.as_fd(), target.as_fd()).step(what)?;
-            return finish(plan, tree.as_fd());
-        }
+    if let [(name, folder)] = cgroups.as_slice()
+        && name.is_empty()
+    {
+        let tree = cgroup_tree(folder, plan)?;
+        mount::attach(tree.as_fd(), target.as_fd()).step(what)?;
+        return finish(plan, tree.as_fd());
     }
     let options = [("mode".to_owned(), Some("755".to_owned()))];
     let attributes = plan.attrs_set & !libc::MOUNT_ATTR_RDONLY;

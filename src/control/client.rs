@@ -178,6 +178,13 @@ impl Client {
     }
 }
 
+/// To be told when the supervisor goes away while nothing is being asked: then it is readable.
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 fn is_hang_up(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET))
 }

@@ -55,7 +55,7 @@ pub fn unrecorded_ends(snapshot: &Snapshot, facts: &Facts, at: Nanos) -> Vec<(St
         let init_alive = facts.inits.get(id).copied().unwrap_or(false);
         if let Some(exit) = recorded {
             ends.push((id.to_owned(), Event::InitExited, Some(exit)));
-        } else if !facts.supervisor_alive && !(init_alive && id != root) {
+        } else if !facts.supervisor_alive {
             // The kernel killed everything with the supervisor, and nobody was left to write the status down.
             ends.push((id.to_owned(), Event::SupervisorGone, Some(inferred(at))));
         } else if !init_alive {

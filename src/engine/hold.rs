@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Effects, EngineError, Probe, Recorder, heal};
+use crate::model::Id;
 use crate::model::record::Snapshot;
-use crate::model::{Id, Machine};
 use crate::store::{Folder, Guard, LockError, Root};
 
 /// The lock, and what it protects.
@@ -46,9 +46,5 @@ impl<'a> Held<'a> {
 
     pub fn recorder(&mut self) -> &mut Recorder<'a> {
         &mut self.recorder
-    }
-
-    pub(super) fn machine_of(&self, container: &Id) -> Machine {
-        if *container == self.snapshot.sandbox.id { Machine::Sandbox } else { Machine::Container }
     }
 }

@@ -8,6 +8,7 @@ use crate::model::{Effect, Event, Id, Phase, Transition};
 use crate::store::Commit;
 
 /// Whether the sandbox still exists afterwards.
+#[allow(clippy::large_enum_variant)] // Made once a command, and taken apart at once.
 pub enum Outcome<'a> {
     Held(Held<'a>),
     Gone,
@@ -36,7 +37,7 @@ impl<'a> Held<'a> {
 
     /// Records an end that was seen: no effects but those of the table.
     pub(super) fn observe<E: Effects>(
-        mut self,
+        self,
         container: &Id,
         event: Event,
         exit: Option<Exit>,
@@ -139,7 +140,7 @@ impl<'a> Held<'a> {
 pub(super) fn undo<E: Effects>(done: &[Effect], effects: &mut E) -> bool {
     for effect in done.iter().rev() {
         match effect.undo() {
-            Undo::By(back) if back == Effect::ReleaseId => {}
+            Undo::By(Effect::ReleaseId) => {}
             Undo::By(back) => drop(effects.perform(back)),
             Undo::Nothing => {}
             Undo::Irreversible => return false,

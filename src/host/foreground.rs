@@ -83,11 +83,11 @@ pub fn exit_code(status: i32) -> u8 {
 
 fn forward(signals: &Forwarding, process: BorrowedFd<'_>, proxy: Option<&Proxy>) {
     while let Ok(Some(info)) = signals.0.read_signal() {
-        if info.ssi_signo == libc::SIGWINCH as u32 {
-            if let Some(proxy) = proxy {
-                proxy.resize();
-                continue;
-            }
+        if info.ssi_signo == libc::SIGWINCH as u32
+            && let Some(proxy) = proxy
+        {
+            proxy.resize();
+            continue;
         }
         // One that is already gone will be reaped in a moment.
         let _ = pidfd::send_signal(process, info.ssi_signo as i32);

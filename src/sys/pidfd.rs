@@ -11,7 +11,7 @@ use super::ready::{self, Readiness};
 const PIDFS_MAGIC: i64 = 0x5049_4446;
 
 /// `PIDFD_GET_INFO`, for those that must allow it by number.
-pub const GET_INFO: u64 = libc::PIDFD_GET_INFO as u64;
+pub const GET_INFO: u64 = libc::PIDFD_GET_INFO;
 
 /// How a process ended, out of a raw wait status (wait(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +148,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "it is reaped through its pidfd")]
     fn a_child_is_waited_for_once_and_only_after_its_end() {
         let mut child = sh("read line; exit 7");
         let pidfd = open(child.id() as i32).unwrap();

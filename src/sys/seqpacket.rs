@@ -141,7 +141,7 @@ fn received_fds(header: &libc::msghdr) -> Vec<OwnedFd> {
         if (message.cmsg_level, message.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
             // SAFETY: computes an offset and a size only.
             let (data, empty) = unsafe { (libc::CMSG_DATA(message).cast::<RawFd>(), libc::CMSG_LEN(0) as usize) };
-            for index in 0..(message.cmsg_len as usize).saturating_sub(empty) / size_of::<RawFd>() {
+            for index in 0..message.cmsg_len.saturating_sub(empty) / size_of::<RawFd>() {
                 // SAFETY: the kernel wrote this many descriptors here, and made each of them for us alone.
                 fds.push(unsafe { OwnedFd::from_raw_fd(data.add(index).read_unaligned()) });
             }
