@@ -25,9 +25,26 @@ use sandkeep::sys::{pidfd, seqpacket};
 struct Sandbox {
     folder: OwnedFd,
     exits: PathBuf,
-    creator: Child,
+    creator: Creator,
     thread: JoinHandle<Outcome>,
     _dir: tempfile::TempDir,
+}
+
+/// Stands for the command that made the sandbox.
+struct Creator(Child);
+
+impl Creator {
+    fn die(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Creator {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[derive(Default)]
@@ -43,8 +60,8 @@ impl Made {
         let listener = control::listen(folder.as_fd()).unwrap();
         let exits = self.exits.map_or_else(|| dir.path().join("exits"), PathBuf::from);
         let file = File::options().write(true).create(true).truncate(false).open(&exits).unwrap();
-        let creator = Command::new("sleep").arg("600").spawn().unwrap();
-        let creator_fd = pidfd::open(creator.id() as i32).unwrap();
+        let creator = Creator(Command::new("sleep").arg("600").spawn().unwrap());
+        let creator_fd = pidfd::open(creator.0.id() as i32).unwrap();
         let thread = std::thread::spawn(move || {
             let settings = Settings {
                 sandbox: id("s"),
@@ -81,11 +98,9 @@ impl Sandbox {
         init
     }
 
-    fn destroy(mut self) {
+    fn destroy(self) {
         let reply = self.client().call(&Request::Destroy(container("s")), &[], soon()).unwrap();
         assert_eq!(reply, Reply::Done);
-        self.creator.kill().unwrap();
-        self.creator.wait().unwrap();
         assert_eq!(self.thread.join().unwrap(), Outcome::Ended);
     }
 }
@@ -345,8 +360,7 @@ fn a_sandbox_dies_with_its_creator_until_it_is_detached_and_an_attached_one_alwa
     for (attached, detach, dies) in [(false, false, true), (false, true, false), (true, true, true)] {
         let mut sandbox = Made { attached, ..Made::default() }.make();
         let mut root = sandbox.create_with("s", Reaper::Supervisor, detach);
-        sandbox.creator.kill().unwrap();
-        sandbox.creator.wait().unwrap();
+        sandbox.creator.die();
         if dies {
             assert_eq!(sandbox.thread.join().unwrap(), Outcome::CreatorGone);
             assert!(pidfd::wait_exit(root.pidfd.as_fd(), soon()).unwrap());
@@ -357,8 +371,7 @@ fn a_sandbox_dies_with_its_creator_until_it_is_detached_and_an_attached_one_alwa
         }
     }
     let mut empty = Sandbox::new();
-    empty.creator.kill().unwrap();
-    empty.creator.wait().unwrap();
+    empty.creator.die();
     assert_eq!(empty.thread.join().unwrap(), Outcome::CreatorGone);
 }
 
