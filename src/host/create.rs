@@ -189,7 +189,8 @@ impl<'a> Creation<'a> {
             channel,
             rootfs,
             binds,
-            cgroups: self.container_cgroup.view(),
+            // Without the privilege to make some of them, they are not there to be seen.
+            cgroups: self.container_cgroup.view().into_iter().filter(|(_, folder)| folder.exists()).collect(),
             seccomp,
             preserved_fds: self.options.preserve_fds,
             session_keyring: if self.options.new_keyring {

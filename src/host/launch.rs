@@ -71,7 +71,7 @@ pub fn init(
         leave_helper(helpers.as_fd(), outcome, lingering)
     };
     drop((donations, helpers));
-    receive_process(ours, from_helper.as_fd(), helper, lingering)
+    receive_process(ours, Some(from_helper.as_fd()), helper, lingering)
 }
 
 /// Clones one more process into a running container. The caller still has a single thread.
@@ -105,7 +105,7 @@ pub fn exec(
         leave_helper(helpers.as_fd(), outcome, false)
     };
     drop((donations, helpers));
-    receive_process(ours, from_helper.as_fd(), helper, false)
+    receive_process(ours, Some(from_helper.as_fd()), helper, false)
 }
 
 /// Children of this process are born in that PID namespace for the time of one fork.
@@ -114,6 +114,10 @@ fn fork_inside(inside: Inside<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Clo
         return clone::clone(0, Parent::Me, cgroup).trying(|| "fork".into());
     };
     let home = std::fs::File::open("/proc/self/ns/pid").trying(|| "open our own PID namespace".into())?;
+    // Inside a user namespace our own PID namespace belongs to somebody else, and there is no way back into it.
+    if setns(home.as_fd(), CloneFlags::CLONE_NEWPID).is_err() {
+        return fork_through_launcher(process, cgroup);
+    }
     setns(process, CloneFlags::CLONE_NEWPID).trying(|| "join the PID namespace for children".into())?;
     let forked = clone::clone(0, Parent::Me, cgroup);
     if matches!(forked, Ok(Cloned::Child)) {
@@ -121,6 +125,26 @@ fn fork_inside(inside: Inside<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Clo
     }
     setns(home.as_fd(), CloneFlags::CLONE_NEWPID).trying(|| "go back to our own PID namespace".into())?;
     forked.trying(|| "fork inside the sandbox's PID namespace".into())
+}
+
+/// The same by way of a process that does not have to come back: it joins, clones a child of ours, and exits.
+fn fork_through_launcher(process: BorrowedFd<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, HostError> {
+    let (ours, theirs) = channel::pair().trying(|| "make the launcher's channel".into())?;
+    let Cloned::Parent { pid: launcher, .. } = clone::clone(0, Parent::Me, None).trying(|| "fork".into())? else {
+        drop(ours);
+        let cloned = setns(process, CloneFlags::CLONE_NEWPID)
+            .map_err(io::Error::from)
+            .and_then(|()| clone::clone(0, Parent::Mine, cgroup))
+            .trying(|| "fork inside the sandbox's PID namespace".into());
+        return match cloned {
+            Ok(Cloned::Child) => Ok(Cloned::Child),
+            Ok(Cloned::Parent { pidfd, .. }) => leave_helper(theirs.as_fd(), Ok(pidfd), false),
+            Err(error) => leave_helper(theirs.as_fd(), Err(error), false),
+        };
+    };
+    drop(theirs);
+    let child = receive_process(ours, None, launcher, false)?;
+    Ok(Cloned::Parent { pid: child.pid, pidfd: child.pidfd })
 }
 
 /// In the helper: joins, then clones.
@@ -214,11 +238,11 @@ fn linger(init: OwnedFd) {
 /// what it leaves behind.
 fn receive_process(
     channel: OwnedFd,
-    from_helper: BorrowedFd<'_>,
+    from_helper: Option<BorrowedFd<'_>>,
     helper: i32,
     lingering: bool,
 ) -> Result<Launched, HostError> {
-    let report = next_report(from_helper, "the launch");
+    let report = next_report(from_helper.unwrap_or(channel.as_fd()), "the launch");
     if !lingering || report.is_err() {
         let _ = waitpid(Pid::from_raw(helper), None);
     }
