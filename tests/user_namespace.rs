@@ -10,13 +10,17 @@ fn a_container_with_a_user_namespace_has_its_own_ids() {
     needs_root!();
     let env = Env::new();
     let id = env.id("mapped");
-    let bundle = env.bundle().script("cat /proc/self/uid_map; id -u; touch /tmp/file; ls -ln /tmp/file; exec sleep 1000");
+    let bundle =
+        env.bundle().script("cat /proc/self/uid_map; id -u; touch /tmp/file; ls -ln /tmp/file; exec sleep 1000");
     let bundle = bundle.edit(|config| {
         config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
         let mapping = json!([{ "containerID": 0, "hostID": 100000, "size": 65536 }]);
         config["linux"]["uidMappings"] = mapping.clone();
         config["linux"]["gidMappings"] = mapping;
-        config["mounts"].as_array_mut().unwrap().push(json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmp" }));
+        config["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmp" }));
     });
     env.started(&bundle, &id);
     let outside = std::fs::read_to_string(format!("/proc/{}/status", env.pid(&id))).unwrap();

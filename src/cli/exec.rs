@@ -8,7 +8,6 @@ use super::context::Context;
 use super::create::{self, Mode};
 use super::failure::Failure;
 use super::look;
-use crate::container::seccomp;
 use crate::engine::pod_of;
 use crate::host::exec::Execution;
 use crate::host::foreground::{self, Forwarding};
@@ -86,7 +85,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     pod_of(snapshot).step(id.as_str(), id.as_str(), event)?;
     let frozen = frozen::load(&seen.folder, snapshot)?;
     let process = plan(arguments, &frozen)?;
-    let seccomp = frozen.plan.seccomp.as_ref().map(seccomp::compile).transpose()?;
+    let seccomp = host::donate::seccomp(&frozen.plan)?;
     let container = frozen::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let mode = if arguments.detach { Mode::Detached } else { Mode::Foreground };
     let socket = arguments.console_socket.as_deref();

@@ -92,7 +92,7 @@ impl<'a> Creation<'a> {
         let supervisor_cgroup = Layout::of_supervisor(&container_cgroup);
         let rootfs = donate::rootfs(&plan.rootfs)?;
         let binds = donate::binds(plan)?;
-        let seccomp = plan.seccomp.as_ref().map(seccomp::compile).transpose()?;
+        let seccomp = donate::seccomp(plan)?;
         folder.write_file("config.json", &options.spec_bytes)?;
         let spec = folder.open_file("config.json")?;
         let what = || "prepare the sandbox's folder".to_owned();
