@@ -7,6 +7,7 @@ use clap::Args;
 use super::context::Context;
 use super::failure::Failure;
 use super::hold;
+use super::log::Level;
 use crate::engine::{self, Held, NewSandbox};
 use crate::host::console::Console;
 use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
@@ -136,6 +137,8 @@ impl Request {
             new_keyring: !launch.no_new_keyring,
             created: engine::now(),
             oci_version: loaded.spec.version().clone(),
+            log: context.log.open()?,
+            debug: context.log.level == Level::Debug,
         };
         Ok(Request { plan, options })
     }

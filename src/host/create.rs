@@ -37,6 +37,10 @@ pub struct Options {
     pub new_keyring: bool,
     pub created: Nanos,
     pub oci_version: String,
+    /// The log file of the command, for the supervisor's errors.
+    pub log: Option<std::fs::File>,
+    /// Everything the supervisor does goes there too.
+    pub debug: bool,
 }
 
 /// Where the master of the container's terminal goes.
@@ -167,7 +171,8 @@ impl<'a> Creation<'a> {
             controller: self.controller.as_fd(),
             exits: self.exits.as_fd(),
             cgroups: joiner.fds().collect(),
-            log: None,
+            log: self.options.log.as_ref().map(|log| log.as_fd()),
+            debug_log: self.options.log.as_ref().filter(|_| self.options.debug).map(|log| log.as_fd()),
             pid_namespace: self.pid_namespace(),
             attached: self.options.attached,
         };
