@@ -15,6 +15,8 @@ fn a_container_with_a_user_namespace_has_its_own_ids() {
     let bundle = bundle.edit(|config| {
         config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
         let mapping = json!([{ "containerID": 0, "hostID": 100000, "size": 65536 }]);
+        // Engines always set it; inside the namespace it could not be written any more.
+        config["process"]["oomScoreAdj"] = json!(500);
         config["linux"]["uidMappings"] = mapping.clone();
         config["linux"]["gidMappings"] = mapping;
         config["mounts"]
@@ -27,7 +29,16 @@ fn a_container_with_a_user_namespace_has_its_own_ids() {
     assert!(outside.contains("Uid:\t100000\t100000"), "{outside}");
     env.run(["exec", &id, "id", "-u"]).success().prints("0\n");
     env.run(["exec", "--user", "5:6", &id, "id", "-g"]).success().prints("6\n");
-    env.run(["exec", &id, "cat", "/proc/sys/kernel/hostname"]).success();
+    env.run(["exec", &id, "cat", "/proc/self/oom_score_adj"]).success().prints("500\n");
+    // A terminal of the container's own devpts, owned by its own root.
+    let terminal = [
+        "-q",
+        "-e",
+        "-c",
+        &format!("{} --root {} exec -t {id} stat -c %u /dev/pts/0", env.binary().display(), env.root().display()),
+        "/dev/null",
+    ];
+    Cmd::new("script").args(terminal).run().code(0).says("0");
     env.run(["delete", "--force", &id]).success();
     env.assert_clean();
 }

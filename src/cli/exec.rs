@@ -104,10 +104,14 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         seccomp,
         reaper,
         preserve_fds: arguments.preserve_fds,
+        frozen: snapshot.state.sandbox.phase == Phase::Paused,
     };
     let launched = host::exec::run(execution, &mut terminal)?;
-    if let Some(path) = &arguments.pid_file {
-        pidfile::write(path, launched.pid)?;
+    if let Some(path) = &arguments.pid_file
+        && let Err(error) = pidfile::write(path, launched.pid)
+    {
+        launched.abort();
+        return Err(error.into());
     }
     let Some(signals) = signals else { return Ok(0) };
     Ok(foreground::wait(&launched, terminal.into_master(), &signals)?)

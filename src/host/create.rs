@@ -183,7 +183,7 @@ impl<'a> Creation<'a> {
     fn launch_init(&mut self) -> Result<(), HostError> {
         let rootfs = self.rootfs.take().ok_or_else(out_of_order)?;
         let (binds, seccomp) = (std::mem::take(&mut self.binds), self.seccomp.take());
-        let hook_state = self.hook_state("created", 1);
+        let hook_state = self.hook_state("creating", 0);
         let supervisor = self.supervisor.as_ref().ok_or_else(out_of_order)?;
         let (joiner, _) = self.joiners.as_ref().ok_or_else(out_of_order)?;
         let inside = match self.pid_namespace() {
@@ -206,6 +206,8 @@ impl<'a> Creation<'a> {
             hook_state,
         };
         let launched = launch::init(self.plan, donate, inside, joiner, self.options.reaper)?;
+        // From here on it is ours to kill, whatever fails.
+        let launched = self.launched.insert(launched);
         let new_user = self.plan.namespaces.iter().any(|n| n.kind == NamespaceKind::User && n.path.is_none());
         if new_user {
             launched.expect_made()?;
@@ -219,20 +221,20 @@ impl<'a> Creation<'a> {
             })
         };
         self.refs = Some((reference(supervisor.pid)?, reference(launched.pid)?));
-        self.launched = Some(launched);
         Ok(())
     }
 
     /// Hooks of the runtime, the init's own setup, and the supervisor's promise to keep it.
     fn adopt_init(&mut self) -> Result<(), HostError> {
         let plan = self.plan;
-        let launched = self.launched.take().ok_or_else(out_of_order)?;
-        let state = self.hook_state("creating", launched.pid);
+        let launched = self.launched.as_ref().ok_or_else(out_of_order)?;
+        let state = self.hook_state("creating", launched.pid).to_string().into_bytes();
         hooks::run(&plan.hooks.prestart, "prestart", &state)?;
         hooks::run(&plan.hooks.create_runtime, "createRuntime", &state)?;
         launched.order(Order::Go)?;
         let terminal = &mut self.terminal;
-        launched.expect_ready(|master| match terminal {
+        let patience = plan.hooks.create_container.is_empty().then_some(launch::STEP_DEADLINE);
+        launched.expect_ready(patience, |master| match terminal {
             TerminalTo::Nowhere => Ok(()),
             TerminalTo::Socket(console) => console.send(master.as_fd()),
             TerminalTo::Us(kept) => {
@@ -254,7 +256,6 @@ impl<'a> Creation<'a> {
         });
         client.call(&request, &[launched.pidfd.as_fd(), launched.channel.as_fd()], deadline)?;
         self.client = Some(client);
-        self.launched = Some(launched);
         Ok(())
     }
 
@@ -267,18 +268,17 @@ impl<'a> Creation<'a> {
     }
 
     /// What hooks read on their standard input (runtime-spec, "State").
-    fn hook_state(&self, status: &str, pid: i32) -> Vec<u8> {
+    fn hook_state(&self, status: &str, pid: i32) -> serde_json::Value {
         let annotations: BTreeMap<&str, &str> =
             self.plan.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        let state = serde_json::json!({
+        serde_json::json!({
             "ociVersion": self.options.oci_version,
             "id": self.options.id.as_str(),
             "status": status,
             "pid": pid,
             "bundle": self.options.bundle,
             "annotations": annotations,
-        });
-        state.to_string().into_bytes()
+        })
     }
 
     fn kill_container(&mut self) -> Result<(), HostError> {
