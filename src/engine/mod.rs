@@ -38,6 +38,12 @@ pub trait Effects {
 
     fn perform(&mut self, effect: Effect) -> Result<(), Self::Error>;
 
+    /// Whether the effect that failed like this may have happened all the same, or may still happen: then nobody here
+    /// can take it back, and the intent stays until recovery sees what became of it.
+    fn outcome_unknown(&self, _error: &Self::Error) -> bool {
+        false
+    }
+
     /// Whether somebody else's programs run in between (hooks): then the store is opened only afterwards, since a slow
     /// hook must not keep other sandboxes from it.
     fn pace(&self) -> Pace {
