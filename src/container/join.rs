@@ -46,6 +46,7 @@ fn enter(plan: &ProcessPlan, donations: &Donations) -> Result<std::convert::Infa
     // While /proc is still the host's.
     identity::adjust_oom_score(plan)?;
     identity::label_next_exec(plan)?;
+    let groups = identity::Groups::of_process(donations.init.as_fd());
     nix::sched::setns(donations.init.as_fd(), donations.namespaces)
         .step(|| "enter the container's namespaces".into())?;
     if let Some(name) = &donations.session_keyring {
@@ -59,7 +60,7 @@ fn enter(plan: &ProcessPlan, donations: &Donations) -> Result<std::convert::Infa
     } else {
         None
     };
-    let entry = finish_process(plan, donations.seccomp.as_ref(), terminal.as_ref())?;
+    let entry = finish_process(plan, donations.seccomp.as_ref(), terminal.as_ref(), groups)?;
     channel::report(channel, &Report::Ready).map_err(|_| SetupError::CreatorGone)?;
     match channel::next_order(channel) {
         Ok(Order::Start) => {}
