@@ -21,6 +21,7 @@
 //! everything it made with it.
 
 pub mod channel;
+mod copy_up;
 mod devices;
 mod entry;
 pub mod hooks;

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::root::{Root, is_folder};
-use super::{SetupError, Step};
+use super::{SetupError, Step, copy_up};
 use crate::spec::plan::{MountKind, MountPlan};
 use crate::sys::mount::{self, Attributes, Extent};
 
@@ -52,7 +52,7 @@ fn attach_one(
             let tree = new_filesystem(fstype, source, options, plan.attrs_set)
                 .step(|| format!("mount {fstype} at {destination:?}"))?;
             if plan.copy_up {
-                copy_up(root, destination, tree.as_fd())?;
+                fill_from_below(root, destination, tree.as_fd())?;
             }
             mount::attach(tree.as_fd(), target.as_fd()).step(|| format!("mount {fstype} at {destination:?}"))?;
             finish(plan, tree.as_fd())
@@ -217,37 +217,13 @@ fn cgroup_tree(folder: &Path, plan: &MountPlan) -> Result<OwnedFd, SetupError> {
 }
 
 /// `tmpcopyup`: what lies at the destination goes into the new tmpfs before it covers it.
-fn copy_up(root: &Root<'_>, destination: &Path, tree: BorrowedFd<'_>) -> Result<(), SetupError> {
+fn fill_from_below(root: &Root<'_>, destination: &Path, tree: BorrowedFd<'_>) -> Result<(), SetupError> {
     let what = || format!("copy {destination:?} up into its tmpfs");
     let Some(source) = root.find(destination)? else { return Ok(()) };
-    let from = format!("/proc/self/fd/{}/.", source.as_raw_fd());
-    let to = format!("/proc/self/fd/{}", tree.as_raw_fd());
-    copy_tree(Path::new(&from), Path::new(&to)).step(what)
-}
-
-/// Files, folders and symlinks with their owner and mode; devices and sockets are left out, as cp -r of a tmpfs needs.
-fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, symlink};
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
-        let metadata = entry.metadata()?;
-        if kind.is_dir() {
-            std::fs::create_dir(&target)?;
-            copy_tree(&entry.path(), &target)?;
-        } else if kind.is_symlink() {
-            symlink(std::fs::read_link(entry.path())?, &target)?;
-        } else if kind.is_file() {
-            std::fs::copy(entry.path(), &target)?;
-        } else {
-            continue;
-        }
-        std::os::unix::fs::lchown(&target, Some(metadata.uid()), Some(metadata.gid()))?;
-        if !kind.is_symlink() {
-            std::fs::set_permissions(&target, metadata.permissions())?;
-        }
+    if !is_folder(&source)? {
+        return Ok(());
     }
-    Ok(())
+    copy_up::copy_up(source.as_fd(), tree).step(what)
 }
 
 #[cfg(test)]
