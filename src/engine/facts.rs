@@ -16,8 +16,8 @@ pub struct Facts {
     pub inits: BTreeMap<String, bool>,
     /// What the supervisor wrote down.
     pub exits: Vec<ExitRecord>,
-    /// What the supervisor says it has started; None when it was not asked or did not answer.
-    pub started: Option<BTreeMap<String, bool>>,
+    /// To which containers the supervisor has sent the start message; None when it was not asked or did not answer.
+    pub released: Option<BTreeMap<String, bool>>,
     /// Whether each container is frozen as a whole.
     pub frozen: BTreeMap<String, bool>,
 }
