@@ -182,6 +182,7 @@ fn record_ends<'a, E: Effects>(
         let how = match exit {
             Some(exit) if exit.inferred => format!("its supervisor was gone: status {} inferred", exit.code),
             Some(exit) => format!("it had ended with status {}", exit.code),
+            None if event == Event::SupervisorGone => "its supervisor was gone: ended whatever ran on".to_owned(),
             None => "it had ended; its status is not known yet".to_owned(),
         };
         held = held.observe(&container, event, exit, effects)?;

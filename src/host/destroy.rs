@@ -95,12 +95,19 @@ impl Destruction {
     }
 
     fn kill_containers(&self) -> Result<(), HostError> {
-        if let Some(boot) = &self.boot {
-            for init in &self.inits {
-                self.kill_process(init, boot)?;
-            }
+        let Some(boot) = &self.boot else { return Ok(()) };
+        for init in &self.inits {
+            self.kill_process(init, boot)?;
         }
-        self.kill_cgroups()
+        if self.cgroups_may_outlive(boot) { self.kill_cgroups() } else { Ok(()) }
+    }
+
+    /// Whether there may be processes in the cgroups that nothing else ends. By now they could be somebody else's: after a
+    /// reboot, or when the kernel has killed everything with a supervisor that was pid 1.
+    fn cgroups_may_outlive(&self, boot: &Boot) -> bool {
+        let this_boot = procfs::boot_id().is_ok_and(|id| id == boot.boot_id);
+        let supervisor_lives = || self.supervisor.as_ref().is_some_and(|supervisor| procfs::is_alive(supervisor, boot));
+        this_boot && (self.pid_namespace == PidNamespace::Foreign || supervisor_lives())
     }
 
     fn kill_cgroups(&self) -> Result<(), HostError> {
