@@ -149,15 +149,17 @@ impl Request {
     pub fn create<'r>(&'r self, root: &'r Root, terminal: TerminalTo) -> Result<(Held<'r>, Creation<'r>), Failure> {
         let id = &self.options.id;
         refuse_taken(root, id)?;
-        let folder = root.prepare()?;
+        let (folder, guard) = root.prepare()?;
         let mut creation = match Creation::prepare(&self.plan, &self.options, &folder, terminal) {
             Ok(creation) => creation,
             Err(error) => {
                 folder.remove()?;
+                // Somebody who took the id meanwhile is a better reason than what he has made.
+                refuse_taken(root, id)?;
                 return Err(error.into());
             }
         };
-        let new = NewSandbox { id: id.clone(), folder, cgroups: creation.cgroups() };
+        let new = NewSandbox { id: id.clone(), folder, guard, cgroups: creation.cgroups() };
         let held = engine::create(root, new, &mut creation)?;
         Ok((held, creation))
     }
@@ -179,7 +181,7 @@ fn refuse_taken(root: &Root, id: &Id) -> Result<(), Failure> {
     if root.find(id)?.is_none() {
         return Ok(());
     }
-    let Some(held) = hold::hold(root, id)? else { return Ok(()) };
+    let Some(held) = hold::hold_without_store(root, id)? else { return Ok(()) };
     let from = held.snapshot().state.sandbox.phase;
     let event = Event::CreateRequested;
     Err(Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }.into())

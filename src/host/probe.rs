@@ -31,7 +31,7 @@ impl Probe for Prober {
         }
         facts.exits = folder.read_exits().unwrap_or_default();
         if depth == Depth::Deep && facts.supervisor_alive {
-            facts.started = ask(folder);
+            facts.released = ask(folder);
         }
         if facts.supervisor_alive && unwritten(snapshot, &facts).next().is_some() {
             wait_for_records(folder, snapshot, &facts);
@@ -46,7 +46,7 @@ fn ask(folder: &Folder) -> Option<BTreeMap<String, bool>> {
     let deadline = Some(Instant::now() + ASK_DEADLINE);
     let mut client = Client::connect(folder.dir(), deadline).ok()?;
     let containers = client.state(deadline).ok()?;
-    Some(containers.into_iter().map(|container| (container.cid.to_string(), container.started)).collect())
+    Some(containers.into_iter().map(|container| (container.cid.to_string(), container.released)).collect())
 }
 
 /// Containers whose init is dead and whose end is not written down yet.
