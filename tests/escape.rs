@@ -290,3 +290,25 @@ fn a_container_that_may_ptrace_sees_nothing_of_the_host_behind_an_entering_proce
     assert_eq!(fs::read_to_string(&out).unwrap(), "");
     env.assert_clean();
 }
+
+/// What lies below a tmpfs with tmpcopyup is copied as it is: a symlink out of the image stays a symlink.
+#[test]
+fn a_copy_up_follows_no_symlink() {
+    needs_root!();
+    let env = Env::new();
+    let secret = env.dir().join("secret");
+    fs::write(&secret, "host").unwrap();
+    let script =
+        "cat /data/folder/file; cat /data/link 2>/dev/null; readlink /data/link; ls -ld /data/folder | cut -c1-10";
+    let tmpfs = serde_json::json!({
+        "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"],
+    });
+    let bundle = env.bundle().script(script).mount(tmpfs);
+    let data = bundle.rootfs().join("data");
+    fs::create_dir_all(data.join("folder")).unwrap();
+    fs::write(data.join("folder/file"), "mine\n").unwrap();
+    symlink(&secret, data.join("link")).unwrap();
+    let expected = format!("mine\n{}\ndrwxr-xr-x\n", secret.display());
+    env.run_bundle(&bundle, &env.id("copyup")).run().success().prints(&expected);
+    env.assert_clean();
+}
