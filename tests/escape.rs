@@ -208,3 +208,29 @@ fn an_entering_process_cannot_be_looked_into() {
     assert!(!said.contains("LOOKED") && !said.contains("ENTERED"), "{said}");
     env.assert_clean();
 }
+
+/// A process that enters a container must not be visible to it while anything behind it is still the host's
+/// (CVE-2016-9962): with CAP_SYS_PTRACE, /proc/PID/root of such a process would be the host's root.
+#[test]
+fn a_container_that_may_ptrace_sees_nothing_of_the_host_behind_an_entering_process() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("spy");
+    let secret = env.dir().join("secret");
+    fs::write(&secret, "the host's own\n").unwrap();
+    let script = format!(
+        "while :; do for p in /proc/[0-9]*; do cat $p/root{0} && echo stolen; cat $p/cwd{0} && echo stolen; done 2>/dev/null; done",
+        secret.display()
+    );
+    let out = env.dir().join("out");
+    let bundle = env.bundle().script(&script).capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]);
+    env.create(&bundle, &id).stdout(fs::File::create(&out).unwrap()).run().success();
+    env.run(["start", &id]).success();
+    for _ in 0..40 {
+        env.run(["exec", &id, "true"]).success();
+        env.run(["exec", "--detach", &id, "true"]).success();
+    }
+    env.run(["delete", "--force", &id]).success();
+    assert_eq!(fs::read_to_string(&out).unwrap(), "");
+    env.assert_clean();
+}

@@ -273,3 +273,45 @@ fn a_hook_that_fails_undoes_create() {
     env.gone(&id);
     env.assert_clean();
 }
+
+#[test]
+fn an_exec_whose_pid_file_cannot_be_written_leaves_no_process() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("nopid");
+    env.started(&env.bundle().args(&["sleep", "1000"]), &id);
+    let exec = ["exec", "--detach", "--pid-file", "/no/such/folder/pid", &id, "sleep", "2000"];
+    env.run(exec).fails("pid file");
+    let pids = env.run(["ps", "--format", "json", &id]).success().json();
+    assert_eq!(pids.as_array().unwrap().len(), 1, "{pids}");
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}
+
+#[test]
+fn an_exec_in_a_paused_container_starts_when_it_is_resumed() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("later");
+    env.started(&env.bundle().args(&["sleep", "1000"]), &id);
+    env.run(["pause", &id]).success();
+    let (mut lines, out) = Lines::pipe();
+    let waiting = env.cmd(["exec", "--ignore-paused", &id, "echo", "at last"]).stdout(out).spawn();
+    env.run(["state", &id]).success().says("paused");
+    env.run(["resume", &id]).success();
+    assert_eq!(lines.next().as_deref(), Some("at last"));
+    waiting.finish(common::command::DEADLINE).success();
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}
+
+/// A failed launch kills what it launched and reaps it: nobody waits for a deadline.
+#[test]
+fn a_run_that_fails_fails_at_once() {
+    needs_root!();
+    let env = Env::new();
+    let began = std::time::Instant::now();
+    env.run_bundle(&env.bundle().args(&["no-such-program"]), &env.id("missing")).run().code(127);
+    assert!(began.elapsed() < std::time::Duration::from_secs(4), "{:?}", began.elapsed());
+    env.assert_clean();
+}

@@ -7,6 +7,7 @@ use clap::Args;
 use super::context::Context;
 use super::failure::Failure;
 use super::hold;
+use super::log::Level;
 use crate::engine::{self, Held, NewSandbox};
 use crate::host::console::Console;
 use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
@@ -116,6 +117,7 @@ impl Request {
         lifetime: Lifetime,
     ) -> Result<Request, Failure> {
         let id = Id::parse(id)?;
+        refuse_ordinary_user()?;
         let listen_fds = listen_fds();
         check_preserved(launch.preserve_fds + listen_fds)?;
         protect::from_overwriting().map_err(|error| Failure::new(format!("protect our own binary: {error}")))?;
@@ -135,6 +137,8 @@ impl Request {
             new_keyring: !launch.no_new_keyring,
             created: engine::now(),
             oci_version: loaded.spec.version().clone(),
+            log: context.log.open()?,
+            debug: context.log.level == Level::Debug,
         };
         Ok(Request { plan, options })
     }
@@ -155,6 +159,17 @@ impl Request {
         let held = engine::create(root, new, &mut creation)?;
         Ok((held, creation))
     }
+}
+
+/// Every mount and every cgroup needs privileges that an ordinary user has only inside a user namespace.
+fn refuse_ordinary_user() -> Result<(), Failure> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "running as an ordinary user is not supported by this version: run as root, or inside a user namespace where \
+         you are root, e.g. `unshare --map-root-user --map-auto --mount sandkeep …` or through rootless podman",
+    ))
 }
 
 /// A sandbox of that id stands in the way, unless it is one whose creation was cut short: that one is healed away.

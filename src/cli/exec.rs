@@ -8,7 +8,6 @@ use super::context::Context;
 use super::create::{self, Mode};
 use super::failure::Failure;
 use super::look;
-use crate::container::seccomp;
 use crate::engine::pod_of;
 use crate::host::exec::Execution;
 use crate::host::foreground::{self, Forwarding};
@@ -86,7 +85,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     pod_of(snapshot).step(id.as_str(), id.as_str(), event)?;
     let frozen = frozen::load(&seen.folder, snapshot)?;
     let process = plan(arguments, &frozen)?;
-    let seccomp = frozen.plan.seccomp.as_ref().map(seccomp::compile).transpose()?;
+    let seccomp = host::donate::seccomp(&frozen.plan)?;
     let container = frozen::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let mode = if arguments.detach { Mode::Detached } else { Mode::Foreground };
     let socket = arguments.console_socket.as_deref();
@@ -105,10 +104,14 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         seccomp,
         reaper,
         preserve_fds: arguments.preserve_fds,
+        frozen: snapshot.state.sandbox.phase == Phase::Paused,
     };
     let launched = host::exec::run(execution, &mut terminal)?;
-    if let Some(path) = &arguments.pid_file {
-        pidfile::write(path, launched.pid)?;
+    if let Some(path) = &arguments.pid_file
+        && let Err(error) = pidfile::write(path, launched.pid)
+    {
+        launched.abort();
+        return Err(error.into());
     }
     let Some(signals) = signals else { return Ok(0) };
     Ok(foreground::wait(&launched, terminal.into_master(), &signals)?)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::failure::Failure;
 use super::time;
 use crate::engine;
 
@@ -67,6 +68,13 @@ impl Log {
             eprintln!("sandkeep: debug: {text}");
         }
         self.append(Level::Debug, text);
+    }
+
+    /// The log file, if there is one: to be donated.
+    pub fn open(&self) -> Result<Option<std::fs::File>, Failure> {
+        let Some(path) = &self.file else { return Ok(None) };
+        let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        opened.map(Some).map_err(|error| Failure::new(format!("cannot open the log {path:?}: {error}")))
     }
 
     fn append(&self, level: Level, text: &str) {

@@ -61,30 +61,48 @@ pub fn execute(
     let (held, mut creation) = request.create(&root, terminal)?;
     let started = start::release(held, id, creation.take_client(), &request.plan.hooks).and_then(|mut held| {
         hold::tell_notices(context, &mut held);
-        start::run_poststart(&request.plan.hooks.poststart, held.snapshot())?;
+        let snapshot = held.snapshot().clone();
+        // The transition is complete: a hook that hangs must not keep `delete` from the sandbox.
+        drop(held);
+        start::run_poststart(&request.plan.hooks.poststart, &snapshot)?;
         if let (Some(path), Some(init)) = (&launch.pid_file, creation.init()) {
             pidfile::write(path, init.pid)?;
         }
         Ok(())
     });
     if let Err(failure) = started {
-        delete::force(context, &root, id)?;
+        warn_of(context, "delete", delete::force(context, &root, id));
         return Err(failure);
     }
     let Some(signals) = signals else { return Ok(0) };
-    let code = wait(&mut creation, &signals)?;
+    let code = wait(context, &mut creation, &signals);
+    // Whatever fails from here on, the application's exit code is what the caller asked for.
     if let Some(supervisor) = creation.supervisor() {
-        supervisor.reap()?;
+        warn_of(context, "reap the supervisor of", supervisor.reap().map_err(Failure::from));
     }
     if ending == Ending::Delete {
         // Somebody may have deleted the sandbox meanwhile.
-        delete::force(context, &root, id)?;
+        warn_of(context, "delete", delete::force(context, &root, id));
     }
-    Ok(code)
+    code
 }
 
-fn wait(creation: &mut Creation<'_>, signals: &Forwarding) -> Result<u8, Failure> {
+/// Without its terminal, if that is what fails: the application then sees it hang up, and its code is still to be had.
+fn wait(context: &Context, creation: &mut Creation<'_>, signals: &Forwarding) -> Result<u8, Failure> {
     let terminal = creation.take_terminal();
+    let with_terminal = terminal.is_some();
     let Some(init) = creation.init() else { return Err(Failure::new("the container's init is unknown")) };
-    Ok(foreground::wait(init, terminal, signals)?)
+    match foreground::wait(init, terminal, signals) {
+        Err(error) if with_terminal => {
+            warn_of(context, "go on with the terminal of", Err(error.into()));
+            Ok(foreground::wait(init, None, signals)?)
+        }
+        other => Ok(other?),
+    }
+}
+
+fn warn_of(context: &Context, what: &str, outcome: Result<(), Failure>) {
+    if let Err(failure) = outcome {
+        context.log.warn(&format!("could not {what} the sandbox: {}", failure.text));
+    }
 }

@@ -30,10 +30,13 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let hooks = frozen::load(held.folder(), held.snapshot())?.plan.hooks;
     let mut held = release(held, &id, None, &hooks)?;
     hold::tell_notices(context, &mut held);
-    let ran = run_poststart(&hooks.poststart, held.snapshot());
+    let snapshot = held.snapshot().clone();
+    // The transition is complete: a hook that hangs must not keep `delete` from the sandbox.
     drop(held);
-    if let Err(failure) = ran {
-        super::kill::send(context, id.as_str(), libc::SIGKILL)?;
+    if let Err(failure) = run_poststart(&hooks.poststart, &snapshot) {
+        if let Err(gone) = super::kill::send(context, id.as_str(), libc::SIGKILL) {
+            context.log.debug(&format!("nothing was left to kill after a failed poststart hook: {}", gone.text));
+        }
         return Err(failure);
     }
     Ok(0)
@@ -54,7 +57,7 @@ pub fn release<'a>(held: Held<'a>, id: &Id, client: Option<Client>, hooks: &Hook
     }
 }
 
-/// A failure here is the end of the container (runtime-spec, "Lifecycle").
+/// A failure here is the end of the container (runtime-spec, "Lifecycle"). To be called without the sandbox's lock.
 pub fn run_poststart(poststart: &[HookPlan], snapshot: &Snapshot) -> Result<(), Failure> {
     if poststart.is_empty() {
         return Ok(());

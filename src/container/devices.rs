@@ -39,7 +39,11 @@ fn make(root: &Root<'_>, device: &DevicePlan, nodes: Nodes) -> Result<(), SetupE
     let kind = SFlag::from_bits_truncate(device.file_type);
     let number = libc::makedev(device.major as u32, device.minor as u32);
     let mode = Mode::from_bits_truncate(device.mode);
-    mknodat(Some(folder), &name, kind, Mode::empty(), number).step(what)?;
+    match mknodat(Some(folder), &name, kind, Mode::empty(), number) {
+        // We are inside a user namespace that somebody else has made.
+        Err(nix::Error::EPERM) => return bind(root, path),
+        other => other.step(what)?,
+    }
     let owner = (Some(device.uid.into()), Some(device.gid.into()));
     nix::unistd::fchownat(Some(folder), &name, owner.0, owner.1, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
         .step(what)?;

@@ -29,8 +29,8 @@ pub struct Donations {
     /// LISTEN_FDS and --preserve-fds: this many descriptors from 3 on belong to the application.
     pub preserved_fds: u32,
     pub session_keyring: Option<std::ffi::CString>,
-    /// The state that startContainer and createContainer hooks read.
-    pub hook_state: Vec<u8>,
+    /// The state that startContainer and createContainer hooks read, but for the status and the pid.
+    pub hook_state: serde_json::Value,
 }
 
 /// Runs in the cloned process and never returns.
@@ -90,7 +90,7 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
     say(channel, &Report::Ready)?;
     hear_start(channel)?;
     if !plan.hooks.start_container.is_empty() {
-        super::hooks::run(&plan.hooks.start_container, "startContainer", &donations.hook_state)
+        super::hooks::run(&plan.hooks.start_container, "startContainer", &hook_state(donations, "created"))
             .map_err(|error| SetupError::Refused(error.to_string()))?;
     }
     if application.no_new_privileges {
@@ -98,6 +98,14 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
     }
     descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
     Err(entry.execute())
+}
+
+/// These hooks run in here, where our pid is what the container's PID namespace says.
+fn hook_state(donations: &Donations, status: &str) -> Vec<u8> {
+    let mut state = donations.hook_state.clone();
+    state["status"] = status.into();
+    state["pid"] = std::process::id().into();
+    state.to_string().into_bytes()
 }
 
 /// Closes what the creator had open for itself, its locks before all.
@@ -112,7 +120,7 @@ fn is_new(plan: &Plan, kind: NamespaceKind) -> bool {
     plan.namespaces.iter().any(|namespace| namespace.kind == kind && namespace.path.is_none())
 }
 
-fn become_root_of_namespace() -> Result<(), SetupError> {
+pub(super) fn become_root_of_namespace() -> Result<(), SetupError> {
     use nix::unistd::{Gid, Uid, setresgid, setresuid};
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
     setresgid(gid, gid, gid).step(|| "become root of the user namespace".into())?;
@@ -169,12 +177,8 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
         _ => None,
     };
     if !plan.hooks.create_container.is_empty() {
-        super::hooks::run(&plan.hooks.create_container, "createContainer", &donations.hook_state)
+        super::hooks::run(&plan.hooks.create_container, "createContainer", &hook_state(donations, "creating"))
             .map_err(|error| SetupError::Refused(error.to_string()))?;
-    }
-    if let Some(process) = &plan.process {
-        identity::adjust_oom_score(process)?;
-        identity::label_next_exec(process)?;
     }
     for (name, value) in &plan.sysctls {
         // While /proc is the host's: the container's could redirect the write (CVE-2025-52881).

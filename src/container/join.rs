@@ -1,29 +1,42 @@
-//! One more process in a running container: enters its namespaces, becomes its user, waits for the start.
+//! One more process in a running container, in two steps: a helper enters its namespaces, and what it then clones becomes
+//! the application.
+//!
+//! The order is what keeps the host safe (CVE-2016-9962): a process becomes visible to the container only by entering
+//! its PID namespace, and by then its root, its mounts and its descriptors are the container's own. A container with
+//! CAP_SYS_PTRACE finds nothing of the host behind /proc/PID of it.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sched::CloneFlags;
 
 use super::channel::{self, Order, Report};
-use super::init::finish_process;
+use super::init::{become_root_of_namespace, finish_process};
 use super::root::Root;
-use super::{SetupError, Step, identity, terminal};
+use super::{SetupError, Step, terminal};
 use crate::spec::plan::ProcessPlan;
 use crate::sys::{clone, descriptors, signals};
 
 /// What the joining process is given.
 pub struct Donations {
     pub channel: OwnedFd,
-    /// pidfd of the container's init, whose namespaces are entered.
-    pub init: OwnedFd,
-    /// Those that differ from ours, but the PID namespace: that one is for children, and we are already such a child.
-    pub namespaces: CloneFlags,
     pub seccomp: Option<super::seccomp::Program>,
     pub preserved_fds: u32,
     pub session_keyring: Option<std::ffi::CString>,
 }
 
-/// Runs in the cloned process and never returns.
+/// In the helper, which is not yet in the container's PID namespace: enters everything else. `namespaces` are those that
+/// differ from ours; `init` is a pidfd of the container's init.
+pub fn enter_namespaces(init: BorrowedFd<'_>, namespaces: CloneFlags) -> Result<(), SetupError> {
+    nix::sys::prctl::set_dumpable(false).step(|| "become non-dumpable".into())?;
+    nix::sched::setns(init, namespaces - CloneFlags::CLONE_NEWPID)
+        .step(|| "enter the container's namespaces".into())?;
+    if namespaces.contains(CloneFlags::CLONE_NEWUSER) {
+        become_root_of_namespace()?;
+    }
+    Ok(())
+}
+
+/// Runs in the process that the helper has cloned, and never returns.
 pub fn run(plan: &ProcessPlan, donations: &Donations) -> ! {
     let error = match enter(plan, donations) {
         Ok(never) => match never {},
@@ -37,17 +50,12 @@ pub fn run(plan: &ProcessPlan, donations: &Donations) -> ! {
 
 fn enter(plan: &ProcessPlan, donations: &Donations) -> Result<std::convert::Infallible, SetupError> {
     let channel = donations.channel.as_fd();
-    let mut keep = vec![channel.as_raw_fd(), donations.init.as_raw_fd()];
+    let mut keep = vec![channel.as_raw_fd()];
     keep.extend(3..3 + donations.preserved_fds as i32);
     descriptors::close_others(&keep).step(|| "close the creator's descriptors".into())?;
     nix::sys::prctl::set_dumpable(false).step(|| "become non-dumpable".into())?;
     signals::reset().step(|| "reset signals".into())?;
     nix::unistd::setsid().step(|| "start a session".into())?;
-    // While /proc is still the host's.
-    identity::adjust_oom_score(plan)?;
-    identity::label_next_exec(plan)?;
-    nix::sched::setns(donations.init.as_fd(), donations.namespaces)
-        .step(|| "enter the container's namespaces".into())?;
     if let Some(name) = &donations.session_keyring {
         super::init::new_keyring(name)?;
     }

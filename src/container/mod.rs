@@ -36,6 +36,8 @@ mod terminal;
 use std::io;
 use std::path::PathBuf;
 
+use crate::spec::plan::ProcessPlan;
+
 /// One step of a container's setup that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -90,6 +92,13 @@ fn plain(error: &(dyn std::error::Error + 'static)) -> String {
         return letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default();
     }
     text
+}
+
+/// What a process inherits from the one that clones it, and what only that one may still write: /proc is the host's
+/// there, and no user namespace stands in the way.
+pub fn prepare_inheritance(plan: &ProcessPlan) -> Result<(), SetupError> {
+    identity::adjust_oom_score(plan)?;
+    identity::label_next_exec(plan)
 }
 
 /// Installs the application's filter. Without no_new_privs this needs CAP_SYS_ADMIN (seccomp(2)), so it comes before the

@@ -10,6 +10,9 @@
 //! | delete | whatever | done again to the end |
 //! | any, already published | – | only the intent is cleared |
 //!
+//! A sandbox whose snapshot is lost or unreadable is looked up in the store first. If that does not know it either, it may
+//! be alive: it is reported, and nothing is touched.
+//!
 //! Then the ends that nobody has recorded yet are. All of it is deterministic and may itself be cut short: it starts
 //! again from the same intent.
 
@@ -18,7 +21,7 @@ use super::transition::Outcome;
 use super::{Depth, Effects, EngineError, Facts, Held, Probe, Recorder, now};
 use crate::model::record::{Actor, Intent, Snapshot};
 use crate::model::{Effect, Event, Id, Machine, Phase, table};
-use crate::store::{Commit, Folder, Guard};
+use crate::store::{self, Commit, Folder, Guard, StoreError};
 
 /// What was found: enough to build the effects that clean it up.
 pub struct Wreck<'a> {
@@ -82,15 +85,15 @@ pub fn heal<'a, E: Effects, P: Probe>(
     let intent = guard.intent();
     let snapshot = match folder.read_snapshot() {
         Ok(Some(snapshot)) => Some(snapshot),
-        Ok(None) | Err(_) if intent.is_some() => None,
-        // Lost or unreadable: the store is the durable truth.
-        Ok(None) | Err(_) => {
-            let found = recorder.find(|snapshot| crate::store::name_of(snapshot.sandbox.id.as_str()) == folder.name());
-            if let Some(snapshot) = &found {
-                folder.publish(&guard, snapshot)?;
-                actions.push(format!("rewrote the snapshot of {:?} from the store", snapshot.sandbox.id.as_str()));
-            }
-            found
+        // Only a creation has nothing published yet.
+        Ok(None) if intent.as_ref().is_some_and(is_creation) => None,
+        // Lost or unreadable: the store is the durable truth. If it does not help either, the sandbox may well be
+        // alive: nothing is touched.
+        unreadable => {
+            let snapshot = rescue(&folder, &mut recorder, unreadable.err())?;
+            folder.publish(&guard, &snapshot)?;
+            actions.push(format!("rewrote the snapshot of {:?} from the store", snapshot.sandbox.id.as_str()));
+            Some(snapshot)
         }
     };
     let wreck = Wreck { folder: &folder, snapshot: snapshot.as_ref(), intent: intent.as_ref() };
@@ -200,9 +203,18 @@ fn abandon<E: Effects>(
     Ok(format!("{name:?}: its creation was cut short; removed all of it"))
 }
 
-impl Recorder<'_> {
-    /// The one snapshot of the store that matches; None too when the store cannot be had.
-    pub(super) fn find(&mut self, matches: impl Fn(&Snapshot) -> bool) -> Option<Snapshot> {
-        self.snapshots().ok()?.into_iter().find(|snapshot| matches(snapshot))
-    }
+fn is_creation(intent: &Intent) -> bool {
+    intent.machine == Machine::Sandbox && matches!(intent.event, Event::CreateRequested | Event::LaunchRequested)
+}
+
+/// What the store knows of the sandbox in this folder, whose snapshot is lost, or `unreadable`.
+fn rescue<E: std::error::Error + 'static>(
+    folder: &Folder,
+    recorder: &mut Recorder<'_>,
+    unreadable: Option<StoreError>,
+) -> Result<Snapshot, EngineError<E>> {
+    let name = || folder.name().to_owned();
+    let stored = recorder.snapshots().map_err(|source| EngineError::Rescue { folder: name(), source })?;
+    let found = stored.into_iter().find(|snapshot| store::name_of(snapshot.sandbox.id.as_str()) == folder.name());
+    found.ok_or_else(|| EngineError::Unknown { folder: name(), source: unreadable })
 }

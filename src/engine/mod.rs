@@ -17,6 +17,8 @@ mod facts;
 pub mod heal;
 mod hold;
 mod recorder;
+#[cfg(test)]
+mod tests;
 mod transition;
 
 use std::error::Error;
@@ -37,6 +39,12 @@ pub trait Effects {
     type Error: Error + 'static;
 
     fn perform(&mut self, effect: Effect) -> Result<(), Self::Error>;
+
+    /// Whether the effect that failed like this may have happened all the same, or may still happen: then nobody here
+    /// can take it back, and the intent stays until recovery sees what became of it.
+    fn outcome_unknown(&self, _error: &Self::Error) -> bool {
+        false
+    }
 
     /// Whether somebody else's programs run in between (hooks): then the store is opened only afterwards, since a slow
     /// hook must not keep other sandboxes from it.
@@ -77,6 +85,17 @@ pub enum EngineError<E: Error + 'static> {
     Ourselves { source: std::io::Error },
     #[error("sandbox {id:?} vanished while it was being changed")]
     Vanished { id: String },
+    #[error(
+        "the snapshot of the sandbox in the folder {folder:?} is lost or cannot be read, and the store does not know it \
+         either; it may be alive, so nothing was touched"
+    )]
+    Unknown { folder: String, source: Option<StoreError> },
+    #[error("the snapshot of the sandbox in the folder {folder:?} is lost or cannot be read; nothing was touched")]
+    Rescue {
+        folder: String,
+        /// Why the store could not be asked.
+        source: StoreError,
+    },
 }
 
 /// This process, as an intent names it.

@@ -60,6 +60,9 @@ impl<'a> Held<'a> {
                 continue; // Ours: see `complete`.
             }
             if let Err(error) = effects.perform(*effect) {
+                if effects.outcome_unknown(&error) {
+                    return Err(EngineError::Effect(error));
+                }
                 if undo(&row.effects[..done], effects) {
                     self.guard.clear_intent()?;
                 }

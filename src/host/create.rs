@@ -37,6 +37,10 @@ pub struct Options {
     pub new_keyring: bool,
     pub created: Nanos,
     pub oci_version: String,
+    /// The log file of the command, for the supervisor's errors.
+    pub log: Option<std::fs::File>,
+    /// Everything the supervisor does goes there too.
+    pub debug: bool,
 }
 
 /// Where the master of the container's terminal goes.
@@ -92,7 +96,7 @@ impl<'a> Creation<'a> {
         let supervisor_cgroup = Layout::of_supervisor(&container_cgroup);
         let rootfs = donate::rootfs(&plan.rootfs)?;
         let binds = donate::binds(plan)?;
-        let seccomp = plan.seccomp.as_ref().map(seccomp::compile).transpose()?;
+        let seccomp = donate::seccomp(plan)?;
         folder.write_file("config.json", &options.spec_bytes)?;
         let spec = folder.open_file("config.json")?;
         let what = || "prepare the sandbox's folder".to_owned();
@@ -167,7 +171,8 @@ impl<'a> Creation<'a> {
             controller: self.controller.as_fd(),
             exits: self.exits.as_fd(),
             cgroups: joiner.fds().collect(),
-            log: None,
+            log: self.options.log.as_ref().map(|log| log.as_fd()),
+            debug_log: self.options.log.as_ref().filter(|_| self.options.debug).map(|log| log.as_fd()),
             pid_namespace: self.pid_namespace(),
             attached: self.options.attached,
         };
@@ -178,7 +183,7 @@ impl<'a> Creation<'a> {
     fn launch_init(&mut self) -> Result<(), HostError> {
         let rootfs = self.rootfs.take().ok_or_else(out_of_order)?;
         let (binds, seccomp) = (std::mem::take(&mut self.binds), self.seccomp.take());
-        let hook_state = self.hook_state("created", 1);
+        let hook_state = self.hook_state("creating", 0);
         let supervisor = self.supervisor.as_ref().ok_or_else(out_of_order)?;
         let (joiner, _) = self.joiners.as_ref().ok_or_else(out_of_order)?;
         let inside = match self.pid_namespace() {
@@ -189,7 +194,8 @@ impl<'a> Creation<'a> {
             channel,
             rootfs,
             binds,
-            cgroups: self.container_cgroup.view(),
+            // Without the privilege to make some of them, they are not there to be seen.
+            cgroups: self.container_cgroup.view().into_iter().filter(|(_, folder)| folder.exists()).collect(),
             seccomp,
             preserved_fds: self.options.preserve_fds,
             session_keyring: if self.options.new_keyring {
@@ -200,6 +206,8 @@ impl<'a> Creation<'a> {
             hook_state,
         };
         let launched = launch::init(self.plan, donate, inside, joiner, self.options.reaper)?;
+        // From here on it is ours to kill, whatever fails.
+        let launched = self.launched.insert(launched);
         let new_user = self.plan.namespaces.iter().any(|n| n.kind == NamespaceKind::User && n.path.is_none());
         if new_user {
             launched.expect_made()?;
@@ -213,20 +221,20 @@ impl<'a> Creation<'a> {
             })
         };
         self.refs = Some((reference(supervisor.pid)?, reference(launched.pid)?));
-        self.launched = Some(launched);
         Ok(())
     }
 
     /// Hooks of the runtime, the init's own setup, and the supervisor's promise to keep it.
     fn adopt_init(&mut self) -> Result<(), HostError> {
         let plan = self.plan;
-        let launched = self.launched.take().ok_or_else(out_of_order)?;
-        let state = self.hook_state("creating", launched.pid);
+        let launched = self.launched.as_ref().ok_or_else(out_of_order)?;
+        let state = self.hook_state("creating", launched.pid).to_string().into_bytes();
         hooks::run(&plan.hooks.prestart, "prestart", &state)?;
         hooks::run(&plan.hooks.create_runtime, "createRuntime", &state)?;
         launched.order(Order::Go)?;
         let terminal = &mut self.terminal;
-        launched.expect_ready(|master| match terminal {
+        let patience = plan.hooks.create_container.is_empty().then_some(launch::STEP_DEADLINE);
+        launched.expect_ready(patience, |master| match terminal {
             TerminalTo::Nowhere => Ok(()),
             TerminalTo::Socket(console) => console.send(master.as_fd()),
             TerminalTo::Us(kept) => {
@@ -248,7 +256,6 @@ impl<'a> Creation<'a> {
         });
         client.call(&request, &[launched.pidfd.as_fd(), launched.channel.as_fd()], deadline)?;
         self.client = Some(client);
-        self.launched = Some(launched);
         Ok(())
     }
 
@@ -261,18 +268,17 @@ impl<'a> Creation<'a> {
     }
 
     /// What hooks read on their standard input (runtime-spec, "State").
-    fn hook_state(&self, status: &str, pid: i32) -> Vec<u8> {
+    fn hook_state(&self, status: &str, pid: i32) -> serde_json::Value {
         let annotations: BTreeMap<&str, &str> =
             self.plan.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        let state = serde_json::json!({
+        serde_json::json!({
             "ociVersion": self.options.oci_version,
             "id": self.options.id.as_str(),
             "status": status,
             "pid": pid,
             "bundle": self.options.bundle,
             "annotations": annotations,
-        });
-        state.to_string().into_bytes()
+        })
     }
 
     fn kill_container(&mut self) -> Result<(), HostError> {

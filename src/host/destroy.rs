@@ -75,6 +75,12 @@ impl Destruction {
         self
     }
 
+    /// Something that the user must know once it is done.
+    pub fn with_warning(mut self, text: String) -> Destruction {
+        self.warnings.push(text);
+        self
+    }
+
     pub fn take_warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
     }

@@ -6,8 +6,20 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::{HostError, Trying};
+use crate::container::seccomp;
 use crate::spec::plan::{MountKind, MountPlan, Plan, RootfsPlan};
 use crate::sys::mount::{self, Attributes, Extent};
+
+/// The seccomp profile as a program. A listener would have to be handed on; that is not done yet, and a filter that
+/// nobody answers would stop the application at a random place.
+pub fn seccomp(plan: &Plan) -> Result<Option<seccomp::Program>, HostError> {
+    let program = plan.seccomp.as_ref().map(seccomp::compile).transpose()?;
+    if program.as_ref().is_some_and(|program| program.notify) {
+        let text = "linux.seccomp: SCMP_ACT_NOTIFY is not supported by this version".to_owned();
+        return Err(HostError::Container { text, exit_code: 1 });
+    }
+    Ok(program)
+}
 
 /// The rootfs and everything below it, as a detached tree whose mounts never reach the host.
 pub fn rootfs(plan: &RootfsPlan) -> Result<OwnedFd, HostError> {

@@ -1,10 +1,10 @@
 //! One more process in a running container.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use super::create::{CALL_DEADLINE, TerminalTo, pid_inside};
-use super::launch::{self, Inside, Launched};
+use super::launch::{self, Inside, Launched, Target};
 use super::{HostError, foreground, probe};
 use crate::cgroup::Joiner;
 use crate::container::{join, seccomp};
@@ -21,6 +21,8 @@ pub struct Execution<'a> {
     pub seccomp: Option<seccomp::Program>,
     pub reaper: Reaper,
     pub preserve_fds: u32,
+    /// The container is paused: the process starts when it is resumed.
+    pub frozen: bool,
 }
 
 /// Launches it, hands its terminal on, and starts it. On an error nothing of it is left.
@@ -38,29 +40,34 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launch
         PidNamespace::Own => Inside::NamespaceOf(supervisor.as_fd()),
         PidNamespace::Foreign => Inside::Ours,
     };
-    let pidfd: OwnedFd = init.try_clone().map_err(|source| HostError::Io { what: "copy a pidfd".into(), source })?;
     let donate = |channel| join::Donations {
         channel,
-        init: pidfd,
-        namespaces,
         seccomp: execution.seccomp,
         preserved_fds: execution.preserve_fds,
-        session_keyring: None,
+        session_keyring: launch::keyring_name(execution.container.id.as_str()),
     };
-    let launched = launch::exec(execution.process, donate, init.as_fd(), inside, &joiner, execution.reaper)?;
-    launched.expect_ready(|master| match terminal {
-        TerminalTo::Nowhere => Ok(()),
-        TerminalTo::Socket(console) => console.send(master.as_fd()),
-        TerminalTo::Us(kept) => {
-            foreground::fit(master.as_fd());
-            *kept = Some(master);
-            Ok(())
-        }
-    })?;
-    if execution.reaper == Reaper::Supervisor {
-        adopt(execution.folder, execution.container, &launched)?;
+    let patience = (!execution.frozen).then_some(launch::STEP_DEADLINE);
+    let target = Target { init: init.as_fd(), namespaces, joiner: &joiner };
+    let launched = launch::exec(execution.process, donate, &target, inside, execution.reaper, patience)?;
+    let started = launched
+        .expect_ready(patience, |master| match terminal {
+            TerminalTo::Nowhere => Ok(()),
+            TerminalTo::Socket(console) => console.send(master.as_fd()),
+            TerminalTo::Us(kept) => {
+                foreground::fit(master.as_fd());
+                *kept = Some(master);
+                Ok(())
+            }
+        })
+        .and_then(|()| match execution.reaper {
+            Reaper::Supervisor => adopt(execution.folder, execution.container, &launched),
+            Reaper::Caller => Ok(()),
+        })
+        .and_then(|()| launched.start());
+    if let Err(error) = started {
+        launched.abort();
+        return Err(error);
     }
-    launched.start()?;
     Ok(launched)
 }
 

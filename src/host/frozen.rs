@@ -23,11 +23,12 @@ pub fn load(folder: &Folder, snapshot: &Snapshot) -> Result<Frozen, HostError> {
     let lost = || HostError::Container { text: format!("{:?} has lost its config.json", folder.path()), exit_code: 1 };
     let (spec, _) = spec::parse(&bytes.ok_or_else(lost)?)?;
     let bundle = root_container(snapshot).map(|container| container.bundle.clone()).unwrap_or_default();
-    let (plan, _) = spec::plan(&spec, &bundle, &spec::Host::here())?;
+    let (plan, _) = spec::plan_frozen(&spec, &bundle, &spec::Host::here())?;
     Ok(Frozen { spec, plan })
 }
 
-/// What takes a sandbox down, with the poststop hooks of its configuration. Without a readable one there are none.
+/// What takes a sandbox down, with the poststop hooks of its configuration. Without a readable one there are none, and a
+/// warning says so.
 pub fn destruction_of(wreck: &Wreck<'_>) -> Destruction {
     let destruction = Destruction::of_wreck(wreck);
     let Some(snapshot) = wreck.snapshot else { return destruction };
@@ -36,7 +37,11 @@ pub fn destruction_of(wreck: &Wreck<'_>) -> Destruction {
             let state = state_document(snapshot, "stopped", 0).to_string();
             destruction.with_poststop(frozen.plan.hooks.poststop, state.into_bytes())
         }
-        _ => destruction,
+        Ok(_) => destruction,
+        Err(error) => {
+            let why = crate::container::one_line(&error);
+            destruction.with_warning(format!("its poststop hooks, if it had any, cannot be run: {why}"))
+        }
     }
 }
 

@@ -13,10 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
-use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
 
 use super::{HostError, Trying};
 use crate::cgroup::Joiner;
@@ -25,10 +22,11 @@ use crate::container::{init, join};
 use crate::model::record::Reaper;
 use crate::spec::plan::{NamespaceKind, Plan, ProcessPlan};
 use crate::sys::clone::{self, Cloned, Parent};
+use crate::sys::ready::{self, Readiness};
 use crate::sys::{descriptors, pidfd};
 
 /// How long an init may take for one step of its setup.
-const STEP_DEADLINE: Duration = Duration::from_secs(60);
+pub const STEP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A process that has been cloned and is on its way.
 pub struct Launched {
@@ -60,8 +58,7 @@ pub fn init(
     let donations = donate(theirs);
     let joined = open_namespaces(plan)?;
     let lingering = reaper == Reaper::Supervisor && matches!(inside, Inside::Ours);
-    let helper = fork_inside(inside, None)?;
-    let Cloned::Parent { pid: helper, .. } = helper else {
+    let Cloned::Parent { pidfd: helper, .. } = fork_inside(inside, None)? else {
         let mut keep: Vec<i32> = joiner.fds().map(|fd| fd.as_raw_fd()).collect();
         keep.extend(joined.iter().map(|(_, fd)| fd.as_raw_fd()));
         keep.extend(donations.binds.iter().flatten().map(|fd| fd.as_raw_fd()));
@@ -71,41 +68,42 @@ pub fn init(
         leave_helper(helpers.as_fd(), outcome, lingering)
     };
     drop((donations, helpers));
-    receive_process(ours, from_helper.as_fd(), helper, lingering)
+    let stays = if lingering { Helper::Stays } else { Helper::Leaves };
+    receive_process(ours, Some(from_helper.as_fd()), helper.as_fd(), stays, Some(STEP_DEADLINE))
 }
 
-/// Clones one more process into a running container. The caller still has a single thread.
+/// A container to join.
+pub struct Target<'a> {
+    /// pidfd of its init.
+    pub init: BorrowedFd<'a>,
+    /// Those of its namespaces that differ from ours.
+    pub namespaces: CloneFlags,
+    pub joiner: &'a Joiner,
+}
+
+/// Clones one more process into a running container. The caller still has a single thread. `patience`: how long the
+/// helper may take; none for a frozen container, whose cgroup freezes the helper until it is thawed.
 pub fn exec(
     plan: &ProcessPlan,
     donate: impl FnOnce(OwnedFd) -> join::Donations,
-    container: BorrowedFd<'_>,
+    target: &Target<'_>,
     inside: Inside<'_>,
-    joiner: &Joiner,
     reaper: Reaper,
+    patience: Option<Duration>,
 ) -> Result<Launched, HostError> {
     let (ours, theirs) = channel::pair().trying(|| "make the process's channel".into())?;
     let donations = donate(theirs);
-    if reaper == Reaper::Caller {
-        // No helper: straight into the container's own PID namespace, as our child.
-        return match fork_inside(Inside::NamespaceOf(container), joiner.v2_folder())? {
-            Cloned::Child => match joiner.join_self() {
-                Ok(()) => join::run(plan, &donations),
-                Err(error) => leave_helper(donations.channel.as_fd(), Err(join_failed(error)), false),
-            },
-            Cloned::Parent { pid, pidfd } => {
-                drop(donations);
-                let pid = pidfd_pid(pidfd.as_fd())?.unwrap_or(pid);
-                Ok(Launched { pid, pidfd, channel: ours })
-            }
-        };
-    }
     let (from_helper, helpers) = channel::pair().trying(|| "make the helper's channel".into())?;
-    let Cloned::Parent { pid: helper, .. } = fork_inside(inside, None)? else {
-        let outcome = clone_exec(plan, &donations, container, joiner);
+    let inside = if reaper == Reaper::Caller { Inside::Ours } else { inside };
+    let Cloned::Parent { pidfd: helper, .. } = fork_inside(inside, None)? else {
+        let mut keep: Vec<i32> = target.joiner.fds().map(|fd| fd.as_raw_fd()).collect();
+        keep.extend([target.init.as_raw_fd(), donations.channel.as_raw_fd(), helpers.as_raw_fd()]);
+        keep.extend(3..3 + donations.preserved_fds as i32);
+        let outcome = clone_exec(plan, &donations, target, reaper, &keep);
         leave_helper(helpers.as_fd(), outcome, false)
     };
     drop((donations, helpers));
-    receive_process(ours, from_helper.as_fd(), helper, false)
+    receive_process(ours, Some(from_helper.as_fd()), helper.as_fd(), Helper::Leaves, patience)
 }
 
 /// Children of this process are born in that PID namespace for the time of one fork.
@@ -114,13 +112,42 @@ fn fork_inside(inside: Inside<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Clo
         return clone::clone(0, Parent::Me, cgroup).trying(|| "fork".into());
     };
     let home = std::fs::File::open("/proc/self/ns/pid").trying(|| "open our own PID namespace".into())?;
+    // Inside a user namespace our own PID namespace belongs to somebody else, and there is no way back into it.
+    if setns(home.as_fd(), CloneFlags::CLONE_NEWPID).is_err() {
+        return fork_through_launcher(process, cgroup);
+    }
     setns(process, CloneFlags::CLONE_NEWPID).trying(|| "join the PID namespace for children".into())?;
     let forked = clone::clone(0, Parent::Me, cgroup);
     if matches!(forked, Ok(Cloned::Child)) {
         return forked.trying(|| "fork".into());
     }
-    setns(home.as_fd(), CloneFlags::CLONE_NEWPID).trying(|| "go back to our own PID namespace".into())?;
+    if let Err(errno) = setns(home.as_fd(), CloneFlags::CLONE_NEWPID) {
+        if let Ok(Cloned::Parent { pidfd, .. }) = &forked {
+            end_process(pidfd.as_fd());
+        }
+        return Err(errno).trying(|| "go back to our own PID namespace".into());
+    }
     forked.trying(|| "fork inside the sandbox's PID namespace".into())
+}
+
+/// The same by way of a process that does not have to come back: it joins, clones a child of ours, and exits.
+fn fork_through_launcher(process: BorrowedFd<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, HostError> {
+    let (ours, theirs) = channel::pair().trying(|| "make the launcher's channel".into())?;
+    let Cloned::Parent { pidfd: launcher, .. } = clone::clone(0, Parent::Me, None).trying(|| "fork".into())? else {
+        drop(ours);
+        let cloned = setns(process, CloneFlags::CLONE_NEWPID)
+            .map_err(io::Error::from)
+            .and_then(|()| clone::clone(0, Parent::Mine, cgroup))
+            .trying(|| "fork inside the sandbox's PID namespace".into());
+        return match cloned {
+            Ok(Cloned::Child) => Ok(Cloned::Child),
+            Ok(Cloned::Parent { pidfd, .. }) => leave_helper(theirs.as_fd(), Ok(pidfd), false),
+            Err(error) => leave_helper(theirs.as_fd(), Err(error), false),
+        };
+    };
+    drop(theirs);
+    let child = receive_process(ours, None, launcher.as_fd(), Helper::Leaves, Some(STEP_DEADLINE))?;
+    Ok(Cloned::Parent { pid: child.pid, pidfd: child.pidfd })
 }
 
 /// In the helper: joins, then clones.
@@ -133,6 +160,9 @@ fn clone_init(
     keep: &[i32],
 ) -> Result<OwnedFd, HostError> {
     descriptors::close_others(keep).trying(|| "close the creator's descriptors".into())?;
+    if let Some(process) = &plan.process {
+        crate::container::prepare_inheritance(process).map_err(HostError::from)?;
+    }
     joiner.join_self().map_err(join_failed)?;
     for (kind, namespace) in joined {
         setns(namespace.as_fd(), flag(*kind)).trying(|| format!("join the {kind:?} namespace"))?;
@@ -148,11 +178,7 @@ fn clone_init(
         .filter(|namespace| namespace.path.is_none())
         .filter(|namespace| !matches!(namespace.kind, NamespaceKind::Cgroup | NamespaceKind::Time))
         .fold(CloneFlags::empty(), |flags, namespace| flags | flag(namespace.kind));
-    let parent = match reaper {
-        Reaper::Caller => Parent::Mine,
-        Reaper::Supervisor => Parent::Me,
-    };
-    let cloned = clone::clone(flags.bits(), parent, joiner.v2_folder())
+    let cloned = clone::clone(flags.bits(), parent_for(reaper), joiner.v2_folder())
         .trying(|| format!("clone the init with new namespaces {flags:?}"))?;
     match cloned {
         Cloned::Child => init::run(plan, donations),
@@ -160,17 +186,31 @@ fn clone_init(
     }
 }
 
+/// In the helper: everything of the container but its PID namespace first, see `container::join`.
 fn clone_exec(
     plan: &ProcessPlan,
     donations: &join::Donations,
-    container: BorrowedFd<'_>,
-    joiner: &Joiner,
+    target: &Target<'_>,
+    reaper: Reaper,
+    keep: &[i32],
 ) -> Result<OwnedFd, HostError> {
-    joiner.join_self().map_err(join_failed)?;
-    setns(container, CloneFlags::CLONE_NEWPID).trying(|| "join the container's PID namespace".into())?;
-    match clone::clone(0, Parent::Me, joiner.v2_folder()).trying(|| "clone the process".into())? {
+    descriptors::close_others(keep).trying(|| "close the creator's descriptors".into())?;
+    crate::container::prepare_inheritance(plan).map_err(HostError::from)?;
+    target.joiner.join_self().map_err(join_failed)?;
+    join::enter_namespaces(target.init, target.namespaces).map_err(HostError::from)?;
+    setns(target.init, CloneFlags::CLONE_NEWPID).trying(|| "enter the container's PID namespace".into())?;
+    let cloned =
+        clone::clone(0, parent_for(reaper), target.joiner.v2_folder()).trying(|| "clone the process".into())?;
+    match cloned {
         Cloned::Child => join::run(plan, donations),
         Cloned::Parent { pidfd, .. } => Ok(pidfd),
+    }
+}
+
+fn parent_for(reaper: Reaper) -> Parent {
+    match reaper {
+        Reaper::Caller => Parent::Mine,
+        Reaper::Supervisor => Parent::Me,
     }
 }
 
@@ -200,6 +240,7 @@ fn leave_helper(channel: BorrowedFd<'_>, outcome: Result<OwnedFd, HostError>, li
 /// In a foreign PID namespace nobody else would reap the init: this helper stays as its parent, holding nothing else.
 fn linger(init: OwnedFd) {
     let _ = nix::unistd::setsid();
+    let _ = nix::unistd::chdir("/");
     if let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
         for number in 0..3 {
             let _ = descriptors::place(null.as_fd(), number);
@@ -210,24 +251,50 @@ fn linger(init: OwnedFd) {
     let _ = pidfd::wait_child(init.as_fd());
 }
 
+/// Whether a helper has anything left to do after its report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Helper {
+    Leaves,
+    /// As the parent of an init that nobody else would reap.
+    Stays,
+}
+
 /// The one report of a helper is the process it cloned; then the helper is reaped, so that the kernel has handed on
-/// what it leaves behind.
+/// what it leaves behind. One that has nothing to report in time is killed.
 fn receive_process(
     channel: OwnedFd,
-    from_helper: BorrowedFd<'_>,
-    helper: i32,
-    lingering: bool,
+    from_helper: Option<BorrowedFd<'_>>,
+    helper: BorrowedFd<'_>,
+    then: Helper,
+    patience: Option<Duration>,
 ) -> Result<Launched, HostError> {
-    let report = next_report(from_helper, "the launch");
-    if !lingering || report.is_err() {
-        let _ = waitpid(Pid::from_raw(helper), None);
+    let report = next_report(from_helper.unwrap_or(channel.as_fd()), "the launch", patience);
+    let launched = match report {
+        Ok(Report::Forked(pidfd)) => match pidfd_pid(pidfd.as_fd()) {
+            Ok(Some(pid)) => Ok(Launched { pid, pidfd, channel }),
+            Ok(None) => Err(died("the container's process")),
+            Err(error) => Err(error),
+        },
+        Ok(other) => Err(unexpected(other)),
+        Err(error) => Err(error),
+    };
+    match (&launched, then) {
+        (Ok(_), Helper::Stays) => {}
+        (Ok(_), Helper::Leaves) => reap(helper, STEP_DEADLINE),
+        (Err(_), _) => end_process(helper),
     }
-    match report? {
-        Report::Forked(pidfd) => {
-            let pid = pidfd_pid(pidfd.as_fd())?.ok_or_else(|| died("the container's init"))?;
-            Ok(Launched { pid, pidfd, channel })
-        }
-        other => Err(unexpected(other)),
+    launched
+}
+
+/// SIGKILL for a child of ours. One in a frozen cgroup dies at the thaw: it is not waited for longer than this.
+fn end_process(process: BorrowedFd<'_>) {
+    let _ = pidfd::send_signal(process, libc::SIGKILL);
+    reap(process, Duration::from_secs(1));
+}
+
+fn reap(process: BorrowedFd<'_>, patience: Duration) {
+    if pidfd::wait_exit(process, Some(Instant::now() + patience)).unwrap_or(false) {
+        let _ = pidfd::wait_child(process);
     }
 }
 
@@ -238,12 +305,17 @@ fn pidfd_pid(process: BorrowedFd<'_>) -> Result<Option<i32>, HostError> {
 
 impl Launched {
     /// Blocks until the process has said what it says next. A failure is its own error text.
-    pub fn next(&self, what: &str) -> Result<Report, HostError> {
-        next_report(self.channel.as_fd(), what)
+    fn next(&self, what: &str, patience: Option<Duration>) -> Result<Report, HostError> {
+        next_report(self.channel.as_fd(), what, patience)
+    }
+
+    /// Kills it, and reaps it where it is our child.
+    pub fn abort(&self) {
+        end_process(self.pidfd.as_fd());
     }
 
     pub fn expect_made(&self) -> Result<(), HostError> {
-        match self.next("making the namespaces")? {
+        match self.next("making the namespaces", Some(STEP_DEADLINE))? {
             Report::Made => Ok(()),
             other => Err(unexpected(other)),
         }
@@ -253,10 +325,15 @@ impl Launched {
         channel::order(self.channel.as_fd(), order).trying(|| "tell the container's init to go on".into())
     }
 
-    /// Until it is ready; a terminal's master is handed to `terminal` on the way.
-    pub fn expect_ready(&self, mut terminal: impl FnMut(OwnedFd) -> Result<(), HostError>) -> Result<(), HostError> {
+    /// Until it is ready; a terminal's master is handed to `terminal` on the way. Without `patience` for as long as the
+    /// hooks that run meanwhile take: they have timeouts of their own.
+    pub fn expect_ready(
+        &self,
+        patience: Option<Duration>,
+        mut terminal: impl FnMut(OwnedFd) -> Result<(), HostError>,
+    ) -> Result<(), HostError> {
         loop {
-            match self.next("setting up the container")? {
+            match self.next("setting up the container", patience)? {
                 Report::Ready => return Ok(()),
                 Report::Terminal(master) => terminal(master)?,
                 other => return Err(unexpected(other)),
@@ -267,24 +344,18 @@ impl Launched {
     /// Starts it without a supervisor in between; returns once the program runs.
     pub fn start(&self) -> Result<(), HostError> {
         self.order(Order::Start)?;
-        match self.next("executing the program")? {
+        match self.next("executing the program", Some(STEP_DEADLINE))? {
             Report::Closed => Ok(()),
             other => Err(unexpected(other)),
         }
     }
 }
 
-fn next_report(channel: BorrowedFd<'_>, what: &str) -> Result<Report, HostError> {
-    let end = Instant::now() + STEP_DEADLINE;
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        let mut watched = [PollFd::new(channel, PollFlags::POLLIN)];
-        match poll(&mut watched, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
-            Err(nix::Error::EINTR) => continue,
-            Ok(0) => return Err(HostError::Timeout { what: what.to_owned(), seconds: STEP_DEADLINE.as_secs() }),
-            Ok(_) => break,
-            Err(errno) => return Err(errno).trying(|| format!("wait for {what}")),
-        }
+fn next_report(channel: BorrowedFd<'_>, what: &str, patience: Option<Duration>) -> Result<Report, HostError> {
+    let deadline = patience.map(|patience| Instant::now() + patience);
+    if !ready::wait(channel, Readiness::Readable, deadline).trying(|| format!("wait for {what}"))? {
+        let seconds = patience.unwrap_or_default().as_secs();
+        return Err(HostError::Timeout { what: what.to_owned(), seconds });
     }
     match channel::next_report(channel).trying(|| format!("hear of {what}"))? {
         Report::Failed { exit_code, text } => Err(HostError::Container { text, exit_code }),

@@ -22,6 +22,8 @@ pub mod supervisor;
 
 use std::io;
 
+use crate::container::SetupError;
+
 /// One thing on the host that we tried and that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -47,6 +49,12 @@ pub enum HostError {
     Spec(#[from] crate::spec::SpecError),
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+}
+
+impl From<SetupError> for HostError {
+    fn from(error: SetupError) -> HostError {
+        HostError::Container { exit_code: error.exit_code(), text: crate::container::one_line(&error) }
+    }
 }
 
 impl HostError {

@@ -27,7 +27,10 @@ pub struct Donation<'a> {
     pub controller: BorrowedFd<'a>,
     pub exits: BorrowedFd<'a>,
     pub cgroups: Vec<BorrowedFd<'a>>,
+    /// Where it writes errors.
     pub log: Option<BorrowedFd<'a>>,
+    /// Where it writes everything, every donated descriptor before all.
+    pub debug_log: Option<BorrowedFd<'a>>,
     pub pid_namespace: PidNamespace,
     pub attached: bool,
 }
@@ -47,6 +50,9 @@ pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
     let mut command = CommandLine::default();
     if let Some(log) = donation.log {
         command.donate("--log-fd", log);
+    }
+    if let Some(log) = donation.debug_log {
+        command.donate("--debug-log-fd", log);
     }
     command.word("boot");
     command.word(format!("--bundle={}", donation.bundle.display()));

@@ -47,5 +47,5 @@ pub use exec::{ExecOverrides, exec_plan, exec_process};
 pub use features::features;
 pub use host::Host;
 pub use load::{Loaded, load, load_process, parse, parse_process};
-pub use planner::plan;
+pub use planner::{plan, plan_frozen};
 pub use process::process_plan;

@@ -15,6 +15,18 @@ use super::{Host, SpecError, check, devices, hooks, mappings, mount_options, nam
 ///
 /// `bundle` is absolute: relative paths of the specification start there.
 pub fn plan(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec<String>), SpecError> {
+    let (plan, warnings) = plan_frozen(spec, bundle, host)?;
+    if host.rootless && namespaces::find(&plan.namespaces, NamespaceKind::User).is_none() {
+        let problem = "an ordinary user needs {\"type\": \"user\"} and mappings; see `sandkeep spec --rootless`";
+        return Err(SpecError::invalid("linux.namespaces", problem));
+    }
+    check_rootfs(&plan.rootfs.path)?;
+    Ok((plan, warnings))
+}
+
+/// The plan of a container that exists: what the host must have had for it to be made is not asked for again, since its
+/// hooks have to run, and it has to be deleted, when the root file system is long gone.
+pub fn plan_frozen(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec<String>), SpecError> {
     let mut warnings = Vec::new();
     let warned = &mut warnings;
     check_version(spec.version())?;
@@ -24,7 +36,7 @@ pub fn plan(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec<String
     };
     check_unsupported(linux)?;
     let planned = namespaces::plan(linux)?;
-    check_required(&planned, host)?;
+    check_required(&planned)?;
     let own = mappings::of_container(linux, &planned, warned)?;
     let rootfs = rootfs(spec, linux, bundle)?;
     let surroundings = Surroundings { bundle, namespaces: &planned, mappings: &own, label: mounts::label(linux)? };
@@ -122,16 +134,23 @@ fn check_unsupported(linux: &Linux) -> Result<(), SpecError> {
     Ok(())
 }
 
-fn check_required(planned: &[NamespacePlan], host: &Host) -> Result<(), SpecError> {
+fn check_required(planned: &[NamespacePlan]) -> Result<(), SpecError> {
     if namespaces::find(planned, NamespaceKind::Mount).is_none() {
         let problem = "a container without a mount namespace would mount on the host; add {\"type\": \"mount\"}";
         return Err(SpecError::unsupported("linux.namespaces", problem));
     }
-    if host.rootless && namespaces::find(planned, NamespaceKind::User).is_none() {
-        let problem = "an ordinary user needs {\"type\": \"user\"} and mappings; see `sandkeep spec --rootless`";
-        return Err(SpecError::invalid("linux.namespaces", problem));
-    }
     Ok(())
+}
+
+fn check_rootfs(path: &Path) -> Result<(), SpecError> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(SpecError::invalid("root.path", format!("{path:?} is not a folder"))),
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
+            Err(SpecError::invalid("root.path", format!("{path:?} does not exist")))
+        }
+        Err(source) => Err(SpecError::Read { path: path.to_owned(), source }),
+    }
 }
 
 fn rootfs(spec: &Spec, linux: &Linux, bundle: &Path) -> Result<RootfsPlan, SpecError> {
@@ -140,14 +159,6 @@ fn rootfs(spec: &Spec, linux: &Linux, bundle: &Path) -> Result<RootfsPlan, SpecE
     };
     check::path("root.path", root.path())?;
     let path = check::absolute("root.path", &bundle.join(root.path()))?;
-    match fs::metadata(&path) {
-        Ok(found) if found.is_dir() => {}
-        Ok(_) => return Err(SpecError::invalid("root.path", format!("{path:?} is not a folder"))),
-        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
-            return Err(SpecError::invalid("root.path", format!("{path:?} does not exist")));
-        }
-        Err(source) => return Err(SpecError::Read { path, source }),
-    }
     let propagation = match linux.rootfs_propagation().as_deref() {
         None | Some("") => None,
         Some(word) => match mount_options::propagation(word) {

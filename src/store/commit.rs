@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use super::StoreError;
 use super::db::{Trees, Write};
+use super::layout::name_of;
 use super::opening::Witness;
 use super::schema::{Change, Pending, Records};
+use super::{StoreError, room};
 use crate::model::Id;
 use crate::model::record::{JournalEntry, Snapshot, State};
 
@@ -94,9 +95,10 @@ impl Db {
         Ok(())
     }
 
-    /// A database that turns out to be corrupt only now is not opened again: the next opener makes a new one.
+    /// A database that turns out to be corrupt only now is not opened again: the next opener makes a new one. What it
+    /// says at the end of the disk does not count.
     fn doubt(&self, error: StoreError) -> StoreError {
-        if matches!(&error, StoreError::Commit { source, .. } if source.is_corrupt()) {
+        if matches!(&error, StoreError::Commit { source, .. } if source.is_corrupt()) && !room::is_short(&self.path) {
             let _ = Witness::condemn(&self.lock);
         }
         error
@@ -114,8 +116,8 @@ impl Db {
     /// What is remembered of every sandbox that was not deleted, by id.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>, StoreError> {
         let mut snapshots = Vec::new();
-        for id in self.trees().ids() {
-            snapshots.extend(self.trees().known(&id?)?.map(|(records, state)| join(records, state)));
+        for name in self.trees().names() {
+            snapshots.extend(self.trees().known(&name?)?.map(|(records, state)| join(records, state)));
         }
         Ok(snapshots)
     }
@@ -131,7 +133,7 @@ impl Db {
     }
 
     fn known(&self, id: &Id) -> Result<Option<(Records, State)>, StoreError> {
-        self.trees().known(id.as_str().as_bytes())
+        self.trees().known(name_of(id.as_str()).as_bytes())
     }
 
     fn trees(&self) -> &Trees {

@@ -6,6 +6,7 @@
 //! writing it once), `meta` the format and the ends of the journal.
 
 use std::fs;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,7 +17,10 @@ use sled::transaction::{
 
 use super::StoreError;
 use super::error::is_full;
+use super::layout::name_of;
+use super::pieces;
 use super::schema::{self, Records};
+
 use crate::model::record::{JournalEntry, Snapshot, State};
 
 /// Ours is a few hundred kilobytes; sled's default would be a gigabyte.
@@ -35,11 +39,18 @@ pub enum DbError {
     Sled(sled::Error),
     #[error("the database gave up: {0}")]
     Panicked(String),
+    /// What it said may come of that alone.
+    #[error("there is no room left, and the database said: {0}")]
+    NoRoom(String),
 }
 
 impl DbError {
     pub fn is_full(&self) -> bool {
-        matches!(self, DbError::Sled(sled::Error::Io(error)) if is_full(error))
+        match self {
+            DbError::Sled(sled::Error::Io(error)) => is_full(error),
+            DbError::NoRoom(_) => true,
+            _ => false,
+        }
     }
 
     /// What is on disk cannot be what was written; anything that the machine did instead (no room, no permission, a
@@ -50,6 +61,7 @@ impl DbError {
             DbError::Sled(sled::Error::Io(error)) => {
                 matches!(error.kind(), UnexpectedEof | InvalidData | InvalidInput)
             }
+            DbError::NoRoom(_) => false,
             DbError::Checksum | DbError::Sled(_) | DbError::Panicked(_) => true,
         }
     }
@@ -93,9 +105,10 @@ pub(super) struct Trees {
 }
 
 impl Trees {
-    /// Opens the database, or makes one.
+    /// Opens the database, or makes one. The caller keeps everybody else away from it.
     pub(super) fn open(path: &Path) -> Result<Trees, DbError> {
-        caught(|| {
+        remove_unfinished_snapshots(path).map_err(|error| DbError::Sled(error.into()))?;
+        let opened = caught(|| {
             let sled = sled::Config::new().path(path).cache_capacity(CACHE).flush_every_ms(None).open()?;
             Ok(Trees {
                 records: sled.open_tree("records")?,
@@ -105,7 +118,12 @@ impl Trees {
                 meta: sled.open_tree("meta")?,
                 sled,
             })
-        })
+        });
+        if opened.is_err() {
+            // On a full disk, what was written of it is room for others.
+            let _ = remove_unfinished_snapshots(path);
+        }
+        opened
     }
 
     /// Damage that sled does not notice shows as an empty database.
@@ -122,9 +140,10 @@ impl Trees {
         caught(|| self.sled.flush().map(drop))
     }
 
-    /// What is remembered of the sandbox with this id.
-    pub(super) fn known(&self, id: &[u8]) -> Result<Option<(Records, State)>, StoreError> {
-        let get = |tree: &sled::Tree| tree.get(id).map_err(|error| StoreError::ReadDb { source: error.into() });
+    /// What is remembered of the sandbox with this name (`name_of` its id).
+    pub(super) fn known(&self, name: &[u8]) -> Result<Option<(Records, State)>, StoreError> {
+        let get =
+            |tree: &sled::Tree| pieces::get(tree, name).map_err(|error| StoreError::ReadDb { source: error.into() });
         let (Some(records), Some(state)) = (get(&self.records)?, get(&self.states)?) else { return Ok(None) };
         let malformed = |source| StoreError::MalformedDb { source };
         Ok(Some((
@@ -133,10 +152,9 @@ impl Trees {
         )))
     }
 
-    /// The ids of all sandboxes that are remembered, in order.
-    pub(super) fn ids(&self) -> impl Iterator<Item = Result<Vec<u8>, StoreError>> {
-        let keys = self.records.iter().keys();
-        keys.map(|key| key.map(|id| id.to_vec()).map_err(|error| StoreError::ReadDb { source: error.into() }))
+    /// The names of all sandboxes that are remembered, in order.
+    pub(super) fn names(&self) -> impl Iterator<Item = Result<Vec<u8>, StoreError>> {
+        pieces::names(&self.records).map(|name| name.map_err(|error| StoreError::ReadDb { source: error.into() }))
     }
 
     /// Every entry of the journal, oldest first.
@@ -152,6 +170,11 @@ impl Trees {
         caught(|| Ok(ends(self.meta.get(ENDS_KEY)?.as_deref())))
     }
 
+    /// Counts the entries of a new journal from here on, not from 0.
+    pub(super) fn count_from(&self, number: u64) -> Result<(), DbError> {
+        caught(|| self.meta.insert(ENDS_KEY, join_ends(number, number)).map(drop))
+    }
+
     /// One transaction over all trees; not flushed.
     pub(super) fn write(&self, id: &str, change: &Write, journal: &[JournalEntry], bound: u64) -> Result<(), DbError> {
         let entries: Vec<(Vec<u8>, Vec<u8>)> =
@@ -159,7 +182,7 @@ impl Trees {
         let trees = (&self.records, &self.states, &self.journal, &self.index, &self.meta);
         caught(|| {
             let done = trees.transaction(|(records, states, journal, index, meta)| {
-                put(records, states, id, change)?;
+                put(records, states, &name_of(id), change)?;
                 append(journal, index, meta, &entries, bound)?;
                 Ok::<(), ConflictableTransactionError<()>>(())
             });
@@ -187,6 +210,23 @@ impl Trees {
     }
 }
 
+/// At every opening sled writes a snapshot of its page table to `snap.<lsn>.generating`, then renames it. One that was
+/// never renamed (no room, or a death) sorts after the good one; sled would read it in place of that, and call itself
+/// corrupt. The log and the snapshot of before hold all that it could tell.
+fn remove_unfinished_snapshots(path: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with("snap.") && name.ends_with(".generating")) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// sled panics on some kinds of damage: that is an answer like any other, where panics can be caught.
 fn caught<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, DbError> {
     match catch_unwind(AssertUnwindSafe(work)) {
@@ -201,25 +241,19 @@ fn caught<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, DbError> {
 
 type Step<T> = Result<T, UnabortableTransactionError>;
 
-fn put(records: &TransactionalTree, states: &TransactionalTree, id: &str, change: &Write) -> Step<()> {
+fn put(records: &TransactionalTree, states: &TransactionalTree, name: &str, change: &Write) -> Step<()> {
     match change {
         Write::Put { records: new, state } => {
-            // Records never change; they are written when a container is made or goes.
-            if records.get(id)?.as_deref() != Some(new) {
-                records.insert(id, new.as_slice())?;
-            }
-            states.insert(id, state.as_slice())?;
+            pieces::put(records, name, new)?;
+            pieces::put(states, name, state)
         }
-        Write::PutState(state) => {
-            states.insert(id, state.as_slice())?;
-        }
+        Write::PutState(state) => pieces::put(states, name, state),
         Write::Delete => {
-            records.remove(id)?;
-            states.remove(id)?;
+            pieces::remove(records, name)?;
+            pieces::remove(states, name)
         }
-        Write::Nothing => {}
+        Write::Nothing => Ok(()),
     }
-    Ok(())
 }
 
 fn append(
@@ -246,8 +280,12 @@ fn append(
         }
         first += 1;
     }
-    meta.insert(ENDS_KEY, [first.to_be_bytes(), next.to_be_bytes()].concat())?;
+    meta.insert(ENDS_KEY, join_ends(first, next))?;
     Ok(())
+}
+
+fn join_ends(first: u64, next: u64) -> Vec<u8> {
+    [first.to_be_bytes(), next.to_be_bytes()].concat()
 }
 
 fn ends(bytes: Option<&[u8]>) -> (u64, u64) {
@@ -258,6 +296,8 @@ fn ends(bytes: Option<&[u8]>) -> (u64, u64) {
 
 fn index_key(entry: &JournalEntry) -> Vec<u8> {
     let JournalEntry { incarnation, seq, container, event, .. } = entry;
+    // Keys are short, see `pieces`.
+    let container = name_of(container.as_str());
     format!("{incarnation}/{seq:020}/{container}/{event}").into_bytes()
 }
 

@@ -4,6 +4,7 @@
 //! <root>/store/format          written once, when the database has been made
 //! <root>/store/store.lock      held while any process has the database open
 //! <root>/store/db/             the database: the durable truth
+//! <root>/store/db.making/      a new one on its way; db.made when it is whole
 //! <root>/store/pending         commits that had to wait
 //! <root>/sandboxes/.new-~…/    a sandbox being made: not there yet
 //! <root>/sandboxes/<id>/       a sandbox: lock (with the intent), sandbox.json, exits, and what others put there
@@ -32,7 +33,9 @@ mod layout;
 mod lock;
 mod opening;
 mod pending;
+mod pieces;
 mod rebuild;
+mod room;
 pub mod schema;
 mod snapshot;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::files::FLAGS;
 use super::lock::lock_blocking;
-use super::{Db, Root, StoreError, pending, rebuild};
+use super::{Db, Root, StoreError, pending, rebuild, room};
 use crate::sys::sched;
 
 /// The store, being opened. Dropped unfinished, it lets go of everything as soon as it has it.
@@ -103,8 +103,10 @@ impl Work {
 /// whoever opens it (sled panics on some kinds of damage) is recognised by the processes after us.
 fn open_counted(root: &Root, lock: File) -> Result<Db, StoreError> {
     let witness = Witness::read(&lock);
-    // Without room for one byte there is no counting, and no harm in that.
-    let _ = lock.write_all_at(&[witness.deaths.saturating_add(1)], 0);
+    // Who dies on a full disk did not die of the database. Without room for one byte there is no counting either.
+    if !room::is_short(root.path()) {
+        let _ = lock.write_all_at(&[witness.deaths.saturating_add(1)], 0);
+    }
     match rebuild::open(root, &witness) {
         Ok((trees, path, notices)) => {
             let db = Db::new(trees, path, lock, notices);

@@ -1,6 +1,10 @@
 //! Opening the database that is there, or, when it is missing or corrupt, a new one made from the published snapshots.
-//! A corrupt one is moved aside, never deleted. A full disk, a broken disk or a missing permission is not corruption:
-//! then nothing is touched.
+//! A corrupt one is moved aside, never deleted, and not before the new one is whole: a disk that fills up meanwhile
+//! leaves everything as it was. A full disk, a broken disk or a missing permission is not corruption: then nothing is
+//! touched.
+//!
+//! A new one is made as `db.making`, renamed to `db.made` when it is whole, and to `db` when nothing else is called so
+//! any more. Whoever finds a `db.making` removes it; whoever finds a `db.made` finishes what its maker began.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::db::{DbError, Trees, Write};
 use super::opening::{DEADLY, Witness};
-use super::{Root, StoreError};
+use super::{Root, StoreError, room};
 use crate::model::Phase;
 use crate::model::record::JournalEntry;
 
@@ -17,51 +21,62 @@ const FORMAT: &str = "1\n";
 /// The opened trees, where they are, and what the user must be told.
 pub(super) fn open(root: &Root, witness: &Witness) -> Result<(Trees, PathBuf, Vec<String>), StoreError> {
     let path = root.path().join("store/db");
+    let made = path.with_extension("made");
     let ready = is_ready(root)?;
-    let found = if !ready {
+    let mut notices = Vec::new();
+    remove_unfinished(&path.with_extension("making"))?;
+    if !ready {
         // Nothing was ever committed to it: its maker died before it was whole.
         remove_unfinished(&path)?;
-        Found::Missing
-    } else if !path.exists() {
+        remove_unfinished(&made)?;
+    } else if made.exists() {
+        let aside = put_in_place(&made, &path)?;
+        let aside = aside.map(|aside| format!(", and the one before it was moved aside to {}", aside.display()));
+        notices.push(format!("the store was made again by a command that died{}", aside.unwrap_or_default()));
+    }
+    let found = if !path.exists() {
         Found::Missing
     } else if witness.deaths >= DEADLY {
         Found::corrupt(format!("the last {} processes that opened it died", witness.deaths))
     } else {
         match open_whole(&path, witness) {
-            Ok(trees) => return Ok((trees, path, Vec::new())),
+            Ok(trees) => return Ok((trees, path, notices)),
             Err(Unusable::Corrupt(found)) => found,
             Err(Unusable::Failed(source)) => return Err(StoreError::OpenDb { path, source }),
         }
     };
-    let mut notices = Vec::new();
-    let made = match found {
-        Found::Missing => {
-            let made = make(root, &path, &[])?;
-            if made.used > 0 || ready {
-                notices.push(format!("the store was missing: it was made again from {made}"));
-            }
-            made
+    let contents = match &found {
+        Found::Missing => make(root, &path, &[], witness)?,
+        // Not now: what looks like damage may be the want of room, and there is none for a new one.
+        Found::Corrupt { why, .. } if room::is_short(root.path()) => {
+            return Err(StoreError::OpenDb { path, source: DbError::NoRoom(why.clone()) });
         }
-        Found::Corrupt { why, salvaged } => {
-            let aside = move_aside(&path)?;
-            let made = make(root, &path, &salvaged)?;
-            notices.push(format!(
-                "the store was corrupt ({why}): it was moved aside to {}, and made again from {made} and {} journal \
-                 entries that could still be read",
-                aside.display(),
-                salvaged.len()
-            ));
-            made
-        }
+        Found::Corrupt { salvaged, .. } => make(root, &path, salvaged, witness)?,
     };
+    let aside = put_in_place(&made, &path)?;
+    match (found, aside) {
+        (Found::Corrupt { why, salvaged }, Some(aside)) => notices.push(format!(
+            "the store was corrupt ({why}): it was moved aside to {}, and made again from {} published snapshots and \
+             {} journal entries that could still be read",
+            aside.display(),
+            contents.used,
+            salvaged.len()
+        )),
+        _ if contents.used > 0 || ready => {
+            notices.push(format!("the store was missing: it was made again from {} published snapshots", contents.used))
+        }
+        _ => {}
+    }
+    if contents.unreadable > 0 {
+        notices
+            .push(format!("{} published snapshots could not be read, and are not in the store", contents.unreadable));
+    }
+    let trees = Trees::open(&path).map_err(|source| StoreError::OpenDb { path: path.clone(), source })?;
     if !ready {
         let file = root.path().join("store/format");
         fs::write(&file, FORMAT).map_err(|source| StoreError::Write { path: file, source })?;
     }
-    if made.unreadable > 0 {
-        notices.push(format!("{} published snapshots could not be read, and are not in the store", made.unreadable));
-    }
-    Ok((made.trees, path, notices))
+    Ok((trees, path, notices))
 }
 
 enum Found {
@@ -99,23 +114,37 @@ fn open_whole(path: &Path, witness: &Witness) -> Result<Trees, Unusable> {
     Err(lost.map_or_else(|error| error, |why| Unusable::Corrupt(Found::Corrupt { why, salvaged })))
 }
 
-struct Made {
-    trees: Trees,
+/// What a new database was made from.
+struct Contents {
     used: usize,
     unreadable: usize,
 }
 
-impl std::fmt::Display for Made {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} published snapshots", self.used)
+/// Makes a new database beside the place of the old one. When this returns it is whole, and whatever happens now, it
+/// will be the database. When it fails, nothing has changed.
+fn make(root: &Root, path: &Path, journal: &[JournalEntry], witness: &Witness) -> Result<Contents, StoreError> {
+    let making = path.with_extension("making");
+    let trees = Trees::open(&making).map_err(|source| StoreError::OpenDb { path: making.clone(), source });
+    let made = trees.and_then(|trees| {
+        let filled = fill(root, &trees, journal, witness);
+        trees.close(&making);
+        filled
+    });
+    let rename = || fs::rename(&making, path.with_extension("made"));
+    let made = made
+        .and_then(|made| rename().map(|()| made).map_err(|source| StoreError::Write { path: making.clone(), source }));
+    if made.is_err() {
+        // Its room is wanted.
+        let _ = remove_unfinished(&making);
     }
+    made
 }
 
-/// A new database with what was published. The mark comes last: without it, it is not whole.
-fn make(root: &Root, path: &Path, journal: &[JournalEntry]) -> Result<Made, StoreError> {
-    let failed = |source| StoreError::OpenDb { path: path.to_owned(), source };
-    let trees = Trees::open(path).map_err(failed)?;
-    let (mut used, mut unreadable) = (0, 0);
+fn fill(root: &Root, trees: &Trees, journal: &[JournalEntry], witness: &Witness) -> Result<Contents, StoreError> {
+    let failed = |source| StoreError::OpenDb { path: root.path().join("store/db.making"), source };
+    // The numbers go on where they were, so that the witness is right about this one too.
+    trees.count_from(witness.committed.saturating_sub(journal.len() as u64)).map_err(failed)?;
+    let mut contents = Contents { used: 0, unreadable: 0 };
     for folder in root.folders()? {
         match folder.read_snapshot() {
             // One that is being made right now is about to be committed for the first time.
@@ -123,17 +152,24 @@ fn make(root: &Root, path: &Path, journal: &[JournalEntry]) -> Result<Made, Stor
             Ok(Some(snapshot)) => {
                 let id = snapshot.sandbox.id.as_str();
                 trees.write(id, &Write::put(&snapshot), &[], u64::MAX).map_err(failed)?;
-                used += 1;
+                contents.used += 1;
             }
             Ok(None) => {}
-            Err(_) => unreadable += 1,
+            Err(_) => contents.unreadable += 1,
         }
     }
     if !journal.is_empty() {
         trees.write("", &Write::Nothing, journal, u64::MAX).map_err(failed)?;
     }
     trees.mark().map_err(failed)?;
-    Ok(Made { trees, used, unreadable })
+    Ok(contents)
+}
+
+/// The new database takes the place of the old one, if there is one: where that is now.
+fn put_in_place(made: &Path, path: &Path) -> Result<Option<PathBuf>, StoreError> {
+    let aside = if path.exists() { Some(move_aside(path)?) } else { None };
+    fs::rename(made, path).map_err(|source| StoreError::Write { path: path.to_owned(), source })?;
+    Ok(aside)
 }
 
 fn is_ready(root: &Root) -> Result<bool, StoreError> {

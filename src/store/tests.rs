@@ -1,5 +1,7 @@
 //! The store as a whole: across processes, crashes, corruption and a full disk.
 
+mod full_disk;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -416,65 +418,39 @@ fn inherit(descriptor: i32) {
     fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
 }
 
+/// sled writes its snapshot beside the log at every opening; what a full disk or a death leaves of an unfinished one
+/// sorts after the good one, and it would read that first.
 #[test]
-fn on_a_full_disk_what_ends_a_sandbox_still_works_and_nothing_is_thrown_away() {
-    let dir = tempfile::tempdir().unwrap();
-    if let Err(error) = small_filesystem(dir.path()) {
-        println!("skipped: a filesystem cannot be mounted here ({error})");
-        return;
-    }
-    let root = Root::open_or_make(&dir.path().join("state")).unwrap();
-    let mut folder = root.prepare().unwrap().claim(&id("web")).unwrap();
-    let mut exits = File::from(folder.make_exits().unwrap());
-    let guard = folder.lock(LONG).unwrap();
-    folder.publish(&guard, &snapshot("web")).unwrap();
-    remember(&open(&root), "web", 2);
-
-    let filler = dir.path().join("filler");
-    let mut file = File::create(&filler).unwrap();
-    for size in [1 << 16, 1 << 12, 1] {
-        while file.write_all(&vec![1; size]).is_ok() {}
-    }
-
-    guard.write_intent(&intent("web")).unwrap();
-    assert_eq!(folder.intent_unlocked(), Some(intent("web")));
-    let exit = crate::model::record::Exit { code: 137, signal: Some(9), at: 1, inferred: false };
-    let ended = crate::model::exits::ExitRecord { container: "web".to_owned(), exit };
-    exits.write_all(&crate::model::exits::encode(&ended)).unwrap();
-    assert_eq!(folder.read_exits().unwrap(), [ended]);
-    assert!(folder.publish(&guard, &snapshot("web")).unwrap_err().is_full());
-    assert_eq!(folder.read_snapshot().unwrap(), Some(snapshot("web")));
-    for seq in 3..8 {
-        let (snapshot, journal) = (at_seq("web", seq), [entry("web", seq)]);
-        let commit = Commit { id: &id("web"), snapshot: Some(&snapshot), journal: &journal };
-        match commit_or_pend(Opening::begin(&root, LONG).finish(), &root, &commit) {
-            Recorded::Pending { why } => println!("pending: {why}"),
-            Recorded::Committed(_) => panic!("the disk was not full"),
-            Recorded::Lost { why } => panic!("{why}"),
+fn an_unfinished_snapshot_of_the_database_is_not_taken_for_damage() {
+    for left in [&b""[..], &[7; 5], &[7; 5000]] {
+        let (_dir, root) = root();
+        for seq in 1..4 {
+            remember(&open(&root), "web", seq);
         }
+        fs::write(root.path().join("store/db/snap.7FFFFFFFFFFFFFFF.generating"), left).unwrap();
+        let db = open(&root);
+        assert!(db.notices().is_empty(), "{:?}", db.notices());
+        assert_eq!(db.history(None).unwrap().len(), 3);
     }
-    guard.clear_intent().unwrap();
-    folder.retire().unwrap();
-    let deleted = Commit { id: &id("web"), snapshot: None, journal: &[entry("web", 8)] };
-    let recorded = commit_or_pend(Opening::begin(&root, LONG).finish(), &root, &deleted);
-    assert!(matches!(recorded, Recorded::Pending { .. }));
-    assert!(aside(&root).is_empty());
-
-    drop(file);
-    fs::remove_file(&filler).unwrap();
-    folder.remove().unwrap();
-    let db = open(&root);
-    assert!(db.notices().is_empty());
-    assert_eq!(db.snapshots().unwrap(), []);
-    assert_eq!(db.history(None).unwrap().len(), 7);
 }
 
-/// In a mount namespace of this thread: it goes when the thread ends, and nobody else sees it.
-fn small_filesystem(at: &Path) -> nix::Result<()> {
-    use nix::mount::{MsFlags, mount};
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-    mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some("size=4m"))
+#[test]
+fn what_a_command_began_that_died_while_it_made_the_store_again_is_finished_or_undone() {
+    let (_dir, root) = root();
+    publish(&root, "web");
+    remember(&open(&root), "web", 2);
+    let db = root.path().join("store/db");
+    for (name, moved) in [("making", 0), ("made", 1)] {
+        fs::create_dir(db.with_extension(name)).unwrap();
+        copy(&db, &db.with_extension(name));
+        assert_eq!(open(&root).notices().len(), moved, "{name}");
+        assert_eq!(aside(&root).len(), moved, "{name}");
+        assert!(!db.with_extension(name).exists());
+    }
+    fs::rename(&db, db.with_extension("made")).unwrap();
+    let db = open(&root);
+    assert_eq!((db.notices().len(), aside(&root).len()), (1, 1));
+    assert_eq!(db.history(None).unwrap().len(), 1);
 }
 
 /// Not a test but a figure: the first opening in a process.
