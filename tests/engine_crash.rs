@@ -26,9 +26,9 @@ fn requests() -> impl Iterator<Item = &'static Transition> {
         .filter(|row| row.machine == Machine::Sandbox && !row.event.is_observation() && row.from != Phase::Creating)
 }
 
-/// What keeps the phase has nothing to heal but its intent.
-fn changes_the_phase(row: &&Transition) -> bool {
-    row.from != row.to
+/// One of each kind: what keeps the phase has nothing to heal but its intent, and all deletions have the same effects.
+fn kinds() -> impl Iterator<Item = &'static Transition> {
+    requests().filter(|row| row.from != row.to && (row.to != Phase::Absent || row.from == Phase::Paused))
 }
 
 /// Every one of these begins with a sandbox in the row's phase, and ends with nothing left of it.
@@ -88,9 +88,8 @@ fn a_transition_that_fails_or_dies_anywhere_is_healed_to_what_was_before_or_afte
 }
 
 #[test]
-#[ignore = "not so yet for start, pause, resume and delete: a transition forgets the effect that failed"]
 fn an_effect_that_fails_although_it_happened_is_taken_back_or_completed() {
-    for row in requests() {
+    for row in kinds() {
         let troubles = troubles_of(row, &[Fault::FailsDone]);
         each(row, troubles, |world, trouble| {
             world.ask(&id(), row.event, *trouble);
@@ -100,7 +99,7 @@ fn an_effect_that_fails_although_it_happened_is_taken_back_or_completed() {
 
 #[test]
 fn a_healing_that_dies_anywhere_is_healed_by_the_next() {
-    for row in requests().filter(changes_the_phase) {
+    for row in kinds() {
         each(row, troubles_of(row, &CRASHES), |world, trouble| {
             world.ask(&id(), row.event, *trouble);
             // Each one dies a step later than the last, as far as the others left any to be made.
@@ -116,7 +115,7 @@ fn a_healing_that_dies_anywhere_is_healed_by_the_next() {
 
 #[test]
 fn what_ends_between_the_crash_and_the_healing_is_seen_too() {
-    for row in requests().filter(changes_the_phase) {
+    for row in kinds() {
         let mishaps = [Mishap::InitExits, Mishap::InitExitsUnrecorded, Mishap::SupervisorDies];
         let crashes = troubles_of(row, &CRASHES);
         let cases = crashes.iter().flat_map(|trouble| mishaps.map(|mishap| (*trouble, mishap)));

@@ -57,16 +57,16 @@ impl Effects for Creation {
                     }
                 }
                 Effect::SpawnSupervisor => {
-                    let exits = self.exits.take().ok_or(Failed(effect))?;
+                    let exits = self.exits.take().ok_or(Failed::to(effect))?;
                     self.supervisor = Some(machine.spawn_supervisor(exits));
                 }
                 Effect::LaunchInit => {
-                    let supervisor = self.supervisor.ok_or(Failed(effect))?;
+                    let supervisor = self.supervisor.ok_or(Failed::to(effect))?;
                     self.init = Some(machine.launch(supervisor, &container));
                 }
                 Effect::AdoptInit => {
-                    let supervisor = self.supervisor.ok_or(Failed(effect))?;
-                    machine.supervisors.get_mut(&supervisor).ok_or(Failed(effect))?.adopted = true;
+                    let supervisor = self.supervisor.ok_or(Failed::to(effect))?;
+                    machine.supervisors.get_mut(&supervisor).ok_or(Failed::to(effect))?.adopted = true;
                 }
                 Effect::KillContainer => self.init.iter().for_each(|init| machine.kill_init(*init)),
                 Effect::KillSandbox => self.supervisor.iter().for_each(|pid| machine.kill_supervisor(*pid)),
@@ -144,15 +144,15 @@ impl Effects for Control {
             let reachable = self.supervisor.is_some_and(|pid| machine.supervisor_alive(pid));
             match effect {
                 Effect::ReleaseInit => {
-                    let init = self.init.and_then(|init| machine.inits.get_mut(&init)).ok_or(Failed(effect))?;
+                    let init = self.init.and_then(|init| machine.inits.get_mut(&init)).ok_or(Failed::to(effect))?;
                     if !reachable || init.life != Life::Waiting {
-                        return Err(Failed(effect));
+                        return Err(Failed::to(effect));
                     }
                     init.life = Life::Running;
                 }
                 Effect::Freeze | Effect::Thaw => {
                     let cgroup = self.freezer.as_ref().and_then(|freezer| machine.cgroups.get_mut(freezer));
-                    cgroup.ok_or(Failed(effect))?.frozen = effect == Effect::Freeze;
+                    cgroup.ok_or(Failed::to(effect))?.frozen = effect == Effect::Freeze;
                 }
                 Effect::SendSignal | Effect::LaunchExec | Effect::ApplyLimits if reachable => {}
                 Effect::KillSandbox => match self.supervisor {
@@ -169,10 +169,13 @@ impl Effects for Control {
                         machine.remove_cgroup(cgroup)?;
                     }
                 }
-                other => return Err(Failed(other)),
+                other => return Err(Failed::to(other)),
             }
             Ok(())
         })
+    }
+    fn outcome_unknown(&self, error: &Failed) -> bool {
+        error.unknown
     }
 }
 

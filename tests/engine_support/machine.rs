@@ -73,11 +73,22 @@ pub struct Script {
 pub struct Crashed;
 
 #[derive(Debug)]
-pub struct Failed(pub Effect);
+pub struct Failed {
+    effect: Effect,
+    /// Whether it happened all the same: nobody can tell.
+    pub unknown: bool,
+}
+
+impl Failed {
+    /// It did not happen.
+    pub fn to(effect: Effect) -> Failed {
+        Failed { effect, unknown: false }
+    }
+}
 
 impl std::fmt::Display for Failed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} failed", self.0)
+        write!(f, "{} failed", self.effect)
     }
 }
 
@@ -97,8 +108,8 @@ impl Machine {
         self.script.performed += 1;
         match self.script.faults.iter().find(|(before, _)| *before == at).map(|(_, fault)| *fault) {
             None => work(self),
-            Some(Fault::Refuses) => Err(Failed(effect)),
-            Some(Fault::FailsDone) => work(self).and(Err(Failed(effect))),
+            Some(Fault::Refuses) => Err(Failed::to(effect)),
+            Some(Fault::FailsDone) => work(self).and(Err(Failed { effect, unknown: true })),
             Some(Fault::CrashBefore) => resume_unwind(Box::new(Crashed)),
             Some(Fault::CrashAfter) => {
                 let _ = work(self);
@@ -163,7 +174,7 @@ impl Machine {
     /// rmdir(2): a cgroup with a living process stays.
     pub fn remove_cgroup(&mut self, cgroup: &Path) -> Result<(), Failed> {
         if self.inits.values().any(|init| init.life != Life::Dead && init.cgroup == cgroup) {
-            return Err(Failed(Effect::RemoveCgroups));
+            return Err(Failed::to(Effect::RemoveCgroups));
         }
         self.cgroups.remove(cgroup);
         Ok(())

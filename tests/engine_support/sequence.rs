@@ -47,7 +47,8 @@ pub fn run(bytes: &[u8]) {
 fn trouble(byte: u8) -> Trouble {
     let at = (byte >> 4) as usize % 8;
     match byte & 15 {
-        0 | 1 => Trouble::At(at, Fault::Refuses),
+        0 => Trouble::At(at, Fault::Refuses),
+        1 => Trouble::At(at, Fault::FailsDone),
         2 | 3 => Trouble::At(at, Fault::CrashBefore),
         4 | 5 => Trouble::At(at, Fault::CrashAfter),
         6 => Trouble::Committed,
