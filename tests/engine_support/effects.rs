@@ -1,0 +1,214 @@
+//! The engine's two traits on the simulated machine. What heals and deletes knows only what is on disk, like the real
+//! one: a process or a cgroup that no record names is found by nobody.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use sandkeep::engine::heal::Wreck;
+use sandkeep::engine::{Depth, Effects, Facts, Probe};
+use sandkeep::model::record::{
+    Boot, CgroupRecord, ContainerRecord, PidNamespace, ProcessRef, Reaper, SandboxRecord, Snapshot,
+};
+use sandkeep::model::{Effect, Id};
+use sandkeep::store::Folder;
+
+use super::machine::{Cgroup, Failed, Life, Machine};
+
+pub type Shared = Rc<RefCell<Machine>>;
+
+/// The effects of create.
+pub struct Creation {
+    machine: Shared,
+    id: Id,
+    incarnation: String,
+    exits: Option<OwnedFd>,
+    supervisor: Option<i32>,
+    init: Option<i32>,
+}
+
+impl Creation {
+    pub fn new(machine: &Shared, id: &Id, incarnation: String, exits: OwnedFd) -> Creation {
+        Creation {
+            machine: machine.clone(),
+            id: id.clone(),
+            incarnation,
+            exits: Some(exits),
+            supervisor: None,
+            init: None,
+        }
+    }
+}
+
+impl Effects for Creation {
+    type Error = Failed;
+
+    fn perform(&mut self, effect: Effect) -> Result<(), Failed> {
+        let machine = self.machine.clone();
+        machine.borrow_mut().perform(effect, |machine| {
+            let [container, keeper] = cgroups_of(&self.id);
+            match effect {
+                Effect::MakeCgroups => {
+                    for cgroup in [container, keeper] {
+                        let taken = machine.cgroups.insert(cgroup, Cgroup::default());
+                        assert!(taken.is_none(), "the cgroup of an earlier {} was left behind", self.id);
+                    }
+                }
+                Effect::SpawnSupervisor => {
+                    let exits = self.exits.take().ok_or(Failed::to(effect))?;
+                    self.supervisor = Some(machine.spawn_supervisor(exits));
+                }
+                Effect::LaunchInit => {
+                    let supervisor = self.supervisor.ok_or(Failed::to(effect))?;
+                    self.init = Some(machine.launch(supervisor, &container));
+                }
+                Effect::AdoptInit => {
+                    let supervisor = self.supervisor.ok_or(Failed::to(effect))?;
+                    machine.supervisors.get_mut(&supervisor).ok_or(Failed::to(effect))?.adopted = true;
+                }
+                Effect::KillContainer => self.init.iter().for_each(|init| machine.kill_init(*init)),
+                Effect::KillSandbox => self.supervisor.iter().for_each(|pid| machine.kill_supervisor(*pid)),
+                Effect::RemoveCgroups => {
+                    machine.remove_cgroup(&container)?;
+                    machine.remove_cgroup(&keeper)?;
+                }
+                other => unreachable!("create never performs {other}"),
+            }
+            Ok(())
+        })
+    }
+
+    fn records(&self) -> Option<(SandboxRecord, ContainerRecord)> {
+        let [container, keeper] = cgroups_of(&self.id);
+        let sandbox = SandboxRecord {
+            id: self.id.clone(),
+            incarnation: self.incarnation.clone(),
+            supervisor: process(self.supervisor?),
+            boot: Boot { boot_id: "00000000-0000-0000-0000-000000000000".to_owned(), time_namespace: 1 },
+            pid_namespace: PidNamespace::Own,
+            supervisor_cgroup: record(keeper, None),
+            created: 1,
+            attached: false,
+        };
+        let container = ContainerRecord {
+            id: self.id.clone(),
+            init: process(self.init?),
+            reaper: Reaper::Supervisor,
+            bundle: "/bundle".into(),
+            rootfs: "/bundle/rootfs".into(),
+            spec_digest: "0".repeat(64),
+            cgroup: record(container.clone(), Some(container)),
+            created: 1,
+            owner: 0,
+            annotations: BTreeMap::new(),
+        };
+        Some((sandbox, container))
+    }
+}
+
+/// The effects of everything that happens to a sandbox that exists, deletion and healing included.
+pub struct Control {
+    machine: Shared,
+    supervisor: Option<i32>,
+    init: Option<i32>,
+    cgroups: Vec<PathBuf>,
+    freezer: Option<PathBuf>,
+}
+
+impl Control {
+    pub fn of(machine: &Shared, wreck: &Wreck<'_>) -> Control {
+        let Some(snapshot) = wreck.snapshot else {
+            let cgroups = wreck.intent.map(|intent| intent.cgroups.clone()).unwrap_or_default();
+            return Control { machine: machine.clone(), supervisor: None, init: None, cgroups, freezer: None };
+        };
+        let container = &snapshot.containers[snapshot.sandbox.id.as_str()];
+        let folders = container.cgroup.folders.iter().chain(&snapshot.sandbox.supervisor_cgroup.folders);
+        Control {
+            machine: machine.clone(),
+            supervisor: Some(snapshot.sandbox.supervisor.pid),
+            init: Some(container.init.pid),
+            cgroups: folders.cloned().collect(),
+            freezer: container.cgroup.freezer.clone(),
+        }
+    }
+}
+
+impl Effects for Control {
+    type Error = Failed;
+
+    fn perform(&mut self, effect: Effect) -> Result<(), Failed> {
+        let machine = self.machine.clone();
+        machine.borrow_mut().perform(effect, |machine| {
+            let reachable = self.supervisor.is_some_and(|pid| machine.supervisor_alive(pid));
+            match effect {
+                Effect::ReleaseInit => {
+                    let init = self.init.and_then(|init| machine.inits.get_mut(&init)).ok_or(Failed::to(effect))?;
+                    if !reachable || init.life != Life::Waiting {
+                        return Err(Failed::to(effect));
+                    }
+                    init.life = Life::Running;
+                }
+                Effect::Freeze | Effect::Thaw => {
+                    let cgroup = self.freezer.as_ref().and_then(|freezer| machine.cgroups.get_mut(freezer));
+                    cgroup.ok_or(Failed::to(effect))?.frozen = effect == Effect::Freeze;
+                }
+                Effect::SendSignal | Effect::LaunchExec | Effect::ApplyLimits if reachable => {}
+                Effect::KillSandbox => match self.supervisor {
+                    Some(pid) => machine.kill_supervisor(pid),
+                    None => self.cgroups.iter().for_each(|cgroup| machine.kill_cgroup(cgroup)),
+                },
+                Effect::RunPoststopHooks => {
+                    let supervisor = self.supervisor.unwrap_or_default();
+                    assert!(!machine.supervisor_alive(supervisor), "poststop hooks run after the end");
+                    *machine.poststop.entry(supervisor).or_default() += 1;
+                }
+                Effect::RemoveCgroups => {
+                    for cgroup in &self.cgroups {
+                        machine.remove_cgroup(cgroup)?;
+                    }
+                }
+                other => return Err(Failed::to(other)),
+            }
+            Ok(())
+        })
+    }
+    fn outcome_unknown(&self, error: &Failed) -> bool {
+        error.unknown
+    }
+}
+
+pub struct Prober(pub Shared);
+
+impl Probe for Prober {
+    fn facts(&self, folder: &Folder, snapshot: &Snapshot, depth: Depth) -> Facts {
+        let machine = self.0.borrow();
+        let id = snapshot.sandbox.id.to_string();
+        let container = &snapshot.containers[&id];
+        let init = &machine.inits[&container.init.pid];
+        let supervisor_alive = machine.supervisor_alive(snapshot.sandbox.supervisor.pid);
+        let mut facts = Facts { supervisor_alive, ..Facts::default() };
+        facts.inits.insert(id.clone(), init.life != Life::Dead);
+        facts.exits = folder.read_exits().expect("exits can be read");
+        if depth == Depth::Deep {
+            facts.frozen.insert(id.clone(), machine.cgroups.get(&init.cgroup).is_some_and(|cgroup| cgroup.frozen));
+            facts.started = supervisor_alive.then(|| BTreeMap::from([(id, init.life == Life::Running)]));
+        }
+        facts
+    }
+}
+
+/// The container's and the supervisor's.
+pub fn cgroups_of(id: &Id) -> [PathBuf; 2] {
+    [format!("/sim/{id}").into(), format!("/sim/{id}@supervisor").into()]
+}
+
+fn process(pid: i32) -> ProcessRef {
+    ProcessRef { pid, start_time: pid as u64, pidfd_inode: None }
+}
+
+fn record(folder: PathBuf, freezer: Option<PathBuf>) -> CgroupRecord {
+    let path = folder.display().to_string();
+    CgroupRecord { folders: vec![folder], freezer, path }
+}
