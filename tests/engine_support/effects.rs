@@ -193,7 +193,7 @@ impl Probe for Prober {
         facts.exits = folder.read_exits().expect("exits can be read");
         if depth == Depth::Deep {
             facts.frozen.insert(id.clone(), machine.cgroups.get(&init.cgroup).is_some_and(|cgroup| cgroup.frozen));
-            facts.started = supervisor_alive.then(|| BTreeMap::from([(id, init.life == Life::Running)]));
+            facts.released = supervisor_alive.then(|| BTreeMap::from([(id, init.life == Life::Running)]));
         }
         facts
     }
