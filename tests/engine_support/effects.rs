@@ -154,6 +154,7 @@ impl Effects for Control {
                     let cgroup = self.freezer.as_ref().and_then(|freezer| machine.cgroups.get_mut(freezer));
                     cgroup.ok_or(Failed::to(effect))?.frozen = effect == Effect::Freeze;
                 }
+                Effect::KillContainer => self.init.iter().for_each(|init| machine.kill_init(*init)),
                 Effect::SendSignal | Effect::LaunchExec | Effect::ApplyLimits if reachable => {}
                 Effect::KillSandbox => match self.supervisor {
                     Some(pid) => machine.kill_supervisor(pid),
