@@ -1,22 +1,17 @@
 //! `doctor`: only looks; exits 1 with a list when something is out of order.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::format::Format;
 use crate::recover;
 
 #[derive(Args)]
 pub struct Arguments {
     #[arg(short, long, value_enum, default_value = "table")]
     format: Format,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {

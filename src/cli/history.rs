@@ -1,10 +1,11 @@
 //! `history`: the journal of transitions, with times and durations; it outlives the sandboxes.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::format::Format;
 use super::time;
 use crate::engine::Recorder;
 use crate::model::Id;
@@ -16,12 +17,6 @@ pub struct Arguments {
     format: Format,
     /// Only of this sandbox
     id: Option<String>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {

@@ -1,10 +1,11 @@
 //! `list`: every sandbox. One that cannot be read is told beside the others.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::format::Format;
 use super::{look, state};
 use crate::host::frozen::root_container;
 
@@ -15,12 +16,6 @@ pub struct Arguments {
     /// Only the ids
     #[arg(short, long)]
     quiet: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {

@@ -10,6 +10,7 @@ mod doctor;
 mod exec;
 mod failure;
 mod features;
+mod format;
 mod history;
 mod hold;
 mod kill;

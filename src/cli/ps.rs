@@ -2,11 +2,12 @@
 
 use std::process::Command;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::format::Format;
 use super::look;
 use crate::cgroup;
 use crate::host::frozen::root_container;
@@ -21,12 +22,6 @@ pub struct Arguments {
     /// What ps(1) is called with [default: -ef]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     ps: Vec<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {

@@ -1,10 +1,11 @@
 //! `recover`: heals everything that crashes left behind, and says what it did.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::format::Format;
 use crate::model::Id;
 use crate::recover::{self, Report};
 
@@ -17,12 +18,6 @@ pub struct Arguments {
     format: Format,
     /// Only these sandboxes
     ids: Vec<String>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::create::{CALL_DEADLINE, TerminalTo, pid_inside};
 use super::launch::{self, Inside, Launched, Target};
-use super::{HostError, foreground, probe};
+use super::{HostError, foreground, namespaces, probe};
 use crate::cgroup::Joiner;
 use crate::container::{Groups, join, seccomp};
 use crate::control::{Client, ExecuteAsync, Request};
@@ -35,7 +35,7 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launch
     let init = probe::open_if_alive(&execution.container.init, boot)?.ok_or_else(gone)?;
     let supervisor = probe::open_if_alive(&execution.sandbox.supervisor, boot)?.ok_or_else(gone)?;
     let joiner = Joiner::open(&execution.container.cgroup)?;
-    let namespaces = launch::differing_namespaces(execution.container.init.pid)?;
+    let namespaces = namespaces::differing(execution.container.init.pid)?;
     let inside = match execution.sandbox.pid_namespace {
         PidNamespace::Own => Inside::NamespaceOf(supervisor.as_fd()),
         PidNamespace::Foreign => Inside::Ours,

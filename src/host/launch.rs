@@ -10,12 +10,11 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 
-use super::{HostError, Trying};
+use super::{HostError, Trying, namespaces};
 use crate::cgroup::Joiner;
 use crate::container::channel::{self, Order, Report};
 use crate::container::{init, join};
@@ -56,7 +55,7 @@ pub fn init(
     let (ours, theirs) = channel::pair().trying(|| "make the init's channel".into())?;
     let (from_helper, helpers) = channel::pair().trying(|| "make the helper's channel".into())?;
     let donations = donate(theirs);
-    let joined = open_namespaces(plan)?;
+    let joined = namespaces::open_joined(plan)?;
     let lingering = reaper == Reaper::Supervisor && matches!(inside, Inside::Ours);
     let Cloned::Parent { pidfd: helper, .. } = fork_inside(inside, None)? else {
         let mut keep: Vec<i32> = joiner.fds().map(|fd| fd.as_raw_fd()).collect();
@@ -165,10 +164,10 @@ fn clone_init(
     }
     joiner.join_self().map_err(join_failed)?;
     for (kind, namespace) in joined {
-        setns(namespace.as_fd(), flag(*kind)).trying(|| format!("join the {kind:?} namespace"))?;
+        setns(namespace.as_fd(), namespaces::flag(*kind)).trying(|| format!("join the {kind:?} namespace"))?;
     }
-    if let Some(NewTime(offsets)) = new_time_namespace(plan) {
-        nix::sched::unshare(flag(NamespaceKind::Time)).trying(|| "make a time namespace".into())?;
+    if let Some(offsets) = namespaces::new_time_offsets(plan) {
+        nix::sched::unshare(namespaces::flag(NamespaceKind::Time)).trying(|| "make a time namespace".into())?;
         std::fs::write("/proc/self/timens_offsets", &offsets).trying(|| format!("write time offsets {offsets:?}"))?;
     }
     // The cgroup namespace is made by the init itself, once it is in its cgroup; time is made just above.
@@ -177,7 +176,7 @@ fn clone_init(
         .iter()
         .filter(|namespace| namespace.path.is_none())
         .filter(|namespace| !matches!(namespace.kind, NamespaceKind::Cgroup | NamespaceKind::Time))
-        .fold(CloneFlags::empty(), |flags, namespace| flags | flag(namespace.kind));
+        .fold(CloneFlags::empty(), |flags, namespace| flags | namespaces::flag(namespace.kind));
     let cloned = clone::clone(flags.bits(), parent_for(reaper), joiner.v2_folder())
         .trying(|| format!("clone the init with new namespaces {flags:?}"))?;
     match cloned {
@@ -375,64 +374,6 @@ fn unexpected(report: Report) -> HostError {
 
 fn died(who: &str) -> HostError {
     HostError::Container { text: format!("{who} was killed while it set itself up"), exit_code: 1 }
-}
-
-/// Namespaces joined by path, the user namespace first: it decides what we may do to the others.
-fn open_namespaces(plan: &Plan) -> Result<Vec<(NamespaceKind, OwnedFd)>, HostError> {
-    let mut opened = Vec::new();
-    for namespace in &plan.namespaces {
-        if let Some(path) = &namespace.path {
-            let file = std::fs::File::open(path)
-                .trying(|| format!("open the {:?} namespace {path:?} to join it", namespace.kind))?;
-            opened.push((namespace.kind, file.into()));
-        }
-    }
-    opened.sort_by_key(|(kind, _)| *kind != NamespaceKind::User);
-    Ok(opened)
-}
-
-struct NewTime(String);
-
-fn new_time_namespace(plan: &Plan) -> Option<NewTime> {
-    plan.namespaces.iter().find(|n| n.kind == NamespaceKind::Time && n.path.is_none())?;
-    let lines = plan.time_offsets.iter().map(|(clock, seconds, nanos)| format!("{clock} {seconds} {nanos}\n"));
-    Some(NewTime(lines.collect()))
-}
-
-pub fn flag(kind: NamespaceKind) -> CloneFlags {
-    match kind {
-        NamespaceKind::User => CloneFlags::CLONE_NEWUSER,
-        NamespaceKind::Pid => CloneFlags::CLONE_NEWPID,
-        NamespaceKind::Network => CloneFlags::CLONE_NEWNET,
-        NamespaceKind::Ipc => CloneFlags::CLONE_NEWIPC,
-        NamespaceKind::Uts => CloneFlags::CLONE_NEWUTS,
-        NamespaceKind::Mount => CloneFlags::CLONE_NEWNS,
-        NamespaceKind::Cgroup => CloneFlags::CLONE_NEWCGROUP,
-        NamespaceKind::Time => CloneFlags::from_bits_retain(libc::CLONE_NEWTIME),
-    }
-}
-
-/// The namespaces of a container that an exec enters: all that it does not share with us, but the PID namespace.
-pub fn differing_namespaces(pid: i32) -> Result<CloneFlags, HostError> {
-    const NAMES: [(&str, NamespaceKind); 7] = [
-        ("user", NamespaceKind::User),
-        ("mnt", NamespaceKind::Mount),
-        ("net", NamespaceKind::Network),
-        ("ipc", NamespaceKind::Ipc),
-        ("uts", NamespaceKind::Uts),
-        ("cgroup", NamespaceKind::Cgroup),
-        ("time", NamespaceKind::Time),
-    ];
-    let mut flags = CloneFlags::empty();
-    for (name, kind) in NAMES {
-        let of = |process: &str| std::fs::read_link(Path::new("/proc").join(process).join("ns").join(name));
-        let Ok(ours) = of("self") else { continue };
-        let theirs = of(&pid.to_string()).trying(|| format!("read the {name} namespace of process {pid}"))?;
-        if ours != theirs {
-            flags |= flag(kind);
-        }
-    }
-    Ok(flags)
 }
 
 /// `_ses.<id>`, as runc names it.

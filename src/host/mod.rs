@@ -14,6 +14,7 @@ pub mod foreground;
 pub mod frozen;
 pub mod idmap;
 pub mod launch;
+pub mod namespaces;
 pub mod pidfile;
 pub mod probe;
 pub mod protect;
