@@ -82,6 +82,57 @@ fn delete_killed_at_random_moments() {
     at_random_moments(Victim::Delete);
 }
 
+/// The start message cannot be called back: once it was sent, the application will run, and the state must say so.
+#[test]
+fn start_killed_while_a_hook_runs_between_its_message_and_the_application() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("hook");
+    let shared = env.dir().join("shared");
+    fs::create_dir(&shared).unwrap();
+    let wait = "touch /shared/begun; while ! test -e /shared/go; do sleep 0.01; done";
+    let bundle = env.bundle().bind(&shared, "/shared", &["rbind", "rw"]).script("echo runs; exec sleep 1000");
+    let bundle = bundle.edit(|config| {
+        config["hooks"]["startContainer"] = serde_json::json!([{ "path": "/bin/sh", "args": ["sh", "-c", wait] }]);
+    });
+    let (mut lines, out) = common::Lines::pipe();
+    env.create(&bundle, &id).stdout(out).run().success();
+    let start = env.cmd(["start", &id]).spawn();
+    common::until(DEADLINE, "running hook", || shared.join("begun").exists());
+    common::process::send(start.pid(), nix::sys::signal::Signal::SIGKILL);
+    assert!(!start.finish(DEADLINE).status.success());
+    env.run(["recover"]).success().says("completed start-requested");
+    assert_eq!(env.status(&id), "running");
+    env.run(["start", &id]).fails("it is running");
+    fs::write(shared.join("go"), "").unwrap();
+    assert_eq!(lines.next().as_deref(), Some("runs"));
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}
+
+/// Nobody but the supervisor can tell, and it does not: then only what needs no answer goes on.
+#[test]
+fn start_killed_and_its_supervisor_silent() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("silent");
+    env.created(&env.bundle().args(&["sleep", "1000"]), &id);
+    let supervisor = env.supervisor(&id);
+    common::process::send(supervisor, nix::sys::signal::Signal::SIGSTOP);
+    let start = env.cmd(["start", &id]).spawn();
+    let lock = env.root().join("sandboxes").join(&id).join("lock");
+    common::until(DEADLINE, "intent of the start", || {
+        fs::read(&lock).is_ok_and(|bytes| bytes.windows(15).any(|bytes| bytes == b"start-requested"))
+    });
+    common::process::send(start.pid(), nix::sys::signal::Signal::SIGKILL);
+    assert!(!start.finish(DEADLINE).status.success());
+    env.run(["recover"]).fails("does not say whether it happened");
+    env.run(["recover"]).fails("does not say whether it happened");
+    env.run(["delete", "--force", &id]).success();
+    env.gone(&id);
+    env.assert_clean();
+}
+
 fn at_system_calls(victim: Victim) {
     needs_root!();
     needs_tool!("strace");

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Env, needs_root};
+use common::command::DEADLINE;
+use common::{Env, needs_root, until};
 use serde_json::Value;
 
 /// Refused with exit code 1 and a line that names the id, its state and what was asked; nothing changes.
@@ -159,4 +160,35 @@ fn list_shows_what_there_is() {
 
 fn text<'a>(entry: &'a Value, name: &str) -> &'a str {
     entry[name].as_str().expect("a string")
+}
+
+/// Engines ask for it after the end, and mean what the application left behind; what somebody else put into the cgroup
+/// meanwhile is not that.
+#[test]
+fn kill_all_of_a_stopped_container_hits_no_stranger() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("ended");
+    env.started(&env.bundle().script("sleep 1000"), &id);
+    let places = std::fs::read_to_string(format!("/proc/{}/cgroup", env.pid(&id))).unwrap();
+    let place = places.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let folder = std::path::PathBuf::from(format!("/sys/fs/cgroup/{controllers}{path}"));
+        (path.contains(&id) && folder.is_dir()).then_some(folder)
+    });
+    let place = place.expect("the container's cgroup");
+    env.run(["kill", &id, "KILL"]).success();
+    env.wait(&id);
+    until(DEADLINE, "end of the supervisor", || env.find_supervisor(&id).is_none());
+    env.run(["kill", "--all", &id, "KILL"]).success();
+
+    let mut stranger = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    std::fs::write(place.join("cgroup.procs"), stranger.id().to_string()).unwrap();
+    env.run(["kill", "--all", &id, "KILL"]).fails("container not running");
+    env.run(["kill", "--all", &id, "TERM"]).fails("container not running");
+    assert!(stranger.try_wait().unwrap().is_none(), "a stranger was killed");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    env.delete(&id);
+    env.assert_clean();
 }

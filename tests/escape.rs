@@ -67,6 +67,62 @@ fn the_binary_cannot_be_overwritten_by_the_application_that_replaces_the_runtime
     env.assert_clean();
 }
 
+/// What the environment says about it counts for nothing.
+#[test]
+fn the_environment_cannot_turn_the_protection_of_the_binary_off() {
+    use nix::sys::statvfs::{FsFlags, statvfs};
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("environment");
+    let bundle = env.bundle().script("echo up; sleep 1000");
+    let (mut lines, out) = Lines::pipe();
+    let run = env.run_bundle(&bundle, &id).stdout(out).env("_SANDKEEP_PROTECTED", "1");
+    let run = run.env("_SANDKEEP_SECOND_START", "1").spawn();
+    lines.until("up");
+    let exe = format!("/proc/{}/exe", run.pid());
+    assert!(statvfs(exe.as_str()).unwrap().flags().contains(FsFlags::ST_RDONLY));
+    env.run(["kill", &id, "KILL"]).success();
+    run.finish(common::command::DEADLINE).code(137);
+    env.assert_clean();
+}
+
+/// A bind mount over or inside the container's procfs is refused also when a symlink of the image leads there.
+#[test]
+fn a_symlink_of_the_image_leads_no_mount_into_proc() {
+    needs_root!();
+    let env = Env::new();
+    let outside = env.dir().join("outside");
+    fs::create_dir_all(outside.join("self")).unwrap();
+    for (target, destination) in [("/proc", "/data"), ("/proc/sys", "/data"), ("/proc", "/data/sys/kernel")] {
+        let bundle = env.bundle().bind(&outside, destination, &["bind"]);
+        symlink(target, bundle.rootfs().join("data")).unwrap();
+        env.run_bundle(&bundle, &env.id("led")).run().fails("only a procfs may be mounted in /proc");
+        let tmpfs = serde_json::json!({"destination": destination, "type": "tmpfs", "source": "tmpfs"});
+        let bundle = env.bundle().mount(tmpfs);
+        symlink(target, bundle.rootfs().join("data")).unwrap();
+        env.run_bundle(&bundle, &env.id("led")).run().fails("only a procfs may be mounted in /proc");
+    }
+    env.assert_clean();
+}
+
+/// What the image's /proc says decides nothing: there may be no procfs there at all.
+#[test]
+fn an_image_cannot_keep_the_callers_groups() {
+    needs_root!();
+    needs_tool!("setpriv");
+    let env = Env::new();
+    let bundle = env.bundle().args(&["/bin/id", "-G"]).edit(|config| {
+        config["mounts"] = serde_json::json!([]);
+        config["linux"]["maskedPaths"] = serde_json::json!([]);
+        config["linux"]["readonlyPaths"] = serde_json::json!([]);
+    });
+    fs::create_dir(bundle.rootfs().join("proc/self")).unwrap();
+    fs::write(bundle.rootfs().join("proc/self/setgroups"), "deny\n").unwrap();
+    let run = Cmd::new("setpriv").args(["--groups", "100,4242"]).arg(env.binary()).arg("--root").arg(env.root());
+    run.args(["run", "--bundle"]).arg(&bundle.dir).arg(env.id("groups")).run().success().prints("0\n");
+    env.assert_clean();
+}
+
 /// A mount's target is resolved inside the rootfs, however its symlinks point.
 #[test]
 fn mount_targets_never_leave_the_rootfs() {
@@ -232,5 +288,27 @@ fn a_container_that_may_ptrace_sees_nothing_of_the_host_behind_an_entering_proce
     }
     env.run(["delete", "--force", &id]).success();
     assert_eq!(fs::read_to_string(&out).unwrap(), "");
+    env.assert_clean();
+}
+
+/// What lies below a tmpfs with tmpcopyup is copied as it is: a symlink out of the image stays a symlink.
+#[test]
+fn a_copy_up_follows_no_symlink() {
+    needs_root!();
+    let env = Env::new();
+    let secret = env.dir().join("secret");
+    fs::write(&secret, "host").unwrap();
+    let script =
+        "cat /data/folder/file; cat /data/link 2>/dev/null; readlink /data/link; ls -ld /data/folder | cut -c1-10";
+    let tmpfs = serde_json::json!({
+        "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"],
+    });
+    let bundle = env.bundle().script(script).mount(tmpfs);
+    let data = bundle.rootfs().join("data");
+    fs::create_dir_all(data.join("folder")).unwrap();
+    fs::write(data.join("folder/file"), "mine\n").unwrap();
+    symlink(&secret, data.join("link")).unwrap();
+    let expected = format!("mine\n{}\ndrwxr-xr-x\n", secret.display());
+    env.run_bundle(&bundle, &env.id("copyup")).run().success().prints(&expected);
     env.assert_clean();
 }

@@ -315,3 +315,25 @@ fn a_run_that_fails_fails_at_once() {
     assert!(began.elapsed() < std::time::Duration::from_secs(4), "{:?}", began.elapsed());
     env.assert_clean();
 }
+
+/// A supervisor that hangs up, or cannot be reached, is waited for without spinning.
+#[test]
+fn waiting_beside_a_supervisor_that_does_not_answer_costs_no_cpu_time() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("deaf");
+    env.started(&env.bundle().script("sleep 1000"), &id);
+    std::fs::remove_file(env.root().join("sandboxes").join(&id).join("control.sock")).unwrap();
+    let wait = env.cmd(["wait", &id]).spawn();
+    let stat = format!("/proc/{}/stat", wait.pid());
+    let asked = std::time::Instant::now();
+    common::until(std::time::Duration::from_secs(10), "second of waiting", || asked.elapsed().as_millis() > 1000);
+    let fields = std::fs::read_to_string(&stat).unwrap();
+    let ticks: u64 =
+        fields.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2).flat_map(str::parse::<u64>).sum();
+    assert!(ticks < 40, "{ticks} ticks in a second");
+    env.run(["kill", &id, "KILL"]).success();
+    wait.finish(common::command::DEADLINE).success().prints("137\n");
+    env.delete(&id);
+    env.assert_clean();
+}

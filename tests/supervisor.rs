@@ -204,8 +204,11 @@ fn a_root_container_is_adopted_started_waited_for_and_recorded_and_then_the_supe
         let mut client = sandbox.client();
         std::thread::spawn(move || client.call(&Request::StartRoot, &[], soon()).unwrap())
     };
+    assert!(!client.state(soon()).unwrap()[0].started);
     init.await_start();
-    assert!(!client.state(soon()).unwrap()[0].started, "not before the init says so");
+    let state = client.state(soon()).unwrap();
+    assert!(!state[0].started, "not before the init says so");
+    assert!(state[0].released, "the start message cannot be called back");
     let (ours, _) = seqpacket::pair().unwrap();
     drop(std::mem::replace(&mut init.ours, ours));
     // The supervisor has its own copy of the other end; nothing else holds one of ours.

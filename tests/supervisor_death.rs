@@ -30,7 +30,10 @@ fn killing_the_supervisor_ends_the_sandbox() {
     assert!(pids.len() >= 4, "{pids:?}");
     let waiting = env.cmd(["wait", &id]).spawn();
 
-    send(env.supervisor(&id), Signal::SIGKILL);
+    let supervisor = env.supervisor(&id);
+    send(supervisor, Signal::SIGKILL);
+    // As soon as the kernel has got round to the signal.
+    process::until(DEADLINE, "end of the supervisor", || !process::runs(supervisor));
     assert_eq!(env.status(&id), "stopped", "state tells it at once");
     // The pipe's end is the end of every process that held it.
     assert_eq!(lines.next(), None);
@@ -52,7 +55,10 @@ fn killing_the_supervisor_of_a_created_sandbox_ends_it_too() {
     let id = env.id("unborn");
     let bundle = env.bundle();
     env.created(&bundle, &id);
-    send(env.supervisor(&id), Signal::SIGKILL);
+    let supervisor = env.supervisor(&id);
+    send(supervisor, Signal::SIGKILL);
+    // As soon as the kernel has got round to the signal.
+    process::until(DEADLINE, "end of the supervisor", || !process::runs(supervisor));
     assert_eq!(env.status(&id), "stopped");
     env.run(["start", &id]).fails_with(1, &[&id, "stopped"]);
     env.delete(&id);

@@ -235,7 +235,10 @@ fn a_full_file_system_stops_no_kill_no_delete_and_no_recovery() {
     env.gone(&unstarted);
     // What was freed is taken again, so that recover has none of it either.
     fill(&small.join("more"));
-    send(env.supervisor(&orphan), Signal::SIGKILL);
+    let supervisor = env.supervisor(&orphan);
+    send(supervisor, Signal::SIGKILL);
+    // As soon as the kernel has got round to the signal.
+    process::until(DEADLINE, "end of the supervisor", || !process::runs(supervisor));
     assert_eq!(env.status(&orphan), "stopped");
     env.run(["recover"]).code(0);
     assert_eq!(env.wait(&orphan), 137);

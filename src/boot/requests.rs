@@ -225,6 +225,7 @@ impl Keeper {
             let status = ContainerStatus {
                 cid: cid.as_str().to_owned(),
                 started: matches!(container.start, Start::Started),
+                released: matches!(container.start, Start::Releasing { .. } | Start::Started),
                 exited: container.exited.clone(),
                 pids: of_it
                     .iter()

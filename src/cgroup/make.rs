@@ -48,6 +48,12 @@ impl Layout {
         Ok(joiner)
     }
 
+    /// Refuses what `make` would refuse anyway, before anybody has written down that these cgroups are his: a folder with
+    /// processes in it or below it is somebody else's.
+    pub fn check_free(&self) -> Result<()> {
+        self.folders.iter().try_for_each(|folder| refuse_populated(&folder.path))
+    }
+
     /// Sets limits anew on cgroups that exist (`update`). Device rules stay as they are.
     pub fn limit(&self, resources: &LinuxResources) -> Result<()> {
         let folders: Vec<&Folder> = self.folders.iter().filter(|folder| folder.path.exists()).collect();
@@ -103,10 +109,15 @@ fn make_folder(folder: &Folder, made: &mut Made) -> Result<()> {
 
 /// A folder that was there: left over by a crash, or prepared by a caller. With processes it is somebody else's.
 fn take_over(folder: &Path) -> Result<()> {
+    refuse_populated(folder)?;
+    // Left frozen, it would freeze whoever joins it.
+    freeze::thaw_folder(folder)
+}
+
+fn refuse_populated(folder: &Path) -> Result<()> {
     let pids = files::pids_below(folder).map_err(|source| Error::Read { path: folder.to_owned(), source })?;
     match pids.len() {
-        // Left frozen, it would freeze whoever joins it.
-        0 => freeze::thaw_folder(folder),
+        0 => Ok(()),
         count => Err(Error::NotEmpty { folder: folder.to_owned(), count }),
     }
 }

@@ -16,6 +16,36 @@ pub fn remove(record: &CgroupRecord, deadline: Instant) -> Result<()> {
     record.folders.iter().try_for_each(|folder| remove_tree(folder, deadline))
 }
 
+/// For cgroups that a creation was about to make when it died: whether it did, nobody knows. Whatever it had put there dies
+/// by itself, so this waits until nothing is in them, and then removes them. Returns those that stay populated: they are
+/// somebody else's, and are left as they are.
+pub fn remove_emptied(folders: &[PathBuf], deadline: Instant) -> Result<Vec<PathBuf>> {
+    let mut populated = Vec::new();
+    for folder in folders {
+        if wait_until_empty(folder, deadline)? {
+            remove_tree(folder, deadline)?;
+        } else {
+            populated.push(folder.clone());
+        }
+    }
+    Ok(populated)
+}
+
+/// False: there are processes in it at the deadline.
+fn wait_until_empty(folder: &Path, deadline: Instant) -> Result<bool> {
+    let mut pause = Pause::default();
+    loop {
+        let pids = files::pids_below(folder).map_err(|source| Error::Read { path: folder.to_owned(), source })?;
+        if pids.is_empty() {
+            return Ok(true);
+        }
+        files::wait_for_ends(&pids, deadline);
+        if !pause.once(deadline) {
+            return Ok(false);
+        }
+    }
+}
+
 /// Whether anything of it is there.
 pub fn exists(record: &CgroupRecord) -> bool {
     record.folders.iter().any(|folder| folder.exists())

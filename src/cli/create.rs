@@ -64,7 +64,9 @@ fn create(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         && let Err(error) = pidfile::write(path, init.pid)
     {
         drop(held);
-        super::delete::force(context, &root, &request.options.id)?;
+        if let Err(failure) = super::delete::force(context, &root, &request.options.id) {
+            context.log.warn(&format!("could not delete the sandbox: {}", failure.text));
+        }
         return Err(error.into());
     }
     Ok(0)
@@ -118,8 +120,8 @@ impl Request {
     ) -> Result<Request, Failure> {
         let id = Id::parse(id)?;
         refuse_ordinary_user()?;
-        let listen_fds = listen_fds();
-        check_preserved(launch.preserve_fds + listen_fds)?;
+        let preserve_fds = preserved(launch.preserve_fds, listen_fds())?;
+        check_preserved(preserve_fds)?;
         protect::from_overwriting().map_err(|error| Failure::new(format!("protect our own binary: {error}")))?;
         let (plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
         for warning in loaded.warnings.into_iter().chain(warnings) {
@@ -133,7 +135,7 @@ impl Request {
             reaper,
             attached: lifetime == Lifetime::Attached,
             cgroup_driver: context.driver,
-            preserve_fds: launch.preserve_fds + listen_fds,
+            preserve_fds,
             new_keyring: !launch.no_new_keyring,
             created: engine::now(),
             oci_version: loaded.spec.version().clone(),
@@ -147,15 +149,17 @@ impl Request {
     pub fn create<'r>(&'r self, root: &'r Root, terminal: TerminalTo) -> Result<(Held<'r>, Creation<'r>), Failure> {
         let id = &self.options.id;
         refuse_taken(root, id)?;
-        let folder = root.prepare()?;
+        let (folder, guard) = root.prepare()?;
         let mut creation = match Creation::prepare(&self.plan, &self.options, &folder, terminal) {
             Ok(creation) => creation,
             Err(error) => {
                 folder.remove()?;
+                // Somebody who took the id meanwhile is a better reason than what he has made.
+                refuse_taken(root, id)?;
                 return Err(error.into());
             }
         };
-        let new = NewSandbox { id: id.clone(), folder, cgroups: creation.cgroups() };
+        let new = NewSandbox { id: id.clone(), folder, guard, cgroups: creation.cgroups() };
         let held = engine::create(root, new, &mut creation)?;
         Ok((held, creation))
     }
@@ -177,7 +181,7 @@ fn refuse_taken(root: &Root, id: &Id) -> Result<(), Failure> {
     if root.find(id)?.is_none() {
         return Ok(());
     }
-    let Some(held) = hold::hold(root, id)? else { return Ok(()) };
+    let Some(held) = hold::hold_without_store(root, id)? else { return Ok(()) };
     let from = held.snapshot().state.sandbox.phase;
     let event = Event::CreateRequested;
     Err(Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }.into())
@@ -206,7 +210,30 @@ pub fn terminal(wanted: bool, socket: Option<&Path>, mode: Mode) -> Result<Termi
     }
 }
 
+/// How many descriptors the application gets beside its stdio. Far more than anybody hands on, and few enough to be
+/// looked at one by one.
+pub fn preserved(asked: u32, listen_fds: u32) -> Result<u32, Failure> {
+    const MOST: u32 = 1024;
+    asked.checked_add(listen_fds).filter(|count| *count <= MOST).ok_or_else(|| {
+        Failure::new(format!("--preserve-fds {asked} and LISTEN_FDS {listen_fds}: together more than {MOST}"))
+    })
+}
+
 /// sd_listen_fds(3): descriptors that systemd hands to us are the application's.
 fn listen_fds() -> u32 {
     std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_that_cannot_all_be_there_are_refused_before_they_are_counted() {
+        assert_eq!(preserved(3, 2).ok(), Some(5));
+        assert_eq!(preserved(1024, 0).ok(), Some(1024));
+        for (asked, listen_fds) in [(1025, 0), (0, u32::MAX), (u32::MAX, 1), (u32::MAX, u32::MAX)] {
+            assert!(preserved(asked, listen_fds).is_err(), "{asked} and {listen_fds}");
+        }
+    }
 }

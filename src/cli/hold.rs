@@ -1,12 +1,14 @@
 //! A sandbox locked and healed, for commands that change it.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::context::Context;
 use super::failure::Failure;
-use crate::engine::{EngineError, Held};
+use crate::engine::{EngineError, Held, Recorder};
+use crate::host::destroy;
 use crate::host::frozen::destruction_of;
-use crate::host::probe::Prober;
+use crate::host::probe::{self, Prober};
 use crate::model::Id;
 use crate::store::{LockError, Root};
 
@@ -17,19 +19,38 @@ pub fn hold<'a>(root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failure> {
     Ok(acquire(root, id, PATIENCE)?)
 }
 
+/// For a command that has yet to fork: what healing records waits for the next opener of the store, and this process
+/// keeps its one thread.
+pub fn hold_without_store<'a>(root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failure> {
+    Ok(Held::acquire(root, id, PATIENCE, Recorder::pending_only(root), &Prober, destruction_of)?)
+}
+
 /// For `delete --force`: whoever still holds the sandbox after `patience` is killed, and what it left is healed.
 pub fn seize<'a>(context: &Context, root: &'a Root, id: &Id, patience: Duration) -> Result<Option<Held<'a>>, Failure> {
     match acquire(root, id, patience) {
         Err(EngineError::Lock(LockError::Busy { intent: Some(intent), .. })) => {
-            if let Some(holder) = crate::host::probe::open_if_alive(&intent.holder, &intent.boot)? {
-                use std::os::fd::AsFd;
+            if let Some(holder) = probe::open_if_alive(&intent.holder, &intent.boot)? {
                 context.log.debug(&format!("killing process {}, which holds {:?}", intent.holder.pid, id.as_str()));
-                crate::host::destroy::kill_and_wait(holder.as_fd(), false)?;
+                destroy::kill_and_wait(holder.as_fd(), false)?;
             }
+            Ok(acquire(root, id, PATIENCE)?)
+        }
+        // Whether it was started does not matter any more, and only its supervisor could tell.
+        Err(EngineError::Undecided { .. }) => {
+            kill_supervisor(root, id)?;
             Ok(acquire(root, id, PATIENCE)?)
         }
         other => Ok(other?),
     }
+}
+
+fn kill_supervisor(root: &Root, id: &Id) -> Result<(), Failure> {
+    let snapshot = root.find(id)?.map(|folder| folder.read_snapshot()).transpose()?.flatten();
+    let Some(snapshot) = snapshot else { return Ok(()) };
+    if let Some(supervisor) = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)? {
+        destroy::kill_and_wait(supervisor.as_fd(), false)?;
+    }
+    Ok(())
 }
 
 fn acquire<'a>(
@@ -37,7 +58,7 @@ fn acquire<'a>(
     id: &Id,
     patience: Duration,
 ) -> Result<Option<Held<'a>>, EngineError<crate::host::HostError>> {
-    Held::acquire(root, id, patience, &Prober, destruction_of)
+    Held::acquire(root, id, patience, Recorder::new(root), &Prober, destruction_of)
 }
 
 /// Tells the user what the store had to say.

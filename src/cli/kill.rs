@@ -1,6 +1,7 @@
 //! `kill`: a signal for the application, or with --all for every process of its cgroup.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -8,11 +9,12 @@ use super::context::Context;
 use super::failure::Failure;
 use super::look;
 use crate::cgroup;
-use crate::engine::pod_of;
+use crate::engine::{Facts, pod_of};
 use crate::host::frozen::root_container;
 use crate::host::probe;
+use crate::model::record::{PidNamespace, Snapshot};
 use crate::model::{Denial, Event, Id, Machine, Phase};
-use crate::sys::pidfd;
+use crate::sys::{pidfd, procfs};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -55,7 +57,7 @@ pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Also when the application itself is gone: what it left in its cgroup is meant.
+/// Also when the application itself is gone: what it left in its cgroup is meant, and nothing else that is there now.
 fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     let (id, seen) = look::at(context, id)?;
     let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, Phase::Creating))?;
@@ -63,12 +65,59 @@ fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> 
     if container.cgroup.folders.is_empty() {
         return send(context, id.as_str(), signal);
     }
+    if let Err(denial) = pod_of(snapshot).step(id.as_str(), id.as_str(), Event::SignalRequested) {
+        if denial.from != Phase::Stopped {
+            return Err(denial.into());
+        }
+        // Engines ask for this once the application has ended: that nothing is left is what they want.
+        if cgroup::processes(&container.cgroup)?.is_empty() {
+            return Ok(());
+        }
+        if leftovers(context, snapshot, &seen.facts)? == Leftovers::Strangers {
+            return Err(denial.into());
+        }
+    }
     if signal == libc::SIGKILL {
         cgroup::kill_and_wait(&container.cgroup, crate::host::destroy::deadline())?;
     } else {
         cgroup::signal_all(&container.cgroup, signal)?;
     }
     Ok(())
+}
+
+/// Whose processes can be in the cgroup of a sandbox that has ended?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leftovers {
+    Ours,
+    /// The cgroup's name is somebody else's by now.
+    Strangers,
+}
+
+fn leftovers(context: &Context, snapshot: &Snapshot, facts: &Facts) -> Result<Leftovers, Failure> {
+    if facts.supervisor_alive {
+        return Ok(Leftovers::Ours);
+    }
+    // In a PID namespace of its own nothing outlives the supervisor, and nowhere does anything outlive the machine.
+    let sandbox = &snapshot.sandbox;
+    let outlives = sandbox.pid_namespace == PidNamespace::Foreign && procfs::boot_id()? == sandbox.boot.boot_id;
+    if !outlives || is_taken_over(context, snapshot)? {
+        return Ok(Leftovers::Strangers);
+    }
+    Ok(Leftovers::Ours)
+}
+
+/// Whether another sandbox that has not ended is in the same cgroup: a name is free once nothing is left in it.
+fn is_taken_over(context: &Context, ours: &Snapshot) -> Result<bool, Failure> {
+    let folders = |snapshot: &Snapshot| -> Vec<PathBuf> {
+        snapshot.containers.values().flat_map(|container| container.cgroup.folders.clone()).collect()
+    };
+    let (Some(root), here) = (context.open_root()?, folders(ours)) else { return Ok(false) };
+    // One that cannot be read is nobody's that we know of.
+    let others = look::all(&root)?.into_iter().flatten().filter_map(|seen| seen.snapshot);
+    Ok(others
+        .filter(|other| other.sandbox.incarnation != ours.sandbox.incarnation)
+        .filter(|other| other.state.sandbox.phase.is_alive())
+        .any(|other| folders(&other).iter().any(|folder| here.contains(folder))))
 }
 
 fn denied(id: &Id, from: Phase) -> Failure {

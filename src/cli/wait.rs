@@ -1,5 +1,8 @@
 //! `wait`: the exit code of a sandbox's application, now or when it ends; again and again, also after the end.
 
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -9,8 +12,13 @@ use super::look::{self, Seen};
 use super::time;
 use crate::control::{Client, ControlError};
 use crate::engine;
+use crate::host::probe;
 use crate::model::record::Exit;
 use crate::model::{Id, Phase};
+use crate::sys::pidfd;
+
+/// How long a supervisor that hung up is watched before it is asked again.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
 pub struct Arguments {
@@ -60,12 +68,22 @@ fn of_sandbox(context: &Context, id: &str) -> Result<Exit, Failure> {
                 match known_exit(&seen) {
                     Some(exit) => return Ok(exit),
                     None if !seen.facts.supervisor_alive => return Ok(engine::inferred(engine::now())),
-                    None => {}
+                    None => let_it_go(&seen)?,
                 }
             }
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// A supervisor that does not answer any more and is not gone yet either: its end is waited for, but not for long, since
+/// it may as well answer again.
+fn let_it_go(seen: &Seen) -> Result<(), Failure> {
+    let Some(snapshot) = &seen.snapshot else { return Ok(()) };
+    if let Some(supervisor) = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)? {
+        pidfd::wait_exit(supervisor.as_fd(), Some(Instant::now() + BETWEEN_ATTEMPTS))?;
+    }
+    Ok(())
 }
 
 fn known_exit(seen: &Seen) -> Option<Exit> {

@@ -1,6 +1,7 @@
 //! Who the application is: limits, user and groups, capabilities, working directory.
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use caps::{CapSet, Capability, CapsHashSet};
@@ -70,14 +71,44 @@ fn enabled(parameter: &str) -> bool {
     std::fs::read_to_string(parameter).is_ok_and(|text| text.trim() == "Y")
 }
 
+/// Whether the user namespace lets its processes set their groups: one made by an ordinary user does not
+/// (user_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Groups {
+    Settable,
+    Denied,
+}
+
+impl Groups {
+    /// Of our own user namespace; asked while /proc is still the host's, since a container's says what the image likes.
+    pub fn of_ourselves() -> Groups {
+        Groups::of("self")
+    }
+
+    /// Of the user namespace of a process that we are about to join; asked while /proc is still the host's.
+    pub fn of_process(pidfd: BorrowedFd<'_>) -> Groups {
+        let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap_or_default();
+        let pid = about.lines().find_map(|line| line.strip_prefix("Pid:"));
+        pid.map_or(Groups::Settable, |pid| Groups::of(pid.trim()))
+    }
+
+    /// What cannot be read is taken as settable: then a refusal of the kernel is an error.
+    fn of(process: &str) -> Groups {
+        match std::fs::read_to_string(format!("/proc/{process}/setgroups")) {
+            Ok(text) if text.trim() == "deny" => Groups::Denied,
+            _ => Groups::Settable,
+        }
+    }
+}
+
 /// User, groups, capabilities and working directory, in the one order that works.
-pub fn become_user(plan: &ProcessPlan) -> Result<(), SetupError> {
+pub fn become_user(plan: &ProcessPlan, groups: Groups) -> Result<(), SetupError> {
     drop_bounding(plan.capabilities.bounding)?;
     // Before the user changes, for a folder that only root may enter; else afterwards, for one that root may not (NFS).
     let entered = enter_cwd(&plan.cwd).is_ok();
     nix::sys::prctl::set_keepcaps(true).step(|| "keep capabilities across the change of user".into())?;
-    let groups: Vec<Gid> = plan.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    set_groups(&groups)?;
+    let additional: Vec<Gid> = plan.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    set_groups(&additional, groups)?;
     let (uid, gid) = (Uid::from_raw(plan.uid), Gid::from_raw(plan.gid));
     setresgid(gid, gid, gid).step(|| format!("become gid {gid}"))?;
     setresuid(uid, uid, uid).step(|| format!("become uid {uid}"))?;
@@ -93,12 +124,12 @@ pub fn become_user(plan: &ProcessPlan) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// Where setgroups is denied (an unprivileged user namespace), having none to set is fine.
-fn set_groups(groups: &[Gid]) -> Result<(), SetupError> {
-    if groups.is_empty() && std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny") {
-        return Ok(());
+/// Where it is denied, having none to set is fine: the caller's stay, as in every such namespace.
+fn set_groups(additional: &[Gid], groups: Groups) -> Result<(), SetupError> {
+    match setgroups(additional) {
+        Err(nix::Error::EPERM) if additional.is_empty() && groups == Groups::Denied => Ok(()),
+        other => other.step(|| format!("set the additional groups {additional:?}")),
     }
-    setgroups(groups).step(|| format!("set the additional groups {groups:?}"))
 }
 
 fn enter_cwd(cwd: &Path) -> Result<(), SetupError> {

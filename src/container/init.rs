@@ -79,6 +79,7 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
     if let Some(name) = &donations.session_keyring {
         new_keyring(name)?;
     }
+    let groups = identity::Groups::of_ourselves();
     let terminal = if has(NamespaceKind::Mount) { enter_rootfs(plan, donations)? } else { None };
 
     let Some(application) = &plan.process else {
@@ -86,7 +87,7 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
         hear_start(channel)?;
         return Err(SetupError::Refused("the configuration has no process to start".into()));
     };
-    let entry = finish_process(application, donations.seccomp.as_ref(), terminal.as_ref())?;
+    let entry = finish_process(application, donations.seccomp.as_ref(), terminal.as_ref(), groups)?;
     say(channel, &Report::Ready)?;
     hear_start(channel)?;
     if !plan.hooks.start_container.is_empty() {
@@ -239,6 +240,7 @@ pub(super) fn finish_process(
     plan: &ProcessPlan,
     seccomp: Option<&super::seccomp::Program>,
     terminal: Option<&Terminal>,
+    groups: identity::Groups,
 ) -> Result<entry::Entry, SetupError> {
     if let Some(terminal) = terminal {
         terminal.chown(plan.uid)?;
@@ -249,7 +251,7 @@ pub(super) fn finish_process(
         // Needs CAP_SYS_ADMIN, which we are about to lose.
         super::load_seccomp(seccomp)?;
     }
-    identity::become_user(plan)?;
+    identity::become_user(plan, groups)?;
     if plan.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().step(|| "set no_new_privs".into())?;
     }

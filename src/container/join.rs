@@ -12,7 +12,7 @@ use nix::sched::CloneFlags;
 use super::channel::{self, Order, Report};
 use super::init::{become_root_of_namespace, finish_process};
 use super::root::Root;
-use super::{SetupError, Step, terminal};
+use super::{Groups, SetupError, Step, terminal};
 use crate::spec::plan::ProcessPlan;
 use crate::sys::{clone, descriptors, signals};
 
@@ -20,6 +20,8 @@ use crate::sys::{clone, descriptors, signals};
 pub struct Donations {
     pub channel: OwnedFd,
     pub seccomp: Option<super::seccomp::Program>,
+    /// Of the container's user namespace, as the host sees it.
+    pub groups: Groups,
     pub preserved_fds: u32,
     pub session_keyring: Option<std::ffi::CString>,
 }
@@ -67,7 +69,7 @@ fn enter(plan: &ProcessPlan, donations: &Donations) -> Result<std::convert::Infa
     } else {
         None
     };
-    let entry = finish_process(plan, donations.seccomp.as_ref(), terminal.as_ref())?;
+    let entry = finish_process(plan, donations.seccomp.as_ref(), terminal.as_ref(), donations.groups)?;
     channel::report(channel, &Report::Ready).map_err(|_| SetupError::CreatorGone)?;
     match channel::next_order(channel) {
         Ok(Order::Start) => {}

@@ -21,6 +21,7 @@
 //! everything it made with it.
 
 pub mod channel;
+mod copy_up;
 mod devices;
 mod entry;
 pub mod hooks;
@@ -35,6 +36,8 @@ mod terminal;
 
 use std::io;
 use std::path::PathBuf;
+
+pub use identity::Groups;
 
 use crate::spec::plan::ProcessPlan;
 

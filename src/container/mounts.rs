@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::root::{Root, is_folder};
-use super::{SetupError, Step};
+use super::{SetupError, Step, copy_up};
 use crate::spec::plan::{MountKind, MountPlan};
 use crate::sys::mount::{self, Attributes, Extent};
 
@@ -39,6 +39,7 @@ fn attach_one(
     match (&plan.kind, bind) {
         (MountKind::Bind { .. }, Some(tree)) => {
             let target = if is_folder(tree)? { root.folder(destination)? } else { root.file(destination)? };
+            refuse_in_proc(plan, Some(tree), &target)?;
             mount::attach(tree.as_fd(), target.as_fd()).step(|| format!("mount {destination:?}"))?;
             finish(plan, tree.as_fd())
         }
@@ -47,10 +48,11 @@ fn attach_one(
         }
         (MountKind::Filesystem { fstype, source, options }, _) => {
             let target = filesystem_target(root, plan, fstype)?;
+            refuse_in_proc(plan, None, &target)?;
             let tree = new_filesystem(fstype, source, options, plan.attrs_set)
                 .step(|| format!("mount {fstype} at {destination:?}"))?;
             if plan.copy_up {
-                copy_up(root, destination, tree.as_fd())?;
+                fill_from_below(root, destination, tree.as_fd())?;
             }
             mount::attach(tree.as_fd(), target.as_fd()).step(|| format!("mount {fstype} at {destination:?}"))?;
             finish(plan, tree.as_fd())
@@ -117,22 +119,41 @@ fn refuse_dangerous(plan: &MountPlan, bind: Option<&OwnedFd>) -> Result<(), Setu
         "sys/crypto/fips_enabled",
         "sys/fs/binfmt_misc",
     ];
-    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
     let destination = normal(&plan.destination);
     let Ok(below) = destination.strip_prefix("/proc") else { return Ok(()) };
-    let is_proc = match (&plan.kind, bind) {
-        (MountKind::Filesystem { fstype, .. }, _) => fstype == "proc",
-        (MountKind::Bind { .. }, Some(tree)) => {
-            let stat = nix::sys::statfs::fstatfs(tree).step(|| format!("look at the source of {destination:?}"))?;
-            stat.filesystem_type().0 as i64 == PROC_SUPER_MAGIC
-        }
-        _ => false,
-    };
     let replaceable = REPLACEABLE.iter().any(|name| below == Path::new(name));
-    if is_proc || replaceable {
+    if replaceable || brings_procfs(plan, bind)? {
         return Ok(());
     }
-    Err(SetupError::Refused(format!("refused to mount {destination:?}: only a procfs may be mounted in /proc")))
+    Err(not_in_proc(plan))
+}
+
+/// The same of what was found at the destination: a symlink of the image may have led there.
+fn refuse_in_proc(plan: &MountPlan, bind: Option<&OwnedFd>, target: &OwnedFd) -> Result<(), SetupError> {
+    let named_so = normal(&plan.destination).starts_with("/proc");
+    if named_so || !is_procfs(target)? || brings_procfs(plan, bind)? {
+        return Ok(());
+    }
+    Err(not_in_proc(plan))
+}
+
+fn brings_procfs(plan: &MountPlan, bind: Option<&OwnedFd>) -> Result<bool, SetupError> {
+    match (&plan.kind, bind) {
+        (MountKind::Filesystem { fstype, .. }, _) => Ok(fstype == "proc"),
+        (MountKind::Bind { .. }, Some(tree)) => is_procfs(tree),
+        _ => Ok(false),
+    }
+}
+
+fn is_procfs(fd: &OwnedFd) -> Result<bool, SetupError> {
+    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+    let stat = nix::sys::statfs::fstatfs(fd).step(|| "look at the two ends of a mount".into())?;
+    Ok(stat.filesystem_type().0 as i64 == PROC_SUPER_MAGIC)
+}
+
+fn not_in_proc(plan: &MountPlan) -> SetupError {
+    let destination = &plan.destination;
+    SetupError::Refused(format!("refused to mount {destination:?}: only a procfs may be mounted in /proc"))
 }
 
 /// Without `.` and with `..` taken back, as text; the real lookup happens inside the rootfs anyway.
@@ -153,6 +174,7 @@ fn normal(path: &Path) -> PathBuf {
 fn attach_cgroups(root: &Root<'_>, plan: &MountPlan, cgroups: &CgroupView) -> Result<(), SetupError> {
     let destination = &plan.destination;
     let target = root.folder(destination)?;
+    refuse_in_proc(plan, None, &target)?;
     let what = || format!("mount the cgroups at {destination:?}");
     if let [(name, folder)] = cgroups.as_slice()
         && name.is_empty()
@@ -195,37 +217,13 @@ fn cgroup_tree(folder: &Path, plan: &MountPlan) -> Result<OwnedFd, SetupError> {
 }
 
 /// `tmpcopyup`: what lies at the destination goes into the new tmpfs before it covers it.
-fn copy_up(root: &Root<'_>, destination: &Path, tree: BorrowedFd<'_>) -> Result<(), SetupError> {
+fn fill_from_below(root: &Root<'_>, destination: &Path, tree: BorrowedFd<'_>) -> Result<(), SetupError> {
     let what = || format!("copy {destination:?} up into its tmpfs");
     let Some(source) = root.find(destination)? else { return Ok(()) };
-    let from = format!("/proc/self/fd/{}/.", source.as_raw_fd());
-    let to = format!("/proc/self/fd/{}", tree.as_raw_fd());
-    copy_tree(Path::new(&from), Path::new(&to)).step(what)
-}
-
-/// Files, folders and symlinks with their owner and mode; devices and sockets are left out, as cp -r of a tmpfs needs.
-fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, symlink};
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
-        let metadata = entry.metadata()?;
-        if kind.is_dir() {
-            std::fs::create_dir(&target)?;
-            copy_tree(&entry.path(), &target)?;
-        } else if kind.is_symlink() {
-            symlink(std::fs::read_link(entry.path())?, &target)?;
-        } else if kind.is_file() {
-            std::fs::copy(entry.path(), &target)?;
-        } else {
-            continue;
-        }
-        std::os::unix::fs::lchown(&target, Some(metadata.uid()), Some(metadata.gid()))?;
-        if !kind.is_symlink() {
-            std::fs::set_permissions(&target, metadata.permissions())?;
-        }
+    if !is_folder(&source)? {
+        return Ok(());
     }
-    Ok(())
+    copy_up::copy_up(source.as_fd(), tree).step(what)
 }
 
 #[cfg(test)]

@@ -206,6 +206,9 @@ pub struct ContainerStatus {
     pub cid: String,
     /// Its init has executed the application.
     pub started: bool,
+    /// It was sent the start message, which nothing calls back.
+    #[serde(default)]
+    pub released: bool,
     pub exited: Option<Exited>,
     /// Adopted and not known to have ended: the init first.
     pub pids: Vec<ProcessStatus>,

@@ -191,9 +191,19 @@ mod tests {
 
     fn replies() -> impl Strategy<Value = Result<Reply, Refusal>> {
         let processes = (any::<i32>(), any::<i32>()).prop_map(|(pid, host_pid)| ProcessStatus { pid, host_pid });
-        let containers =
-            (any::<String>(), any::<bool>(), proptest::option::of(exits()), proptest::collection::vec(processes, 0..4))
-                .prop_map(|(cid, started, exited, pids)| ContainerStatus { cid, started, exited, pids });
+        let containers = (
+            any::<String>(),
+            any::<[bool; 2]>(),
+            proptest::option::of(exits()),
+            proptest::collection::vec(processes, 0..4),
+        )
+            .prop_map(|(cid, [started, released], exited, pids)| ContainerStatus {
+                cid,
+                started,
+                released,
+                exited,
+                pids,
+            });
         prop_oneof![
             (any::<u32>(), any::<String>()).prop_map(|(version, sandbox)| Ok(Reply::Welcome { version, sandbox })),
             Just(Ok(Reply::Done)),

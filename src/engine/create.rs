@@ -15,6 +15,8 @@ use crate::store::{Commit, Folder, Guard, Root, StoreError};
 pub struct NewSandbox {
     pub id: Id,
     pub folder: Folder,
+    /// The folder's lock, held since it was made.
+    pub guard: Guard,
     /// The cgroups that will be made; named in the intent, so that a crash cannot leak them.
     pub cgroups: Vec<PathBuf>,
 }
@@ -29,11 +31,10 @@ pub fn create<'a, E: Effects>(
     new: NewSandbox,
     effects: &mut E,
 ) -> Result<Held<'a>, EngineError<E::Error>> {
-    let NewSandbox { id, folder, cgroups } = new;
+    let NewSandbox { id, folder, guard, cgroups } = new;
     let began = now();
     let claim = table::step(Machine::Sandbox, id.as_str(), Phase::Absent, Event::CreateRequested)?;
     let launch = table::step(Machine::Sandbox, id.as_str(), claim.to, Event::LaunchRequested)?;
-    let guard = folder.lock(std::time::Duration::ZERO)?;
     guard.write_intent(&intent(&id, cgroups, began)?)?;
     let folder = folder.claim(&id).map_err(|error| match error {
         StoreError::Exists { .. } => EngineError::Denied(taken(&id)),
@@ -57,15 +58,12 @@ pub fn create<'a, E: Effects>(
             Ok(())
         });
         if let Err(error) = outcome {
-            undo(&launch.effects[..=done], effects);
-            release(folder, guard)?;
-            return Err(error);
+            return Err(take_back(&launch.effects[..=done], effects, folder, guard, error));
         }
     }
     let Some(mut snapshot) = early else {
-        undo(launch.effects, effects);
-        release(folder, guard)?;
-        return Err(EngineError::Vanished { id: id.to_string() });
+        let error = EngineError::Vanished { id: id.to_string() };
+        return Err(take_back(launch.effects, effects, folder, guard, error));
     };
     let ended = now();
     let booted = Pod { sandbox: launch.to, ..Pod::absent() };
@@ -88,10 +86,11 @@ pub fn create<'a, E: Effects>(
     let journal = [entry(1, claim), entry(2, launch)];
     recorder.commit(&Commit { id: &id, snapshot: Some(&snapshot), journal: &journal });
     if let Err(error) = folder.publish(&guard, &snapshot) {
-        undo(launch.effects, effects);
-        recorder.commit(&Commit { id: &id, snapshot: None, journal: &[] });
-        release(folder, guard)?;
-        return Err(error.into());
+        let error = take_back(launch.effects, effects, folder, guard, error.into());
+        if !matches!(error, EngineError::NotUndone { .. }) {
+            recorder.commit(&Commit { id: &id, snapshot: None, journal: &[] });
+        }
+        return Err(error);
     }
     guard.clear_intent()?;
     Ok(Held { folder, guard, snapshot, recorder })
@@ -127,6 +126,23 @@ fn intent<E: std::error::Error + 'static>(id: &Id, cgroups: Vec<PathBuf>, at: i6
 fn taken(id: &Id) -> Denial {
     let event = Event::CreateRequested;
     Denial { machine: Machine::Sandbox, id: id.to_string(), from: Phase::Creating, event, sandbox: None }
+}
+
+/// Undoes a creation that failed with `error`. What cannot be undone keeps its folder, its id and its intent, which is
+/// what recovery needs to finish it.
+fn take_back<E: Effects>(
+    done: &[Effect],
+    effects: &mut E,
+    folder: Folder,
+    guard: Guard,
+    error: EngineError<E::Error>,
+) -> EngineError<E::Error> {
+    // Nothing of a creation is irreversible: the table's tests hold that.
+    let undone = undo(done, effects).map_err(EngineError::Effect);
+    match undone.and_then(|_| Ok(release(folder, guard)?)) {
+        Ok(()) => error,
+        Err(second) => EngineError::not_undone(error, second),
+    }
 }
 
 /// The id is free at the rename; removing what is in the folder can take its time.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::exits::ExitRecord;
 use crate::model::pod::Pod;
-use crate::model::record::{ContainerState, Exit, Nanos, Snapshot};
+use crate::model::record::{ContainerState, Exit, Nanos, PidNamespace, Snapshot};
 use crate::model::{Event, Phase};
 use crate::store::Folder;
 
@@ -16,8 +16,8 @@ pub struct Facts {
     pub inits: BTreeMap<String, bool>,
     /// What the supervisor wrote down.
     pub exits: Vec<ExitRecord>,
-    /// What the supervisor says it has started; None when it was not asked or did not answer.
-    pub started: Option<BTreeMap<String, bool>>,
+    /// To which containers the supervisor has sent the start message; None when it was not asked or did not answer.
+    pub released: Option<BTreeMap<String, bool>>,
     /// Whether each container is frozen as a whole.
     pub frozen: BTreeMap<String, bool>,
 }
@@ -55,6 +55,10 @@ pub fn unrecorded_ends(snapshot: &Snapshot, facts: &Facts, at: Nanos) -> Vec<(St
         let init_alive = facts.inits.get(id).copied().unwrap_or(false);
         if let Some(exit) = recorded {
             ends.push((id.to_owned(), Event::InitExited, Some(exit)));
+            if id == root && !facts.supervisor_alive && snapshot.sandbox.pid_namespace == PidNamespace::Foreign {
+                // Not pid 1 of what it kept: the kernel has ended nobody else with it.
+                ends.push((id.to_owned(), Event::SupervisorGone, None));
+            }
         } else if !facts.supervisor_alive {
             // The kernel killed everything with the supervisor, and nobody was left to write the status down.
             ends.push((id.to_owned(), Event::SupervisorGone, Some(inferred(at))));

@@ -3,8 +3,9 @@
 //! | left over | what is true | healing |
 //! |---|---|---|
 //! | create, launch | whatever | undone: kill, remove cgroups, release the id |
-//! | start | the supervisor has released the init | recorded |
-//! | start | it has not | forgotten: still created |
+//! | start | the supervisor has sent the start message | recorded |
+//! | start | it has not, or it is dead | forgotten: still created, or ended |
+//! | start | it lives and does not answer | left as it is: an error |
 //! | pause | frozen as a whole | recorded; otherwise thawed and forgotten |
 //! | resume | thawed | recorded; otherwise frozen again and forgotten |
 //! | delete | whatever | done again to the end |
@@ -52,6 +53,8 @@ pub enum Verdict {
     TakeBack(Option<Effect>),
     /// It never came to be: remove all of it.
     Abandon,
+    /// The one who knows lives and does not say: touch nothing.
+    Undecided,
 }
 
 pub fn judge(intent: &Intent, snapshot: Option<&Snapshot>, facts: &Facts) -> Verdict {
@@ -59,12 +62,14 @@ pub fn judge(intent: &Intent, snapshot: Option<&Snapshot>, facts: &Facts) -> Ver
         return Verdict::AlreadyDone;
     }
     let container = intent.container.as_str();
-    let started = facts.started.as_ref().and_then(|started| started.get(container)).copied().unwrap_or(false);
+    let released = facts.released.as_ref().map(|released| released.get(container).copied().unwrap_or(false));
     let frozen = facts.frozen.get(container).copied().unwrap_or(false);
     match intent.event {
         Event::CreateRequested | Event::LaunchRequested => Verdict::Abandon,
         Event::DeleteRequested | Event::ForceDeleteRequested | Event::CreatorGone => Verdict::Redo,
-        Event::StartRequested if started => Verdict::Record,
+        // A start message cannot be called back: the application runs, or is about to.
+        Event::StartRequested if released == Some(true) => Verdict::Record,
+        Event::StartRequested if released.is_none() && facts.supervisor_alive => Verdict::Undecided,
         Event::PauseRequested if frozen => Verdict::Record,
         Event::PauseRequested => Verdict::TakeBack(Some(Effect::Thaw)),
         Event::ResumeRequested if !frozen => Verdict::Record,
@@ -100,7 +105,7 @@ pub fn heal<'a, E: Effects, P: Probe>(
     let mut effects = machine(&wreck);
     let Some(snapshot) = snapshot else {
         let id = intent.as_ref().map(|intent| intent.sandbox.clone());
-        actions.push(abandon(folder, guard, &mut recorder, &mut effects, id)?);
+        abandon(folder, guard, &mut recorder, &mut effects, id, &mut actions)?;
         return Ok(Healed { held: None, actions });
     };
     let depth = if intent.is_some() { Depth::Deep } else { Depth::Shallow };
@@ -120,8 +125,11 @@ pub fn heal<'a, E: Effects, P: Probe>(
                 actions.push(format!("{:?}: {} was cut short; took it back", id.as_str(), intent.event));
             }
             Verdict::Abandon => {
-                actions.push(abandon(folder, guard, &mut recorder, &mut effects, Some(id))?);
+                abandon(folder, guard, &mut recorder, &mut effects, Some(id), &mut actions)?;
                 return Ok(Healed { held: None, actions });
+            }
+            Verdict::Undecided => {
+                return Err(EngineError::Undecided { id: id.to_string(), event: intent.event });
             }
             verdict @ (Verdict::Record | Verdict::Redo) => {
                 let held = Held { folder, guard, snapshot, recorder };
@@ -129,7 +137,7 @@ pub fn heal<'a, E: Effects, P: Probe>(
             }
         }
     } else if snapshot.state.sandbox.phase == Phase::Creating {
-        actions.push(abandon(folder, guard, &mut recorder, &mut effects, Some(id))?);
+        abandon(folder, guard, &mut recorder, &mut effects, Some(id), &mut actions)?;
         return Ok(Healed { held: None, actions });
     }
     let held = Held { folder, guard, snapshot, recorder };
@@ -151,6 +159,7 @@ fn go_on<'a, E: Effects>(
         for effect in row.effects.iter().filter(|effect| **effect != Effect::ReleaseId) {
             effects.perform(*effect).map_err(EngineError::Effect)?;
         }
+        actions.extend(effects.take_warnings());
     }
     actions.push(format!("{:?}: completed {}, which was cut short", intent.container.as_str(), intent.event));
     match held.complete(&intent.container, row, &pod, None, Actor::Recovery, intent.at)? {
@@ -173,6 +182,7 @@ fn record_ends<'a, E: Effects>(
         let how = match exit {
             Some(exit) if exit.inferred => format!("its supervisor was gone: status {} inferred", exit.code),
             Some(exit) => format!("it had ended with status {}", exit.code),
+            None if event == Event::SupervisorGone => "its supervisor was gone: ended whatever ran on".to_owned(),
             None => "it had ended; its status is not known yet".to_owned(),
         };
         held = held.observe(&container, event, exit, effects)?;
@@ -188,19 +198,22 @@ fn abandon<E: Effects>(
     recorder: &mut Recorder<'_>,
     effects: &mut E,
     id: Option<Id>,
-) -> Result<Action, EngineError<E::Error>> {
+    actions: &mut Vec<Action>,
+) -> Result<(), EngineError<E::Error>> {
     let name = id.as_ref().map_or(folder.name().to_owned(), |id| id.to_string());
     let row = table::step(Machine::Sandbox, &name, Phase::Creating, Event::CreatorGone)?;
     for effect in row.effects.iter().filter(|effect| **effect != Effect::ReleaseId) {
         effects.perform(*effect).map_err(EngineError::Effect)?;
     }
+    actions.extend(effects.take_warnings().into_iter().map(|warning| format!("{name:?}: {warning}")));
     if let Some(id) = &id {
         recorder.commit(&Commit { id, snapshot: None, journal: &[] });
     }
     folder.retire()?;
     drop(guard);
     folder.remove()?;
-    Ok(format!("{name:?}: its creation was cut short; removed all of it"))
+    actions.push(format!("{name:?}: its creation was cut short; removed all of it"));
+    Ok(())
 }
 
 fn is_creation(intent: &Intent) -> bool {

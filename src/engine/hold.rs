@@ -23,6 +23,7 @@ impl<'a> Held<'a> {
         root: &'a Root,
         id: &Id,
         deadline: Duration,
+        recorder: Recorder<'a>,
         probe: &P,
         machine: impl FnMut(&heal::Wreck<'_>) -> E,
     ) -> Result<Option<Held<'a>>, EngineError<E::Error>> {
@@ -32,7 +33,7 @@ impl<'a> Held<'a> {
             Err(LockError::Gone) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let healed = heal::heal(folder, guard, Recorder::new(root), probe, machine)?;
+        let healed = heal::heal(folder, guard, recorder, probe, machine)?;
         Ok(healed.held)
     }
 

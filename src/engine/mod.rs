@@ -6,7 +6,7 @@
 //! ```text
 //! lock ─▶ heal ─▶ step ─▶ write intent ─▶ effects ─▶ commit to the store ─▶ publish snapshot ─▶ clear intent ─▶ unlock
 //!                   │                        │ failed
-//!                   └─▶ denied               └─▶ undo, last first ─▶ clear intent
+//!                   └─▶ denied               └─▶ undo, last first ─▶ clear intent (kept, if the undo fails too)
 //! ```
 //!
 //! A crash before the intent is written leaves nothing. Between the intent and its clearing it leaves an intent whose
@@ -24,7 +24,7 @@ mod transition;
 use std::error::Error;
 
 use crate::model::record::{Boot, ContainerRecord, ProcessRef, SandboxRecord};
-use crate::model::{Denial, Effect};
+use crate::model::{Denial, Effect, Event};
 use crate::store::{LockError, StoreError};
 use crate::sys::procfs;
 
@@ -50,6 +50,11 @@ pub trait Effects {
     /// hook must not keep other sandboxes from it.
     fn pace(&self) -> Pace {
         Pace::Quick
+    }
+
+    /// What the user must be told although nothing failed.
+    fn take_warnings(&mut self) -> Vec<String> {
+        Vec::new()
     }
 
     /// What has come to be, as soon as every process of it is known: published before the transition is complete.
@@ -81,6 +86,13 @@ pub enum EngineError<E: Error + 'static> {
     Lock(#[from] LockError),
     #[error(transparent)]
     Effect(E),
+    /// What was done so far is still there, and so is the intent.
+    #[error("{}; and it could not be taken back, `recover` will do it", one_line(.first.as_ref()))]
+    NotUndone { first: Box<EngineError<E>>, source: Box<dyn Error> },
+    #[error(
+        "{event} of {id:?} was cut short, and its supervisor does not say whether it happened; nothing was changed"
+    )]
+    Undecided { id: String, event: Event },
     #[error("cannot look at this very process in /proc")]
     Ourselves { source: std::io::Error },
     #[error("sandbox {id:?} vanished while it was being changed")]
@@ -96,6 +108,24 @@ pub enum EngineError<E: Error + 'static> {
         /// Why the store could not be asked.
         source: StoreError,
     },
+}
+
+impl<E: Error + 'static> EngineError<E> {
+    /// `first` failed, and then taking it back failed with `second`.
+    fn not_undone(first: EngineError<E>, second: EngineError<E>) -> EngineError<E> {
+        EngineError::NotUndone { first: Box::new(first), source: Box::new(second) }
+    }
+}
+
+/// An error with its sources: for one that is not itself the source of another.
+fn one_line(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }
 
 /// This process, as an intent names it.

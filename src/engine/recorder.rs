@@ -12,19 +12,32 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Opens the store at most once, and only after everything that forks has forked.
 pub struct Recorder<'a> {
     root: &'a Root,
+    reach: Reach,
     opening: Option<Opening>,
     db: Option<Db>,
     notices: Vec<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Store,
+    PendingOnly,
+}
+
 impl<'a> Recorder<'a> {
     pub fn new(root: &'a Root) -> Recorder<'a> {
-        Recorder { root, opening: None, db: None, notices: Vec::new() }
+        Recorder { root, reach: Reach::Store, opening: None, db: None, notices: Vec::new() }
+    }
+
+    /// For a process that has yet to fork: it never opens the store, whose threads would stay. What it commits waits in
+    /// `pending` for the next opener, and nothing can be read.
+    pub fn pending_only(root: &'a Root) -> Recorder<'a> {
+        Recorder { reach: Reach::PendingOnly, ..Recorder::new(root) }
     }
 
     /// From here on this process has more than one thread.
     pub fn begin(&mut self) {
-        if self.opening.is_none() && self.db.is_none() {
+        if self.reach == Reach::Store && self.opening.is_none() && self.db.is_none() {
             self.opening = Some(Opening::begin(self.root, DEADLINE));
         }
     }
@@ -35,6 +48,7 @@ impl<'a> Recorder<'a> {
         let opened = self.open();
         match commit_or_pend(opened, self.root, commit) {
             Recorded::Committed(db) => self.db = Some(db),
+            Recorded::Pending { .. } if self.reach == Reach::PendingOnly => {}
             Recorded::Pending { why } => {
                 self.notices.push(format!("the store could not be written, the journal waits in store/pending: {why}"));
             }
@@ -73,6 +87,9 @@ impl<'a> Recorder<'a> {
     }
 
     fn open(&mut self) -> Result<Db, StoreError> {
+        if self.reach == Reach::PendingOnly {
+            return Err(StoreError::NotOpened);
+        }
         if let Some(db) = self.db.take() {
             return Ok(db);
         }

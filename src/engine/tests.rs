@@ -50,7 +50,7 @@ impl Probe for Shows {
 fn sandbox() -> (tempfile::TempDir, Root, Folder, Guard) {
     let dir = tempfile::tempdir().unwrap();
     let root = Root::open_or_make(dir.path()).unwrap();
-    let folder = root.prepare().unwrap().claim(&samples::id("web")).unwrap();
+    let folder = root.prepare().unwrap().0.claim(&samples::id("web")).unwrap();
     let guard = folder.lock(LONG).unwrap();
     (dir, root, folder, guard)
 }
@@ -125,10 +125,109 @@ fn a_start_that_was_cut_short_in_a_sandbox_without_a_snapshot_is_judged_by_what_
     let facts = Facts {
         supervisor_alive: true,
         inits: [("web".to_owned(), true)].into(),
-        started: Some([("web".to_owned(), true)].into()),
+        released: Some([("web".to_owned(), true)].into()),
         ..Facts::default()
     };
     let (outcome, done) = healed(&root, folder, guard, facts);
     assert_eq!(outcome.unwrap().unwrap().state.sandbox.phase, Phase::Running);
     assert_eq!(done, []);
+}
+
+/// A prepared creation of web, and the machine that makes it.
+fn creation(root: &Root) -> NewSandbox {
+    let (folder, guard) = root.prepare().unwrap();
+    NewSandbox { id: samples::id("web"), folder, guard, cgroups: Vec::new() }
+}
+
+#[test]
+fn a_failed_creation_is_taken_back_last_first_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::open_or_make(dir.path()).unwrap();
+    let mut machine = Machinery { broken: vec![Effect::LaunchInit], ..Machinery::default() };
+    let error = create(&root, creation(&root), &mut machine).map(drop).unwrap_err();
+    assert_eq!(error.to_string(), "launch-init failed");
+    assert_eq!(machine.done[3..], [Effect::KillContainer, Effect::KillSandbox, Effect::RemoveCgroups]);
+    assert!(!is_there(&root) && root.leftovers().unwrap().is_empty());
+}
+
+#[test]
+fn a_creation_that_cannot_be_taken_back_keeps_what_recovery_needs_and_tells_both_failures() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::open_or_make(dir.path()).unwrap();
+    let broken = vec![Effect::AdoptInit, Effect::KillSandbox];
+    let mut machine = Machinery { broken, ..Machinery::default() };
+    let error = create(&root, creation(&root), &mut machine).map(drop).unwrap_err();
+    let text = one_line(&error);
+    assert!(text.starts_with("adopt-init failed; ") && text.ends_with(": kill-sandbox failed"), "{text}");
+    // One that fails does not stop the others.
+    assert_eq!(machine.done.last(), Some(&Effect::RemoveCgroups));
+
+    let folder = root.find(&samples::id("web")).unwrap().expect("the folder is kept");
+    assert_eq!(folder.intent_unlocked().expect("the intent is kept").event, Event::LaunchRequested);
+    let guard = folder.lock(Duration::ZERO).expect("the lock is free");
+    let (outcome, done) = healed(&root, folder, guard, Facts::default());
+    assert!(outcome.unwrap().is_none());
+    assert_eq!(done[..2], [Effect::KillSandbox, Effect::RemoveCgroups]);
+    assert!(!is_there(&root));
+}
+
+#[test]
+fn what_undo_cannot_do_it_says_and_it_tries_all_of_it() {
+    use super::transition::{Undone, undo};
+    let mut machine = Machinery { broken: vec![Effect::Thaw], ..Machinery::default() };
+    let failure = undo(&[Effect::MakeCgroups, Effect::Freeze], &mut machine).unwrap_err();
+    assert_eq!(failure.0, Effect::Thaw);
+    assert_eq!(machine.done, [Effect::Thaw, Effect::RemoveCgroups]);
+    assert_eq!(undo(&[Effect::MakeCgroups], &mut machine).unwrap(), Undone::Completely);
+    assert_eq!(undo(&[Effect::ReleaseInit], &mut machine).unwrap(), Undone::Irreversible);
+}
+
+#[test]
+fn a_start_message_that_was_sent_is_recorded_and_a_silent_supervisor_leaves_the_intent() {
+    let start = left_over(Event::StartRequested, Phase::Booted, Phase::Running);
+    let booted = || {
+        let mut snapshot = samples::snapshot("web");
+        snapshot.state.sandbox.phase = Phase::Booted;
+        snapshot
+    };
+    let told = |released: Option<bool>, supervisor_alive| Facts {
+        supervisor_alive,
+        inits: [("web".to_owned(), supervisor_alive)].into(),
+        released: released.map(|released| [("web".to_owned(), released)].into()),
+        ..Facts::default()
+    };
+    for (facts, phase) in [
+        (told(Some(true), true), Phase::Running),
+        (told(Some(false), true), Phase::Booted),
+        (told(None, false), Phase::Stopped),
+    ] {
+        let (_dir, root, folder, guard) = sandbox();
+        folder.publish(&guard, &booted()).unwrap();
+        guard.write_intent(&start).unwrap();
+        let (outcome, _) = healed(&root, folder, guard, facts);
+        assert_eq!(outcome.unwrap().unwrap().state.sandbox.phase, phase);
+    }
+    let (_dir, root, folder, guard) = sandbox();
+    folder.publish(&guard, &booted()).unwrap();
+    guard.write_intent(&start).unwrap();
+    let (outcome, done) = healed(&root, folder, guard, told(None, true));
+    assert!(matches!(outcome, Err(EngineError::Undecided { .. })));
+    assert_eq!(done, []);
+    let folder = root.find(&samples::id("web")).unwrap().unwrap();
+    assert_eq!(folder.intent_unlocked(), Some(start));
+}
+
+#[test]
+fn who_has_yet_to_fork_heals_without_opening_the_store() {
+    let (_dir, root, folder, guard) = sandbox();
+    folder.publish(&guard, &samples::snapshot("web")).unwrap();
+    let facts = Shows(Facts::default());
+    let recorder = Recorder::pending_only(&root);
+    let healed = heal(folder, guard, recorder, &facts, |_: &Wreck<'_>| Machinery::default()).unwrap();
+    let mut held = healed.held.expect("it has ended, and is still there");
+    assert_eq!(held.snapshot().state.sandbox.phase, Phase::Stopped);
+    assert!(held.recorder().take_notices().is_empty(), "that is as it should be");
+    assert!(!root.path().join("store/db").exists(), "nobody has opened it");
+    let history = Recorder::new(&root).history(None).unwrap();
+    assert_eq!(history.len(), 1, "the next opener takes it in");
 }

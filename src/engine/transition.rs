@@ -60,13 +60,17 @@ impl<'a> Held<'a> {
                 continue; // Ours: see `complete`.
             }
             if let Err(error) = effects.perform(*effect) {
-                if effects.outcome_unknown(&error) {
-                    return Err(EngineError::Effect(error));
+                let unknown = effects.outcome_unknown(&error);
+                let error = EngineError::Effect(error);
+                if unknown {
+                    return Err(error);
                 }
-                if undo(&row.effects[..done], effects) {
-                    self.guard.clear_intent()?;
+                match undo(&row.effects[..done], effects) {
+                    Ok(Undone::Completely) => self.guard.clear_intent()?,
+                    Ok(Undone::Irreversible) => {}
+                    Err(second) => return Err(EngineError::not_undone(error, EngineError::Effect(second))),
                 }
-                return Err(EngineError::Effect(error));
+                return Err(error);
             }
         }
         Ok(())
@@ -139,15 +143,26 @@ impl<'a> Held<'a> {
     }
 }
 
-/// Takes effects back, last first. False when one of them cannot be taken back: then the transition must be completed.
-pub(super) fn undo<E: Effects>(done: &[Effect], effects: &mut E) -> bool {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Undone {
+    Completely,
+    /// One of them cannot be taken back: the transition must be completed.
+    Irreversible,
+}
+
+/// Takes effects back, last first. A failure stops none of the others; the first one is returned, and then the intent must
+/// stay, so that recovery finishes it.
+pub(super) fn undo<E: Effects>(done: &[Effect], effects: &mut E) -> Result<Undone, E::Error> {
+    let mut outcome = Ok(Undone::Completely);
     for effect in done.iter().rev() {
         match effect.undo() {
-            Undo::By(Effect::ReleaseId) => {}
-            Undo::By(back) => drop(effects.perform(back)),
-            Undo::Nothing => {}
-            Undo::Irreversible => return false,
+            Undo::By(Effect::ReleaseId) | Undo::Nothing => {}
+            Undo::By(back) => {
+                let undone = effects.perform(back);
+                outcome = outcome.and_then(|before| undone.map(|()| before));
+            }
+            Undo::Irreversible => return outcome.and(Ok(Undone::Irreversible)),
         }
     }
-    true
+    outcome
 }

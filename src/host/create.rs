@@ -14,7 +14,9 @@ use crate::container::channel::Order;
 use crate::container::{hooks, init, seccomp};
 use crate::control::{Client, Create, Request};
 use crate::engine::{Effects, Pace};
-use crate::model::record::{Boot, ContainerRecord, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord};
+use crate::model::record::{
+    Boot, CgroupRecord, ContainerRecord, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord,
+};
 use crate::model::{Effect, Id};
 use crate::spec::plan::{NamespaceKind, Plan};
 use crate::store::Folder;
@@ -75,6 +77,8 @@ pub struct Creation<'a> {
     container_cgroup: Layout,
     supervisor_cgroup: Layout,
     joiners: Option<(Joiner, Joiner)>,
+    /// The cgroups that are ours: those of a layout that refused, it has removed itself.
+    made: Vec<CgroupRecord>,
     supervisor: Option<Supervisor>,
     launched: Option<Launched>,
     boot: Boot,
@@ -94,6 +98,8 @@ impl<'a> Creation<'a> {
         let hierarchies = Hierarchies::read()?;
         let container_cgroup = Layout::of_container(&hierarchies, &plan.cgroup, &options.id, options.cgroup_driver)?;
         let supervisor_cgroup = Layout::of_supervisor(&container_cgroup);
+        container_cgroup.check_free()?;
+        supervisor_cgroup.check_free()?;
         let rootfs = donate::rootfs(&plan.rootfs)?;
         let binds = donate::binds(plan)?;
         let seccomp = donate::seccomp(plan)?;
@@ -114,6 +120,7 @@ impl<'a> Creation<'a> {
             container_cgroup,
             supervisor_cgroup,
             joiners: None,
+            made: Vec::new(),
             supervisor: None,
             launched: None,
             boot: procfs::boot().trying(|| "read the boot id".into())?,
@@ -157,7 +164,9 @@ impl<'a> Creation<'a> {
 
     fn make_cgroups(&mut self) -> Result<(), HostError> {
         let container = self.container_cgroup.make(self.plan.cgroup.resources.as_ref())?;
+        self.made.push(self.container_cgroup.record());
         let supervisor = self.supervisor_cgroup.make(None)?;
+        self.made.push(self.supervisor_cgroup.record());
         self.joiners = Some((container, supervisor));
         Ok(())
     }
@@ -291,16 +300,17 @@ impl<'a> Creation<'a> {
             destroy::kill_and_wait(supervisor.pidfd.as_fd(), true)?;
         }
         // In a foreign PID namespace the supervisor's end ends nobody else.
-        if self.pid_namespace() == PidNamespace::Foreign {
-            cgroup::kill_and_wait(&self.container_cgroup.record(), destroy::deadline())?;
+        if let (PidNamespace::Foreign, Some(container)) = (self.pid_namespace(), self.made.first()) {
+            cgroup::kill_and_wait(container, destroy::deadline())?;
         }
         Ok(())
     }
 
     fn remove_cgroups(&mut self) -> Result<(), HostError> {
         self.joiners = None;
-        cgroup::remove(&self.container_cgroup.record(), destroy::deadline())?;
-        Ok(cgroup::remove(&self.supervisor_cgroup.record(), destroy::deadline())?)
+        self.made.iter().try_for_each(|record| cgroup::remove(record, destroy::deadline()))?;
+        self.made.clear();
+        Ok(())
     }
 }
 

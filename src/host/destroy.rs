@@ -1,6 +1,7 @@
 //! The effects of delete and of healing: kill, wait, remove. All of them may be done twice, or on what is already gone.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::{HostError, Trying, probe};
@@ -27,6 +28,8 @@ pub struct Destruction {
     pid_namespace: PidNamespace,
     inits: Vec<ProcessRef>,
     cgroups: Vec<CgroupRecord>,
+    /// Cgroups that a creation was about to make: perhaps it did, perhaps they are somebody else's.
+    intended: Vec<PathBuf>,
     poststop: Vec<HookPlan>,
     hook_state: Vec<u8>,
     warnings: Vec<String>,
@@ -44,24 +47,26 @@ impl Destruction {
             pid_namespace: snapshot.sandbox.pid_namespace,
             inits: containers.map(|container| container.init.clone()).collect(),
             cgroups,
+            intended: Vec::new(),
             poststop: Vec::new(),
             hook_state: Vec::new(),
             warnings: Vec::new(),
         }
     }
 
-    /// Of whatever a crash left: without a snapshot nothing has outlived its creator but the cgroups the intent names.
+    /// Of whatever a crash left. Without a snapshot nothing has outlived its creator but the cgroups that the intent
+    /// names; every process dies with its creator, so that none is killed here.
     pub fn of_wreck(wreck: &Wreck<'_>) -> Destruction {
         if let Some(snapshot) = wreck.snapshot {
             return Destruction::of(snapshot);
         }
-        let folders = wreck.intent.map(|intent| intent.cgroups.clone()).unwrap_or_default();
         Destruction {
             boot: None,
             supervisor: None,
             pid_namespace: PidNamespace::Foreign,
             inits: Vec::new(),
-            cgroups: vec![CgroupRecord { freezer: None, path: String::new(), folders }],
+            cgroups: Vec::new(),
+            intended: wreck.intent.map(|intent| intent.cgroups.clone()).unwrap_or_default(),
             poststop: Vec::new(),
             hook_state: Vec::new(),
             warnings: Vec::new(),
@@ -86,8 +91,7 @@ impl Destruction {
     }
 
     fn kill_sandbox(&self) -> Result<(), HostError> {
-        let Some(boot) = &self.boot else { return self.kill_cgroups() };
-        if let Some(supervisor) = &self.supervisor {
+        if let (Some(boot), Some(supervisor)) = (&self.boot, &self.supervisor) {
             self.kill_process(supervisor, boot)?;
         }
         if self.pid_namespace == PidNamespace::Foreign {
@@ -97,12 +101,19 @@ impl Destruction {
     }
 
     fn kill_containers(&self) -> Result<(), HostError> {
-        if let Some(boot) = &self.boot {
-            for init in &self.inits {
-                self.kill_process(init, boot)?;
-            }
+        let Some(boot) = &self.boot else { return Ok(()) };
+        for init in &self.inits {
+            self.kill_process(init, boot)?;
         }
-        self.kill_cgroups()
+        if self.cgroups_may_outlive(boot) { self.kill_cgroups() } else { Ok(()) }
+    }
+
+    /// Whether there may be processes in the cgroups that nothing else ends. By now they could be somebody else's: after a
+    /// reboot, or when the kernel has killed everything with a supervisor that was pid 1.
+    fn cgroups_may_outlive(&self, boot: &Boot) -> bool {
+        let this_boot = procfs::boot_id().is_ok_and(|id| id == boot.boot_id);
+        let supervisor_lives = || self.supervisor.as_ref().is_some_and(|supervisor| procfs::is_alive(supervisor, boot));
+        this_boot && (self.pid_namespace == PidNamespace::Foreign || supervisor_lives())
     }
 
     fn kill_cgroups(&self) -> Result<(), HostError> {
@@ -123,9 +134,12 @@ impl Destruction {
         pidfd.map_or(Ok(()), |pidfd| wait_gone(pidfd.as_fd(), process, boot))
     }
 
-    fn remove_cgroups(&self) -> Result<(), HostError> {
+    fn remove_cgroups(&mut self) -> Result<(), HostError> {
         for record in &self.cgroups {
             cgroup::remove(record, deadline())?;
+        }
+        for folder in cgroup::remove_emptied(&self.intended, deadline())? {
+            self.warnings.push(format!("left the cgroup {folder:?} alone: the processes in it are somebody else's"));
         }
         Ok(())
     }
@@ -145,6 +159,10 @@ impl Effects for Destruction {
 
     fn pace(&self) -> Pace {
         Pace::with_hooks(!self.poststop.is_empty())
+    }
+
+    fn take_warnings(&mut self) -> Vec<String> {
+        Destruction::take_warnings(self)
     }
 
     fn perform(&mut self, effect: Effect) -> Result<(), HostError> {

@@ -7,7 +7,7 @@ use super::create::{CALL_DEADLINE, TerminalTo, pid_inside};
 use super::launch::{self, Inside, Launched, Target};
 use super::{HostError, foreground, probe};
 use crate::cgroup::Joiner;
-use crate::container::{join, seccomp};
+use crate::container::{Groups, join, seccomp};
 use crate::control::{Client, ExecuteAsync, Request};
 use crate::model::record::{ContainerRecord, PidNamespace, Reaper, SandboxRecord};
 use crate::spec::plan::ProcessPlan;
@@ -43,6 +43,7 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launch
     let donate = |channel| join::Donations {
         channel,
         seccomp: execution.seccomp,
+        groups: Groups::of_process(init.as_fd()),
         preserved_fds: execution.preserve_fds,
         session_keyring: launch::keyring_name(execution.container.id.as_str()),
     };

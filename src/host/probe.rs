@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::{HostError, Trying};
 use crate::cgroup;
 use crate::control::Client;
+use crate::control::method::ContainerStatus;
 use crate::engine::{Depth, Facts, Probe};
 use crate::model::Phase;
 use crate::model::record::{Boot, ProcessRef, Snapshot};
@@ -31,7 +32,7 @@ impl Probe for Prober {
         }
         facts.exits = folder.read_exits().unwrap_or_default();
         if depth == Depth::Deep && facts.supervisor_alive {
-            facts.started = ask(folder);
+            facts.released = ask(folder);
         }
         if facts.supervisor_alive && unwritten(snapshot, &facts).next().is_some() {
             wait_for_records(folder, snapshot, &facts);
@@ -46,7 +47,9 @@ fn ask(folder: &Folder) -> Option<BTreeMap<String, bool>> {
     let deadline = Some(Instant::now() + ASK_DEADLINE);
     let mut client = Client::connect(folder.dir(), deadline).ok()?;
     let containers = client.state(deadline).ok()?;
-    Some(containers.into_iter().map(|container| (container.cid.to_string(), container.started)).collect())
+    // A supervisor of an older sandkeep says only whether the application runs.
+    let released = |container: &ContainerStatus| container.released || container.started;
+    Some(containers.iter().map(|container| (container.cid.clone(), released(container))).collect())
 }
 
 /// Containers whose init is dead and whose end is not written down yet.

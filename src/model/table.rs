@@ -85,7 +85,7 @@ pub static TABLE: &[Transition] = rows! {
     Sandbox: Booted + DeleteRequested          => Absent  [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Sandbox: Booted + ForceDeleteRequested     => Absent  [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Sandbox: Booted + InitExited               => Stopped [];
-    Sandbox: Booted + SupervisorGone           => Stopped [];
+    Sandbox: Booted + SupervisorGone           => Stopped [KillContainer];
 
     Sandbox: Running + PauseRequested           => Paused  [Freeze];
     Sandbox: Running + SignalRequested          => Running [SendSignal];
@@ -94,7 +94,7 @@ pub static TABLE: &[Transition] = rows! {
     Sandbox: Running + UpdateRequested          => Running [ApplyLimits];
     Sandbox: Running + ForceDeleteRequested     => Absent  [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Sandbox: Running + InitExited               => Stopped [];
-    Sandbox: Running + SupervisorGone           => Stopped [];
+    Sandbox: Running + SupervisorGone           => Stopped [KillContainer];
 
     Sandbox: Paused + ResumeRequested          => Running [Thaw];
     Sandbox: Paused + SignalRequested          => Paused  [SendSignal];
@@ -102,12 +102,12 @@ pub static TABLE: &[Transition] = rows! {
     Sandbox: Paused + UpdateRequested          => Paused  [ApplyLimits];
     Sandbox: Paused + ForceDeleteRequested     => Absent  [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Sandbox: Paused + InitExited               => Stopped [Thaw];
-    Sandbox: Paused + SupervisorGone           => Stopped [Thaw];
+    Sandbox: Paused + SupervisorGone           => Stopped [Thaw, KillContainer];
 
     Sandbox: Stopped + DeleteRequested      => Absent  [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Sandbox: Stopped + ForceDeleteRequested => Absent  [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Sandbox: Stopped + InitExited           => Stopped [];
-    Sandbox: Stopped + SupervisorGone       => Stopped [];
+    Sandbox: Stopped + SupervisorGone       => Stopped [KillContainer];
 
     Container: Absent   + CreateRequested => Creating [ClaimId];
     Container: Creating + LaunchRequested => Booted   [MakeCgroups, LaunchInit, AdoptInit];
@@ -122,7 +122,7 @@ pub static TABLE: &[Transition] = rows! {
     Container: Booted + DeleteRequested          => Absent  [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Container: Booted + ForceDeleteRequested     => Absent  [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Container: Booted + InitExited               => Stopped [];
-    Container: Booted + SupervisorGone           => Stopped [];
+    Container: Booted + SupervisorGone           => Stopped [KillContainer];
 
     Container: Running + PauseRequested           => Paused  [Freeze];
     Container: Running + SignalRequested          => Running [SendSignal];
@@ -131,7 +131,7 @@ pub static TABLE: &[Transition] = rows! {
     Container: Running + UpdateRequested          => Running [ApplyLimits];
     Container: Running + ForceDeleteRequested     => Absent  [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Container: Running + InitExited               => Stopped [];
-    Container: Running + SupervisorGone           => Stopped [];
+    Container: Running + SupervisorGone           => Stopped [KillContainer];
 
     Container: Paused + ResumeRequested          => Running [Thaw];
     Container: Paused + SignalRequested          => Paused  [SendSignal];
@@ -139,12 +139,12 @@ pub static TABLE: &[Transition] = rows! {
     Container: Paused + UpdateRequested          => Paused  [ApplyLimits];
     Container: Paused + ForceDeleteRequested     => Absent  [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Container: Paused + InitExited               => Stopped [Thaw];
-    Container: Paused + SupervisorGone           => Stopped [Thaw];
+    Container: Paused + SupervisorGone           => Stopped [Thaw, KillContainer];
 
     Container: Stopped + DeleteRequested      => Absent  [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Container: Stopped + ForceDeleteRequested => Absent  [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Container: Stopped + InitExited           => Stopped [];
-    Container: Stopped + SupervisorGone       => Stopped [];
+    Container: Stopped + SupervisorGone       => Stopped [KillContainer];
 };
 
 /// May `event` happen to the `machine` with this id in phase `from`, and what must then be done?

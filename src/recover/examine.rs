@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use crate::cgroup::{self, Hierarchies};
 use crate::engine::{self, Depth, Probe, Recorder};
 use crate::host::probe::Prober;
-use crate::model::Id;
 use crate::model::record::{CgroupRecord, Snapshot};
+use crate::model::{Id, Phase};
 use crate::store::{Folder, Root, StoreError};
 use crate::sys::procfs;
 
@@ -63,6 +63,13 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
         Err(error) => return found(folder.name(), crate::container::one_line(&error)),
     };
     if !in_progress {
+        if snapshot.state.sandbox.phase == Phase::Stopped {
+            let left = still_running(&snapshot);
+            if left > 0 {
+                let text = format!("is stopped, and {left} process(es) run on in its cgroup: delete it to end them");
+                found(snapshot.sandbox.id.as_str(), text);
+            }
+        }
         let facts = Prober.facts(folder, &snapshot, Depth::Shallow);
         let seen = engine::observe(&snapshot, &facts, engine::now());
         if seen.state.sandbox.phase != snapshot.state.sandbox.phase {
@@ -77,6 +84,13 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
         }
     }
     snapshots.push(snapshot);
+}
+
+/// Processes in the cgroups of its containers. Those that are ending do not count.
+fn still_running(snapshot: &Snapshot) -> usize {
+    let of_containers = snapshot.containers.values().filter_map(|container| cgroup::processes(&container.cgroup).ok());
+    let pids: BTreeSet<i32> = of_containers.flatten().collect();
+    pids.into_iter().filter(|pid| procfs::stat(*pid).ok().flatten().is_some_and(|stat| !stat.is_gone())).count()
 }
 
 /// A state that the store and the published snapshot tell differently.

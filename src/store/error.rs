@@ -45,6 +45,8 @@ pub enum StoreError {
     Foreign { path: PathBuf, id: String },
     #[error("the store {path:?} could not be had within {waited:?}: another process holds it")]
     Held { path: PathBuf, waited: Duration },
+    #[error("the store is not opened by a process that has yet to fork")]
+    NotOpened,
     #[error("cannot start a thread for the store")]
     Thread { source: io::Error },
     #[error("cannot open the store {path:?}")]

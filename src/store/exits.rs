@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn what_the_supervisor_writes_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Root::open_or_make(dir.path()).unwrap().prepare().unwrap();
+        let (folder, _guard) = Root::open_or_make(dir.path()).unwrap().prepare().unwrap();
         assert_eq!(folder.read_exits().unwrap(), []);
         let mut file = File::from(folder.make_exits().unwrap());
         assert_eq!(folder.read_exits().unwrap(), []);

@@ -83,7 +83,7 @@ mod tests {
 
     fn folder() -> (tempfile::TempDir, Folder) {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Root::open_or_make(dir.path()).unwrap().prepare().unwrap();
+        let (folder, _guard) = Root::open_or_make(dir.path()).unwrap().prepare().unwrap();
         (dir, folder)
     }
 

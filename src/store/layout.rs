@@ -7,11 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::fcntl::renameat;
 use sha2::{Digest, Sha256};
 
-use super::StoreError;
+use super::{Guard, LockError, StoreError};
 use crate::model::Id;
 
 /// The longest id, in bytes, that is itself the name of its folder.
@@ -22,6 +23,10 @@ const PREFIX: usize = 180;
 // `~` is in no id, so that no sandbox can be taken for a leftover, whatever it is called.
 const NEW: &str = ".new-~";
 const GONE: &str = ".gone-~";
+
+/// How often a folder that is being prepared may be removed under our hands, and how long it may be looked at.
+const PREPARE_ATTEMPTS: usize = 16;
+const PREPARE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An opened state folder.
 #[derive(Debug, Clone)]
@@ -112,18 +117,32 @@ impl Root {
         self.list(is_leftover)
     }
 
-    /// Makes a folder that has no id yet. Nobody but the caller and `leftovers` sees it.
-    pub fn prepare(&self) -> Result<Folder, StoreError> {
-        let path = self.path().join("sandboxes");
-        let failed = |source| StoreError::Prepare { path: path.clone(), source };
-        let name = format!("{NEW}{}", random_name().map_err(failed)?);
-        DirBuilder::new().mode(0o700).create(in_dir(&self.0.sandboxes, &name)).map_err(failed)?;
-        let folder = self.open_folder(&name)?.ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
-        if let Err(source) = folder.make_lock() {
-            let _ = folder.remove();
-            return Err(StoreError::Prepare { path, source });
+    /// Makes a folder that has no id yet, and takes its lock before anything else is in it. Nobody but the caller and
+    /// `leftovers` sees it, and whoever finds it there sees that it is held.
+    pub fn prepare(&self) -> Result<(Folder, Guard), StoreError> {
+        let failed = |source| StoreError::Prepare { path: self.path().join("sandboxes"), source };
+        // In the moment before it is locked, a recovery may take it for a leftover and remove it: then another is made.
+        for _ in 0..PREPARE_ATTEMPTS {
+            let name = format!("{NEW}{}", random_name().map_err(failed)?);
+            DirBuilder::new().mode(0o700).create(in_dir(&self.0.sandboxes, &name)).map_err(failed)?;
+            let Some(folder) = self.open_folder(&name)? else { continue };
+            match folder.make_lock() {
+                // Removed, or looked at: see `Folder::lock`.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {}
+                Err(source) => {
+                    let _ = folder.remove();
+                    return Err(failed(source));
+                }
+                Ok(()) => {}
+            }
+            match folder.lock(PREPARE_PATIENCE) {
+                Ok(guard) => return Ok((folder, guard)),
+                Err(LockError::Gone) => continue,
+                Err(LockError::Busy { .. }) => return Err(failed(ErrorKind::TimedOut.into())),
+                Err(LockError::Store(error)) => return Err(error),
+            }
         }
-        Ok(folder)
+        Err(failed(ErrorKind::NotFound.into()))
     }
 
     fn list(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Folder>, StoreError> {
@@ -310,7 +329,7 @@ mod tests {
     fn what_is_made_is_private() {
         use std::os::unix::fs::MetadataExt;
         let (_dir, root) = root();
-        let folder = root.prepare().unwrap();
+        let (folder, _guard) = root.prepare().unwrap();
         for path in [root.path().to_owned(), root.path().join("store"), folder.path()] {
             assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700, "{path:?}");
         }
@@ -319,7 +338,7 @@ mod tests {
     #[test]
     fn a_prepared_folder_is_no_sandbox_until_it_is_claimed() {
         let (_dir, root) = root();
-        let folder = root.prepare().unwrap();
+        let (folder, _guard) = root.prepare().unwrap();
         assert!(root.folders().unwrap().is_empty());
         assert_eq!(root.leftovers().unwrap().len(), 1);
         folder.claim(&id("web")).unwrap();
@@ -330,8 +349,8 @@ mod tests {
     #[test]
     fn an_id_in_use_cannot_be_claimed_and_nothing_is_left_of_the_attempt() {
         let (_dir, root) = root();
-        let first = root.prepare().unwrap().claim(&id("web")).unwrap();
-        let error = root.prepare().unwrap().claim(&id("web")).unwrap_err();
+        let first = root.prepare().unwrap().0.claim(&id("web")).unwrap();
+        let error = root.prepare().unwrap().0.claim(&id("web")).unwrap_err();
         assert!(matches!(error, StoreError::Exists { .. }), "{error}");
         assert!(root.leftovers().unwrap().is_empty());
         assert!(first.is_current().unwrap());
@@ -340,9 +359,9 @@ mod tests {
     #[test]
     fn a_retired_id_is_free_at_once_and_removal_may_be_done_twice() {
         let (_dir, root) = root();
-        let mut first = root.prepare().unwrap().claim(&id("web")).unwrap();
+        let mut first = root.prepare().unwrap().0.claim(&id("web")).unwrap();
         first.retire().unwrap();
-        root.prepare().unwrap().claim(&id("web")).unwrap();
+        root.prepare().unwrap().0.claim(&id("web")).unwrap();
         let again = root.leftovers().unwrap().pop().unwrap();
         first.remove().unwrap();
         again.remove().unwrap();
@@ -356,11 +375,42 @@ mod tests {
         let longer = "x".repeat(1001);
         let ids = [".new-1", ".gone-1", "...", &long, &longer, &name_of(&long), &"x".repeat(200)].map(id);
         for id in &ids {
-            root.prepare().unwrap().claim(id).unwrap();
+            root.prepare().unwrap().0.claim(id).unwrap();
         }
         assert_eq!(root.folders().unwrap().len(), ids.len());
         assert!(root.leftovers().unwrap().is_empty());
         assert!(name_of(&long).len() <= 245);
+    }
+
+    #[test]
+    fn a_folder_being_prepared_is_held_from_the_start_however_often_leftovers_are_removed() {
+        let (_dir, root) = root();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let recovery = scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    for folder in root.leftovers().unwrap() {
+                        if let Ok(Some(_guard)) = folder.try_lock() {
+                            folder.remove().unwrap();
+                        }
+                    }
+                }
+            });
+            let prepared = scope.spawn(|| {
+                for number in 0..300 {
+                    let (folder, guard) = root.prepare().unwrap();
+                    folder.write_file("config.json", b"{}").unwrap();
+                    let folder = folder.claim(&id(&format!("web{number}"))).unwrap();
+                    assert!(folder.is_current().unwrap());
+                    drop(guard);
+                }
+            });
+            let prepared = prepared.join();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            recovery.join().unwrap();
+            prepared.unwrap();
+        });
+        assert_eq!(root.folders().unwrap().len(), 300);
     }
 
     #[test]
@@ -371,7 +421,7 @@ mod tests {
             let claims: Vec<_> = (0..20)
                 .map(|_| {
                     scope.spawn(|| {
-                        let folder = root.prepare().unwrap();
+                        let (folder, _guard) = root.prepare().unwrap();
                         start.wait();
                         folder.claim(&id("web")).is_ok() as usize
                     })

@@ -191,7 +191,7 @@ mod tests {
     fn sandbox() -> (tempfile::TempDir, Root, Folder) {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open_or_make(dir.path()).unwrap();
-        let folder = root.prepare().unwrap().claim(&Id::parse("web").unwrap()).unwrap();
+        let folder = root.prepare().unwrap().0.claim(&Id::parse("web").unwrap()).unwrap();
         (dir, root, folder)
     }
 
@@ -241,7 +241,7 @@ mod tests {
         let late = root.find(&Id::parse("web").unwrap()).unwrap().unwrap();
         folder.retire().unwrap();
         // The id lives again; the folder that the waiters hold does not.
-        let again = root.prepare().unwrap().claim(&Id::parse("web").unwrap()).unwrap();
+        let again = root.prepare().unwrap().0.claim(&Id::parse("web").unwrap()).unwrap();
         folder.remove().unwrap();
         drop(guard);
         assert!(matches!(waiting.join().unwrap(), Err(LockError::Gone)));

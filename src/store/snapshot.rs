@@ -42,7 +42,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open_or_make(dir.path()).unwrap();
         let long = "x".repeat(1000);
-        let folder = root.prepare().unwrap().claim(&Id::parse(&long).unwrap()).unwrap();
+        let folder = root.prepare().unwrap().0.claim(&Id::parse(&long).unwrap()).unwrap();
         assert_eq!(folder.read_snapshot().unwrap(), None);
         let guard = folder.lock(Duration::ZERO).unwrap();
         folder.publish(&guard, &samples::snapshot(&long)).unwrap();

@@ -41,7 +41,7 @@ fn remember(db: &Db, name: &str, seq: u64) {
 }
 
 fn publish(root: &Root, name: &str) {
-    let folder = root.prepare().unwrap().claim(&id(name)).unwrap();
+    let folder = root.prepare().unwrap().0.claim(&id(name)).unwrap();
     let guard = folder.lock(LONG).unwrap();
     folder.publish(&guard, &snapshot(name)).unwrap();
 }
@@ -356,7 +356,7 @@ fn child_that_hammers() {
 #[test]
 fn a_child_that_inherited_the_locks_of_a_living_process_does_not_keep_them() {
     let (_dir, root) = root();
-    let folder = root.prepare().unwrap().claim(&id("web")).unwrap();
+    let folder = root.prepare().unwrap().0.claim(&id("web")).unwrap();
     let guard = folder.lock(LONG).unwrap();
     let db = open(&root);
     remember(&db, "web", 1);
@@ -378,7 +378,7 @@ fn a_child_that_inherited_the_locks_of_a_living_process_does_not_keep_them() {
 #[test]
 fn a_child_that_inherited_the_lock_of_a_dead_process_keeps_it_until_it_closes_it() {
     let (_dir, root) = root();
-    let folder = root.prepare().unwrap().claim(&id("web")).unwrap();
+    let folder = root.prepare().unwrap().0.claim(&id("web")).unwrap();
     let mut holder = spawn("child_that_leaves_a_child_with_the_lock", root.path(), &[]);
     let mut said = BufReader::new(holder.stdout.take().unwrap());
     let mut line = String::new();

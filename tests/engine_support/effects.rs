@@ -154,6 +154,7 @@ impl Effects for Control {
                     let cgroup = self.freezer.as_ref().and_then(|freezer| machine.cgroups.get_mut(freezer));
                     cgroup.ok_or(Failed::to(effect))?.frozen = effect == Effect::Freeze;
                 }
+                Effect::KillContainer => self.init.iter().for_each(|init| machine.kill_init(*init)),
                 Effect::SendSignal | Effect::LaunchExec | Effect::ApplyLimits if reachable => {}
                 Effect::KillSandbox => match self.supervisor {
                     Some(pid) => machine.kill_supervisor(pid),
@@ -193,7 +194,7 @@ impl Probe for Prober {
         facts.exits = folder.read_exits().expect("exits can be read");
         if depth == Depth::Deep {
             facts.frozen.insert(id.clone(), machine.cgroups.get(&init.cgroup).is_some_and(|cgroup| cgroup.frozen));
-            facts.started = supervisor_alive.then(|| BTreeMap::from([(id, init.life == Life::Running)]));
+            facts.released = supervisor_alive.then(|| BTreeMap::from([(id, init.life == Life::Running)]));
         }
         facts
     }

@@ -104,12 +104,12 @@ impl World {
                 return Ok(Went::Denied);
             }
             seen.set(Some(Phase::Absent));
-            let folder = self.root.prepare()?;
+            let (folder, guard) = self.root.prepare()?;
             let exits = folder.make_exits()?;
             let mut creation = Creation::new(&self.machine, id, incarnation.clone(), exits);
             let path = self.root.path().join("sandboxes").join(name_of(id.as_str()));
             self.machine.borrow_mut().script.folder = Some(path);
-            let new = NewSandbox { id: id.clone(), folder, cgroups: cgroups_of(id).into() };
+            let new = NewSandbox { id: id.clone(), folder, guard, cgroups: cgroups_of(id).into() };
             claimed.set(true);
             engine::create(&self.root, new, &mut creation).map(|_| Went::Well)
         });
@@ -269,7 +269,9 @@ impl World {
 
     fn acquire(&self, id: &Id) -> Result<Option<Held<'_>>, EngineError<Failed>> {
         let prober = Prober(self.machine.clone());
-        Held::acquire(&self.root, id, PATIENCE, &prober, |wreck| Control::of(&self.machine, wreck))
+        Held::acquire(&self.root, id, PATIENCE, Recorder::new(&self.root), &prober, |wreck| {
+            Control::of(&self.machine, wreck)
+        })
     }
 
     /// One command: it ends well or badly, or dies.

@@ -10,7 +10,7 @@ fn on_a_full_disk_what_ends_a_sandbox_still_works_and_nothing_is_thrown_away() {
         return;
     }
     let root = Root::open_or_make(&dir.path().join("state")).unwrap();
-    let mut folder = root.prepare().unwrap().claim(&id("web")).unwrap();
+    let mut folder = root.prepare().unwrap().0.claim(&id("web")).unwrap();
     let mut exits = File::from(folder.make_exits().unwrap());
     let guard = folder.lock(LONG).unwrap();
     folder.publish(&guard, &snapshot("web")).unwrap();
