@@ -71,6 +71,7 @@ impl Made {
                 attached: self.attached,
                 // No pid 1: it must leave the children of other tests alone.
                 pid_namespace: PidNamespace::Foreign,
+                code: None,
                 log: Rc::new(Log::new(None, None)),
             };
             Supervisor::new(settings).unwrap().run().unwrap()

@@ -112,16 +112,13 @@ fn start(args: &[OsString], start_sync: &mut Option<OwnedFd>) -> Result<(Supervi
         creator: donated.creator,
         attached: args.attached,
         pid_namespace: args.pid_namespace,
+        code,
         log: Rc::clone(&log),
     };
     let supervisor = Supervisor::new(settings).map_err(BootError::Loop)?;
     filter::install()?;
     if let Some(fd) = start_sync.take() {
         std::fs::File::from(fd).write_all(b"K").map_err(BootError::StartSync)?;
-    }
-    // Most of the program runs once, or never, in a supervisor: three quarters of its resident size.
-    if let Some(code) = code {
-        code.let_go();
     }
     Ok((supervisor, log))
 }

@@ -16,6 +16,7 @@ use crate::control::method::{ErrorCode, Request, VERSION};
 use crate::control::wire::{self, DecodeError, MAX_FRAME, Received};
 use crate::model::Id;
 use crate::model::record::PidNamespace;
+use crate::sys::memory::Code;
 use crate::sys::poller::{Interest, Poller, Ready};
 use crate::sys::{seqpacket, signals};
 
@@ -43,6 +44,8 @@ pub struct Settings {
     pub attached: bool,
     /// In one of our own we are pid 1 and reap strays.
     pub pid_namespace: PidNamespace,
+    /// Our own instructions, let go of whenever no client is left: nobody knows for how long.
+    pub code: Option<Code>,
     pub log: Rc<Log>,
 }
 
@@ -64,6 +67,7 @@ pub struct Supervisor {
     creator: Option<OwnedFd>,
     attached: bool,
     pid_namespace: PidNamespace,
+    code: Option<Code>,
     connections: BTreeMap<Token, Connection>,
     buffer: Vec<u8>,
     more_strays: bool,
@@ -80,7 +84,7 @@ enum Listening {
 impl Supervisor {
     /// Blocks every signal of this thread: none but SIGKILL ends the supervisor.
     pub fn new(settings: Settings) -> io::Result<Supervisor> {
-        let Settings { sandbox, listener, exits, creator, attached, pid_namespace, log } = settings;
+        let Settings { sandbox, listener, exits, creator, attached, pid_namespace, code, log } = settings;
         signals::block_all()?;
         let (poller, children) = (Rc::new(Poller::new()?), signals::children()?);
         poller.watch(listener.as_fd(), LISTENER, Interest::Read)?;
@@ -96,6 +100,7 @@ impl Supervisor {
             creator: Some(creator),
             attached,
             pid_namespace,
+            code,
             connections: BTreeMap::new(),
             buffer: vec![0; MAX_FRAME],
             // What died before SIGCHLD was blocked was not told.
@@ -122,6 +127,10 @@ impl Supervisor {
             self.deliver();
             if finished {
                 return Ok(Outcome::Ended);
+            }
+            // What answers requests, and what ran at the start, is most of our resident size.
+            if let (Some(code), true) = (self.code, self.connections.is_empty()) {
+                code.let_go();
             }
         }
     }

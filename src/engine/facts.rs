@@ -93,7 +93,9 @@ fn fill_in_exits(seen: &mut Snapshot, facts: &Facts) {
     let states = std::iter::once((&root, &mut seen.state.sandbox)).chain(seen.state.containers.iter_mut());
     for (id, state) in states {
         if state.phase == Phase::Stopped && state.exit.is_none() {
-            state.exit = facts.exits.iter().rev().find(|record| record.container == *id).map(|record| record.exit);
+            let recorded = facts.exits.iter().rev().find(|record| record.container == *id).map(|record| record.exit);
+            // Without a supervisor nobody will write it down any more.
+            state.exit = recorded.or((!facts.supervisor_alive).then(|| inferred(state.since)));
         }
     }
 }
