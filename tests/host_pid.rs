@@ -77,7 +77,9 @@ fn doctor_tells_of_processes_in_the_cgroup_of_a_stopped_sandbox() {
 /// One folder of its cgroups that is its own.
 fn cgroup_of(pid: i32) -> PathBuf {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    let paths = text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    // A hierarchy that is mounted nowhere, or not used, shows the root: that one is not its own.
+    let paths =
+        text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':')).filter(|(_, path)| *path != "/");
     let folders = paths.flat_map(|(controllers, path)| {
         let below = path.trim_start_matches('/').to_owned();
         let names = [controllers.trim_start_matches("name=").to_owned(), "unified".to_owned(), String::new()];

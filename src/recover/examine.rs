@@ -37,11 +37,13 @@ pub fn examine(root: &Root) -> Result<Vec<Finding>, StoreError> {
             findings.push(Finding { subject: folder.name().to_owned(), text });
         }
     }
-    for disagreement in disagreements(root, &mut Recorder::new(root))? {
+    let mut recorder = Recorder::new(root);
+    for disagreement in disagreements(root, &mut recorder)? {
         findings.push(Finding { subject: disagreement.id.to_string(), text: disagreement.text });
     }
     examine_supervisors(root, &snapshots, &mut findings);
-    examine_cgroups(&snapshots, &mut findings);
+    let past: BTreeSet<String> = recorder.history(None)?.iter().map(|entry| entry.sandbox.to_string()).collect();
+    examine_cgroups(&snapshots, &past, &mut findings);
     examine_mounts(root, &mut findings);
     Ok(findings)
 }
@@ -177,8 +179,9 @@ fn descriptors(pid: i32) -> impl Iterator<Item = PathBuf> {
     entries.filter_map(|entry| std::fs::read_link(entry.path()).ok())
 }
 
-/// Empty cgroups of ours that no sandbox names. Those with processes belong to sandboxes of another root.
-fn examine_cgroups(snapshots: &[Snapshot], findings: &mut Vec<Finding>) {
+/// Empty cgroups of sandboxes that this root once had. Cgroups know no root: all others may belong to a sandbox of
+/// another one, running or stopped.
+fn examine_cgroups(snapshots: &[Snapshot], past: &BTreeSet<String>, findings: &mut Vec<Finding>) {
     let Ok(hierarchies) = Hierarchies::read() else { return };
     let containers = snapshots.iter().flat_map(|s| s.containers.values().map(|container| &container.cgroup));
     let named: BTreeSet<&PathBuf> = containers
@@ -192,20 +195,13 @@ fn examine_cgroups(snapshots: &[Snapshot], findings: &mut Vec<Finding>) {
         });
         let record = CgroupRecord { folders: vec![folder.clone()], ..CgroupRecord::default() };
         let empty = cgroup::processes(&record).is_ok_and(|pids| pids.is_empty());
-        if settled && empty && !named.contains(&folder) && !of_a_live_pair(&folder) {
-            findings.push(Finding {
-                subject: folder.display().to_string(),
-                text: "an empty cgroup that no sandbox names".into(),
-            });
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let ours = past.contains(name.strip_suffix("@supervisor").unwrap_or(&name));
+        if ours && settled && empty && !named.contains(&folder) {
+            let text = "an empty cgroup of a sandbox that is gone".to_owned();
+            findings.push(Finding { subject: folder.display().to_string(), text });
         }
     }
-}
-
-/// A container that has ended leaves its cgroup empty until delete; in another root its supervisor's tells.
-fn of_a_live_pair(folder: &Path) -> bool {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let sibling = folder.with_file_name(format!("{name}@supervisor"));
-    sibling.exists()
 }
 
 /// Everything is mounted in the containers' own namespaces: nothing of a root may show on the host.

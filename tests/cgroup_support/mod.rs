@@ -99,7 +99,17 @@ impl Drop for Container {
             let _ = cgroup::kill_and_wait(&record, soon());
             let _ = cgroup::remove(&record, soon());
         }
+        leave_v2_as_it_was();
     }
+}
+
+/// Beside v1, a controller that was enabled on the v2 mount cannot be mounted as v1 any more, which crun wants to do. The
+/// last test to leave succeeds.
+fn leave_v2_as_it_was() {
+    let unified = std::path::Path::new("/sys/fs/cgroup/unified");
+    let _ = std::fs::write(unified.join("sandkeep/cgroup.subtree_control"), "-hugetlb");
+    let _ = std::fs::remove_dir(unified.join("sandkeep"));
+    let _ = std::fs::write(unified.join("cgroup.subtree_control"), "-hugetlb");
 }
 
 pub fn soon() -> Instant {
