@@ -25,7 +25,7 @@ const NEW: &str = ".new-~";
 const GONE: &str = ".gone-~";
 
 /// How often a folder that is being prepared may be removed under our hands, and how long it may be looked at.
-const PREPARE_ATTEMPTS: usize = 16;
+const PREPARE_ATTEMPTS: usize = 200;
 const PREPARE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An opened state folder.
