@@ -22,11 +22,10 @@ const PREFIX: usize = 180;
 
 // `~` is in no id, so that no sandbox can be taken for a leftover, whatever it is called.
 const NEW: &str = ".new-~";
+/// Not yet locked.
+const MAKING: &str = ".mk-~";
+const MAKING_IS_OLD: Duration = Duration::from_secs(60);
 const GONE: &str = ".gone-~";
-
-/// How often a folder that is being prepared may be removed under our hands, and how long it may be looked at.
-const PREPARE_ATTEMPTS: usize = 200;
-const PREPARE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An opened state folder.
 #[derive(Debug, Clone)]
@@ -108,41 +107,46 @@ impl Root {
 
     /// The folders of all sandboxes, by name.
     pub fn folders(&self) -> Result<Vec<Folder>, StoreError> {
-        self.list(|name| !is_leftover(name))
+        self.list(|name| !is_leftover(name) && !name.starts_with(MAKING))
     }
 
     /// What a crash left of sandboxes that were being made or removed, or another process is making right now: whoever
     /// wants to remove one must hold its lock.
     pub fn leftovers(&self) -> Result<Vec<Folder>, StoreError> {
-        self.list(is_leftover)
+        self.list(|name| is_leftover(name) || self.is_old_making(name))
     }
 
-    /// Makes a folder that has no id yet, and takes its lock before anything else is in it. Nobody but the caller and
-    /// `leftovers` sees it, and whoever finds it there sees that it is held.
+    /// Makes a folder that has no id yet, with its lock held. Nobody but the caller and `leftovers` sees it, and whoever
+    /// finds it there finds it held: until then it has a name that nobody looks at while it is young.
     pub fn prepare(&self) -> Result<(Folder, Guard), StoreError> {
         let failed = |source| StoreError::Prepare { path: self.path().join("sandboxes"), source };
-        // In the moment before it is locked, a recovery may take it for a leftover and remove it: then another is made.
-        for _ in 0..PREPARE_ATTEMPTS {
-            let name = format!("{NEW}{}", random_name().map_err(failed)?);
-            DirBuilder::new().mode(0o700).create(in_dir(&self.0.sandboxes, &name)).map_err(failed)?;
-            let Some(folder) = self.open_folder(&name)? else { continue };
-            match folder.make_lock() {
-                // Removed, or looked at: see `Folder::lock`.
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {}
-                Err(source) => {
-                    let _ = folder.remove();
-                    return Err(failed(source));
-                }
-                Ok(()) => {}
+        let random = random_name().map_err(failed)?;
+        let making = format!("{MAKING}{random}");
+        DirBuilder::new().mode(0o700).create(in_dir(&self.0.sandboxes, &making)).map_err(failed)?;
+        let mut folder = self.open_folder(&making)?.ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
+        let locked = folder.make_lock().map_err(failed).and_then(|()| match folder.lock(Duration::ZERO) {
+            Ok(guard) => Ok(guard),
+            Err(LockError::Gone) => Err(failed(ErrorKind::NotFound.into())),
+            Err(LockError::Busy { .. }) => Err(failed(ErrorKind::TimedOut.into())),
+            Err(LockError::Store(error)) => Err(error),
+        });
+        let name = format!("{NEW}{random}");
+        match locked.and_then(|guard| folder.rename(&name).map_err(failed).map(|()| guard)) {
+            Ok(guard) => {
+                folder.name = name;
+                Ok((folder, guard))
             }
-            match folder.lock(PREPARE_PATIENCE) {
-                Ok(guard) => return Ok((folder, guard)),
-                Err(LockError::Gone) => continue,
-                Err(LockError::Busy { .. }) => return Err(failed(ErrorKind::TimedOut.into())),
-                Err(LockError::Store(error)) => return Err(error),
+            Err(error) => {
+                let _ = folder.remove();
+                Err(error)
             }
         }
-        Err(failed(ErrorKind::NotFound.into()))
+    }
+
+    /// A preparation takes milliseconds: one that is this old was cut short.
+    fn is_old_making(&self, name: &str) -> bool {
+        let age = || in_dir(&self.0.sandboxes, name).symlink_metadata().ok()?.modified().ok()?.elapsed().ok();
+        name.starts_with(MAKING) && age().is_some_and(|age| age > MAKING_IS_OLD)
     }
 
     fn list(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Folder>, StoreError> {
