@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Guard, LockError, StoreError};
 use crate::model::Id;
+use crate::sys::procfs;
 
 /// The longest id, in bytes, that is itself the name of its folder.
 const MAX_PLAIN: usize = 200;
@@ -22,9 +23,8 @@ const PREFIX: usize = 180;
 
 // `~` is in no id, so that no sandbox can be taken for a leftover, whatever it is called.
 const NEW: &str = ".new-~";
-/// Not yet locked.
+/// Not yet locked: followed by the pid and the start time of its maker.
 const MAKING: &str = ".mk-~";
-const MAKING_IS_OLD: Duration = Duration::from_secs(60);
 const GONE: &str = ".gone-~";
 
 /// An opened state folder.
@@ -113,7 +113,7 @@ impl Root {
     /// What a crash left of sandboxes that were being made or removed, or another process is making right now: whoever
     /// wants to remove one must hold its lock.
     pub fn leftovers(&self) -> Result<Vec<Folder>, StoreError> {
-        self.list(|name| is_leftover(name) || self.is_old_making(name))
+        self.list(|name| is_leftover(name) || is_abandoned_making(name))
     }
 
     /// Makes a folder that has no id yet, with its lock held. Nobody but the caller and `leftovers` sees it, and whoever
@@ -121,7 +121,9 @@ impl Root {
     pub fn prepare(&self) -> Result<(Folder, Guard), StoreError> {
         let failed = |source| StoreError::Prepare { path: self.path().join("sandboxes"), source };
         let random = random_name().map_err(failed)?;
-        let making = format!("{MAKING}{random}");
+        let pid = std::process::id();
+        let start = start_time(pid as i32).unwrap_or_default();
+        let making = format!("{MAKING}{pid}.{start}.{random}");
         DirBuilder::new().mode(0o700).create(in_dir(&self.0.sandboxes, &making)).map_err(failed)?;
         let mut folder = self.open_folder(&making)?.ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
         let locked = folder.make_lock().map_err(failed).and_then(|()| match folder.lock(Duration::ZERO) {
@@ -141,12 +143,6 @@ impl Root {
                 Err(error)
             }
         }
-    }
-
-    /// A preparation takes milliseconds: one that is this old was cut short.
-    fn is_old_making(&self, name: &str) -> bool {
-        let age = || in_dir(&self.0.sandboxes, name).symlink_metadata().ok()?.modified().ok()?.elapsed().ok();
-        name.starts_with(MAKING) && age().is_some_and(|age| age > MAKING_IS_OLD)
     }
 
     fn list(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Folder>, StoreError> {
@@ -259,6 +255,23 @@ impl Folder {
         let sandboxes = Some(self.root.0.sandboxes.as_raw_fd());
         Ok(renameat(sandboxes, self.name.as_str(), sandboxes, to)?)
     }
+}
+
+/// A preparation whose process, named by pid and start time, is dead.
+fn is_abandoned_making(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(MAKING) else { return false };
+    let mut parts = rest.split('.');
+    let maker = parts.next().and_then(|pid| pid.parse::<i32>().ok());
+    let start = parts.next().and_then(|start| start.parse::<u64>().ok());
+    match (maker, start) {
+        (Some(pid), Some(start)) => start_time(pid) != Some(start),
+        _ => true,
+    }
+}
+
+/// None for a process that is dead, or past doing anything.
+fn start_time(pid: i32) -> Option<u64> {
+    procfs::stat(pid).ok().flatten().filter(|stat| !stat.is_gone()).map(|stat| stat.start_time)
 }
 
 fn is_leftover(name: &str) -> bool {
