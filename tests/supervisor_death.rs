@@ -76,6 +76,8 @@ fn a_foreground_run_whose_supervisor_dies_says_137() {
     let (mut lines, out) = Lines::pipe();
     let running = env.run_bundle(&bundle, &id).stdout(out).spawn();
     lines.until("up");
+    // The application may say so before its supervisor has told the command that it runs.
+    process::until(DEADLINE, "record of the start", || env.status(&id) == "running");
     send(env.supervisor(&id), Signal::SIGKILL);
     running.finish(DEADLINE).code(137);
     env.run(["recover"]).code(0);
