@@ -74,6 +74,7 @@ pub fn execute(
         warn_of(context, "delete", delete::force(context, &root, id));
         return Err(failure);
     }
+    create::tell_processes(context, id, &creation);
     let Some(signals) = signals else { return Ok(0) };
     let code = wait(context, &mut creation, &signals);
     // Whatever fails from here on, the application's exit code is what the caller asked for.

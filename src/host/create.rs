@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::console::Console;
+use super::console::{Console, PidfdOf, PidfdSocket};
 use super::launch::{self, Inside, Launched};
 use super::supervisor::{self, Donation, Supervisor};
 use super::{HostError, Trying, destroy, donate, foreground, idmap};
@@ -36,6 +36,8 @@ pub struct Options {
     pub attached: bool,
     pub cgroup_driver: Driver,
     pub preserve_fds: u32,
+    /// Who gets the pidfd of the init.
+    pub pidfd_socket: Option<PidfdSocket>,
     pub new_keyring: bool,
     pub created: Nanos,
     pub oci_version: String,
@@ -265,7 +267,10 @@ impl<'a> Creation<'a> {
         });
         client.call(&request, &[launched.pidfd.as_fd(), launched.channel.as_fd()], deadline)?;
         self.client = Some(client);
-        Ok(())
+        match &self.options.pidfd_socket {
+            Some(socket) => socket.send(PidfdOf::Init, launched.pidfd.as_fd()),
+            None => Ok(()),
+        }
     }
 
     /// An init that was killed may be the second victim: pid 1 of its namespace, the supervisor, says what was first.
