@@ -9,6 +9,7 @@ use super::create::{self, Mode};
 use super::failure::Failure;
 use super::look;
 use crate::engine::pod_of;
+use crate::host::agent::Agent;
 use crate::host::exec::Execution;
 use crate::host::foreground::{self, Forwarding};
 use crate::host::frozen::{self, Frozen};
@@ -85,8 +86,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     pod_of(snapshot).step(id.as_str(), id.as_str(), event)?;
     let frozen = frozen::load(&seen.folder, snapshot)?;
     let process = plan(arguments, &frozen)?;
-    let seccomp = host::donate::seccomp(&frozen.plan)?;
+    let seccomp = host::donate::seccomp(&frozen.plan, seen.folder.root())?;
     let container = frozen::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
+    let notify = seccomp.as_ref().is_some_and(|program| program.notify);
+    let state = frozen::state_document(snapshot, "running", container.init.pid);
+    let agent = Agent::of(frozen.plan.seccomp.as_ref(), notify, state)?;
     let mode = if arguments.detach { Mode::Detached } else { Mode::Foreground };
     let socket = arguments.console_socket.as_deref();
     let mut terminal = create::terminal(process.terminal, socket, mode)?;
@@ -102,6 +106,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         folder: seen.folder.dir(),
         process: &process,
         seccomp,
+        agent,
         reaper,
         preserve_fds: arguments.preserve_fds,
         frozen: snapshot.state.sandbox.phase == Phase::Paused,

@@ -11,7 +11,7 @@ use super::devices::Nodes;
 use super::mounts::{CgroupView, Sources, set_propagation};
 use super::root::Root;
 use super::terminal::Terminal;
-use super::{SetupError, Step, devices, entry, identity, masks, mounts, terminal};
+use super::{Moment, SetupError, Step, devices, entry, identity, masks, mounts, terminal};
 use crate::spec::plan::{NamespaceKind, Plan, ProcessPlan};
 use crate::sys::mount::{self, Attributes, Extent};
 use crate::sys::{clone, descriptors, process, signals};
@@ -87,17 +87,15 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
         hear_start(channel)?;
         return Err(SetupError::Refused("the configuration has no process to start".into()));
     };
-    let entry = finish_process(application, donations.seccomp.as_ref(), terminal.as_ref(), groups)?;
+    descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
+    let entry = finish_process(application, donations.seccomp.as_ref(), terminal.as_ref(), groups, channel)?;
     say(channel, &Report::Ready)?;
     hear_start(channel)?;
     if !plan.hooks.start_container.is_empty() {
         super::hooks::run(&plan.hooks.start_container, "startContainer", &hook_state(donations, "created"))
             .map_err(|error| SetupError::Refused(error.to_string()))?;
     }
-    if application.no_new_privileges {
-        super::load_seccomp(donations.seccomp.as_ref())?;
-    }
-    descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
+    super::load_seccomp(Moment::BeforeExec, application, donations.seccomp.as_ref(), channel)?;
     Err(entry.execute())
 }
 
@@ -235,27 +233,28 @@ fn pivot(tree: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// From a set-up container to a process that only needs execve.
+/// From a set-up container to a process that only needs execve. From the filter on as few system calls as possible, since
+/// each must be in the profile: all descriptors are closed at exec by now.
 pub(super) fn finish_process(
     plan: &ProcessPlan,
     seccomp: Option<&super::seccomp::Program>,
     terminal: Option<&Terminal>,
     groups: identity::Groups,
+    channel: BorrowedFd<'_>,
 ) -> Result<entry::Entry, SetupError> {
     if let Some(terminal) = terminal {
         terminal.chown(plan.uid)?;
         terminal.become_stdio()?;
     }
     identity::apply_limits(plan)?;
-    if !plan.no_new_privileges {
-        // Needs CAP_SYS_ADMIN, which we are about to lose.
-        super::load_seccomp(seccomp)?;
-    }
+    super::load_seccomp(Moment::Privileged, plan, seccomp, channel)?;
     identity::become_user(plan, groups)?;
     if plan.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().step(|| "set no_new_privs".into())?;
     }
-    entry::find(plan)
+    let entry = entry::find(plan)?;
+    super::load_seccomp(Moment::BeforeReady, plan, seccomp, channel)?;
+    Ok(entry)
 }
 
 fn say(channel: BorrowedFd<'_>, report: &Report) -> Result<(), SetupError> {

@@ -12,7 +12,7 @@ use nix::sched::CloneFlags;
 use super::channel::{self, Order, Report};
 use super::init::{become_root_of_namespace, finish_process};
 use super::root::Root;
-use super::{Groups, SetupError, Step, terminal};
+use super::{Groups, Moment, SetupError, Step, terminal};
 use crate::spec::plan::ProcessPlan;
 use crate::sys::{clone, descriptors, signals};
 
@@ -69,15 +69,13 @@ fn enter(plan: &ProcessPlan, donations: &Donations) -> Result<std::convert::Infa
     } else {
         None
     };
-    let entry = finish_process(plan, donations.seccomp.as_ref(), terminal.as_ref(), donations.groups)?;
+    descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
+    let entry = finish_process(plan, donations.seccomp.as_ref(), terminal.as_ref(), donations.groups, channel)?;
     channel::report(channel, &Report::Ready).map_err(|_| SetupError::CreatorGone)?;
     match channel::next_order(channel) {
         Ok(Order::Start) => {}
         _ => return Err(SetupError::CreatorGone),
     }
-    if plan.no_new_privileges {
-        super::load_seccomp(donations.seccomp.as_ref())?;
-    }
-    descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
+    super::load_seccomp(Moment::BeforeExec, plan, donations.seccomp.as_ref(), channel)?;
     Err(entry.execute())
 }

@@ -8,17 +8,23 @@ use std::path::Path;
 use super::{HostError, Trying};
 use crate::container::seccomp;
 use crate::spec::plan::{MountKind, MountPlan, Plan, RootfsPlan};
+use crate::store::Root;
 use crate::sys::mount::{self, Attributes, Extent};
 
-/// The seccomp profile as a program. A listener would have to be handed on; that is not done yet, and a filter that
-/// nobody answers would stop the application at a random place.
-pub fn seccomp(plan: &Plan) -> Result<Option<seccomp::Program>, HostError> {
-    let program = plan.seccomp.as_ref().map(seccomp::compile).transpose()?;
-    if program.as_ref().is_some_and(|program| program.notify) {
-        let text = "linux.seccomp: SCMP_ACT_NOTIFY is not supported by this version".to_owned();
-        return Err(HostError::Container { text, exit_code: 1 });
+/// The seccomp profile as a program: compiled once for all containers of this root that have the same.
+pub fn seccomp(plan: &Plan, root: &Root) -> Result<Option<seccomp::Program>, HostError> {
+    let Some(profile) = &plan.seccomp else { return Ok(None) };
+    let name = seccomp::fingerprint(profile);
+    let kept = name.as_ref().and_then(|name| root.cached(name)).and_then(|bytes| seccomp::Program::from_bytes(&bytes));
+    if kept.is_some() {
+        return Ok(kept);
     }
-    Ok(program)
+    let program = seccomp::compile(profile)?;
+    if let Some(name) = name {
+        // Without it the next one compiles again, that is all.
+        let _ = root.cache(&name, &program.to_bytes());
+    }
+    Ok(Some(program))
 }
 
 /// The rootfs and everything below it, as a detached tree whose mounts never reach the host.
