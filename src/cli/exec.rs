@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::look;
 use crate::cgroup;
 use crate::engine::pod_of;
+use crate::host::agent::Agent;
 use crate::host::console::PidfdSocket;
 use crate::host::exec::Execution;
 use crate::host::foreground::{self, Forwarding};
@@ -100,8 +101,11 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     pod_of(snapshot).step(id.as_str(), id.as_str(), event)?;
     let frozen = frozen::load(&seen.folder, snapshot)?;
     let process = plan(arguments, &frozen)?;
-    let seccomp = host::donate::seccomp(&frozen.plan)?;
+    let seccomp = host::donate::seccomp(&frozen.plan, seen.folder.root())?;
     let container = frozen::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
+    let notify = seccomp.as_ref().is_some_and(|program| program.notify);
+    let state = frozen::state_document(snapshot, "running", container.init.pid);
+    let agent = Agent::of(frozen.plan.seccomp.as_ref(), notify, state)?;
     let cgroups = match arguments.cgroup.as_slice() {
         [] => None,
         asked => Some(cgroup::choose(&container.cgroup, asked)?),
@@ -122,6 +126,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         folder: seen.folder.dir(),
         process: &process,
         seccomp,
+        agent,
         cgroups: cgroups.as_deref(),
         reaper,
         preserve_fds: arguments.preserve_fds,

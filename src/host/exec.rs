@@ -4,10 +4,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use super::agent::Agent;
+use super::attend::Attendant;
 use super::console::{PidfdOf, PidfdSocket};
 use super::create::{CALL_DEADLINE, TerminalTo, pid_inside};
 use super::launch::{self, Inside, Launched, Target};
-use super::{HostError, foreground, namespaces, probe};
+use super::{HostError, namespaces, probe};
 use crate::cgroup::Joiner;
 use crate::container::{Groups, join, seccomp};
 use crate::control::{Client, ExecuteAsync, Request};
@@ -21,6 +23,7 @@ pub struct Execution<'a> {
     pub folder: BorrowedFd<'a>,
     pub process: &'a ProcessPlan,
     pub seccomp: Option<seccomp::Program>,
+    pub agent: Option<Agent>,
     /// The cgroups to join; None: the container's own.
     pub cgroups: Option<&'a [PathBuf]>,
     pub reaper: Reaper,
@@ -60,15 +63,7 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launch
     let target = Target { init: init.as_fd(), namespaces, joiner: &joiner };
     let launched = launch::exec(execution.process, donate, &target, inside, execution.reaper, patience)?;
     let started = launched
-        .expect_ready(patience, |master| match terminal {
-            TerminalTo::Nowhere => Ok(()),
-            TerminalTo::Socket(console) => console.send(master.as_fd()),
-            TerminalTo::Us(kept) => {
-                foreground::fit(master.as_fd());
-                *kept = Some(master);
-                Ok(())
-            }
-        })
+        .expect_ready(patience, &mut Attendant::new(terminal, execution.agent.as_ref()))
         .and_then(|()| match execution.reaper {
             Reaper::Supervisor => adopt(execution.folder, execution.container, &launched),
             Reaper::Caller => Ok(()),
