@@ -208,9 +208,9 @@ pub fn terminal_for(plan: &Plan, socket: Option<&Path>, mode: Mode) -> Result<Te
 pub fn terminal(wanted: bool, socket: Option<&Path>, mode: Mode) -> Result<TerminalTo, Failure> {
     match (wanted, socket, mode) {
         (false, None, _) => Ok(TerminalTo::Nowhere),
-        (false, Some(_), _) => {
-            Err(Failure::new("--console-socket is given, but process.terminal of the configuration is false"))
-        }
+        (false, Some(_), _) => Err(Failure::new(
+            "--console-socket is given, but the process has no terminal: set process.terminal, or use exec --tty",
+        )),
         (true, Some(path), Mode::Detached) => Ok(TerminalTo::Socket(Console::connect(path)?)),
         (true, None, Mode::Detached) => Err(Failure::new(
             "the container wants a terminal (process.terminal): give --console-socket, or set it to false",
