@@ -52,7 +52,7 @@ conformance: $(if $(RUNTIME),,build)
 
 crash-matrix: build
 	SANDKEEP_BIN=$(abspath $(BINARY)) SANDKEEP_CRASH_POINTS=40 SANDKEEP_CRASH_MOMENTS=80 \
-	  cargo test --locked --test crash -- --nocapture --test-threads=1
+	  cargo test --locked --test crash --test hooks_crash -- --nocapture --test-threads=1
 
 fuzz-build: tools
 	fuzz/run build
