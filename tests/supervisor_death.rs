@@ -85,6 +85,32 @@ fn a_foreground_run_whose_supervisor_dies_says_137() {
     env.assert_clean();
 }
 
+/// It dies after the application has begun and before the command has heard of that.
+#[test]
+fn a_foreground_run_whose_supervisor_dies_while_it_starts_says_137_too() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("starting");
+    let shared = env.dir().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    let hook = "touch /shared/begun; while ! test -e /shared/go; do sleep 0.01; done";
+    let bundle = env.bundle().bind(&shared, "/shared", &["rbind", "rw"]).script("echo up; exec sleep 1000");
+    let bundle = bundle.edit(|config| {
+        config["hooks"]["startContainer"] = serde_json::json!([{ "path": "/bin/sh", "args": ["sh", "-c", hook] }]);
+    });
+    let (mut lines, out) = Lines::pipe();
+    let running = env.run_bundle(&bundle, &id).stdout(out).spawn();
+    process::until(DEADLINE, "running hook", || shared.join("begun").exists());
+    let supervisor = env.supervisor(&id);
+    send(supervisor, Signal::SIGSTOP);
+    std::fs::write(shared.join("go"), "").unwrap();
+    lines.until("up");
+    send(supervisor, Signal::SIGKILL);
+    running.finish(DEADLINE).fails_with(137, &["supervisor is gone"]);
+    env.gone(&id);
+    env.assert_clean();
+}
+
 #[test]
 fn a_supervisor_leaves_by_itself_when_its_container_has_ended() {
     needs_root!();

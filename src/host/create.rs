@@ -22,6 +22,7 @@ use crate::model::record::{
 use crate::model::{Effect, Id};
 use crate::spec::plan::{NamespaceKind, Plan};
 use crate::store::Folder;
+use crate::sys::pidfd::{self, Ended};
 use crate::sys::procfs;
 
 /// How long the supervisor may take for one call.
@@ -149,6 +150,17 @@ impl<'a> Creation<'a> {
 
     pub fn supervisor(&self) -> Option<&Supervisor> {
         self.supervisor.as_ref()
+    }
+
+    /// 128 + signal, if the init, our child, was ended by one: the application may have run by then, even if the
+    /// supervisor did not live to say so. When that is gone, the kernel is about to end the init.
+    pub fn killed_with_supervisor(&self) -> Option<u8> {
+        let (init, supervisor) = (self.launched.as_ref()?, self.supervisor.as_ref()?);
+        let gone = procfs::stat(supervisor.pid).ok()?.is_none_or(|stat| stat.is_gone());
+        let patience = if gone { destroy::DEADLINE } else { Duration::ZERO };
+        pidfd::wait_exit(init.pidfd.as_fd(), Some(Instant::now() + patience)).ok()?;
+        let status = pidfd::wait_child(init.pidfd.as_fd()).ok()??;
+        Ended::of(status).signal.map(|signal| 128 + signal)
     }
 
     /// The connection to the supervisor, for whatever comes next.
