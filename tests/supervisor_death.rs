@@ -76,6 +76,7 @@ fn a_foreground_run_whose_supervisor_dies_says_137() {
     let (mut lines, out) = Lines::pipe();
     let running = env.run_bundle(&bundle, &id).stdout(out).spawn();
     lines.until("up");
+    assert!(!listens(running.pid()), "the command would keep the control socket open after the supervisor's end");
     // The application may say so before its supervisor has told the command that it runs.
     process::until(DEADLINE, "record of the start", || env.status(&id) == "running");
     send(env.supervisor(&id), Signal::SIGKILL);
@@ -151,6 +152,7 @@ fn a_supervisor_is_confined_and_holds_nothing_of_its_caller() {
     let id = env.id("confined");
     env.started(&env.bundle().args(&["sleep", "1000"]), &id);
     let supervisor = env.supervisor(&id);
+    assert!(listens(supervisor));
     let status = |name| process::status_line(supervisor, name).unwrap_or_default();
     assert_eq!(status("CapEff"), "0000000000000020", "CAP_KILL alone");
     assert_eq!(status("CapPrm"), "0000000000000020");
@@ -170,6 +172,18 @@ fn a_supervisor_is_confined_and_holds_nothing_of_its_caller() {
     let (own, containers) = (cgroups(supervisor), cgroups(env.pid(&id)));
     assert_ne!(own, containers, "it has a cgroup of its own");
     env.run(["delete", "--force", &id]).success();
+}
+
+/// Whether the process has a control socket that others may connect to.
+fn listens(pid: i32) -> bool {
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    let inodes: Vec<String> = sockets
+        .lines()
+        .filter(|line| line.ends_with("/control.sock") && line.split_whitespace().nth(3) == Some("00010000"))
+        .map(|line| format!("socket:[{}]", line.split_whitespace().nth(6).unwrap()))
+        .collect();
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|to| inodes.contains(&to.display().to_string()))
 }
 
 fn cgroups(pid: i32) -> String {

@@ -71,7 +71,8 @@ pub struct Creation<'a> {
     options: &'a Options,
     terminal: TerminalTo,
     folder: OwnedFd,
-    controller: OwnedFd,
+    /// Until the supervisor has it: nobody is to knock at a door behind which nobody is.
+    controller: Option<OwnedFd>,
     exits: OwnedFd,
     spec: OwnedFd,
     rootfs: Option<OwnedFd>,
@@ -116,7 +117,7 @@ impl<'a> Creation<'a> {
             plan,
             options,
             terminal,
-            controller: crate::control::listen(folder.dir()).trying(|| "bind the control socket".into())?,
+            controller: Some(crate::control::listen(folder.dir()).trying(|| "bind the control socket".into())?),
             exits: folder.make_exits()?,
             spec,
             folder: folder.dir().try_clone_to_owned().trying(what)?,
@@ -191,11 +192,12 @@ impl<'a> Creation<'a> {
 
     fn spawn_supervisor(&mut self) -> Result<(), HostError> {
         let (_, joiner) = self.joiners.as_ref().ok_or_else(out_of_order)?;
+        let controller = self.controller.take().ok_or_else(out_of_order)?;
         let donation = Donation {
             id: &self.options.id,
             bundle: &self.options.bundle,
             spec: self.spec.as_fd(),
-            controller: self.controller.as_fd(),
+            controller: controller.as_fd(),
             exits: self.exits.as_fd(),
             cgroups: joiner.fds().collect(),
             log: self.options.log.as_ref().map(|log| log.as_fd()),
