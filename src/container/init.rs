@@ -95,7 +95,6 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
         super::hooks::run(&plan.hooks.start_container, "startContainer", &hook_state(donations, "created"))
             .map_err(|error| SetupError::Refused(error.to_string()))?;
     }
-    super::load_seccomp(Moment::BeforeExec, application, donations.seccomp.as_ref(), channel)?;
     Err(entry.execute())
 }
 
@@ -139,7 +138,7 @@ pub(super) fn new_keyring(name: &std::ffi::CStr) -> Result<(), SetupError> {
 /// Everything that happens in the new mount namespace, up to and with pivot_root.
 fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, SetupError> {
     let own_mounts = is_new(plan, NamespaceKind::Mount);
-    let propagation = plan.rootfs.propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
+    let propagation = plan.rootfs.propagation.unwrap_or(0);
     let host = std::fs::File::open("/").step(|| "open /".into())?;
     if own_mounts {
         // What follows must not appear on the host, whatever the spec asks for in the end.
@@ -153,7 +152,7 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
     let root = Root(tree);
 
     let sources = Sources { binds: &donations.binds, cgroups: &donations.cgroups };
-    mounts::attach_all(&root, &plan.mounts, &sources)?;
+    let unfinished = mounts::attach_all(&root, &plan.mounts, &sources)?;
     let nodes = if plan.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User) {
         Nodes::BoundFromHost
     } else {
@@ -175,6 +174,7 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
         }
         _ => None,
     };
+    unfinished.finish()?;
     if !plan.hooks.create_container.is_empty() {
         super::hooks::run(&plan.hooks.create_container, "createContainer", &hook_state(donations, "creating"))
             .map_err(|error| SetupError::Refused(error.to_string()))?;
@@ -191,7 +191,8 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
         mount::set_attributes(tree, Extent::One, attributes, None).step(|| "make the root read-only".into())?;
     }
     pivot(tree).step(|| format!("make {:?} the root", plan.rootfs.path))?;
-    if own_mounts {
+    // Unless the spec says something, every mount stays what it is: a volume that is shared with the host, too.
+    if own_mounts && propagation != 0 {
         let top = std::fs::File::open("/").step(|| "open the new root".into())?;
         set_propagation(top.as_fd(), propagation).step(|| "set rootfsPropagation".into())?;
     }
@@ -253,7 +254,7 @@ pub(super) fn finish_process(
         nix::sys::prctl::set_no_new_privs().step(|| "set no_new_privs".into())?;
     }
     let entry = entry::find(plan)?;
-    super::load_seccomp(Moment::BeforeReady, plan, seccomp, channel)?;
+    super::load_seccomp(Moment::Last, plan, seccomp, channel)?;
     Ok(entry)
 }
 

@@ -12,7 +12,7 @@ use nix::sched::CloneFlags;
 use super::channel::{self, Order, Report};
 use super::init::{become_root_of_namespace, finish_process};
 use super::root::Root;
-use super::{Groups, Moment, SetupError, Step, terminal};
+use super::{Groups, SetupError, Step, terminal};
 use crate::spec::plan::ProcessPlan;
 use crate::sys::{clone, descriptors, signals};
 
@@ -76,6 +76,5 @@ fn enter(plan: &ProcessPlan, donations: &Donations) -> Result<std::convert::Infa
         Ok(Order::Start) => {}
         _ => return Err(SetupError::CreatorGone),
     }
-    super::load_seccomp(Moment::BeforeExec, plan, donations.seccomp.as_ref(), channel)?;
     Err(entry.execute())
 }

@@ -107,20 +107,16 @@ pub fn prepare_inheritance(plan: &ProcessPlan) -> Result<(), SetupError> {
 }
 
 /// When the filter is installed. Without no_new_privs this needs CAP_SYS_ADMIN (seccomp(2)), so it comes before the
-/// capabilities go; with it, as late as possible. A listener can only be handed on while the creator is there.
+/// capabilities go; with it, as late as possible, but before startContainer hooks, and while the creator is still there to
+/// take a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moment {
     Privileged,
-    BeforeReady,
-    BeforeExec,
+    Last,
 }
 
-fn seccomp_moment(process: &ProcessPlan, program: &seccomp::Program) -> Moment {
-    match (process.no_new_privileges, program.notify) {
-        (false, _) => Moment::Privileged,
-        (true, true) => Moment::BeforeReady,
-        (true, false) => Moment::BeforeExec,
-    }
+fn seccomp_moment(process: &ProcessPlan) -> Moment {
+    if process.no_new_privileges { Moment::Last } else { Moment::Privileged }
 }
 
 /// Installs the application's filter if now is its moment. Once it has a listener, every call may be one that the agent
@@ -131,7 +127,7 @@ fn load_seccomp(
     program: Option<&seccomp::Program>,
     channel: BorrowedFd<'_>,
 ) -> Result<(), SetupError> {
-    let Some(program) = program.filter(|program| seccomp_moment(process, program) == now) else { return Ok(()) };
+    let Some(program) = program.filter(|_| seccomp_moment(process) == now) else { return Ok(()) };
     let listener =
         crate::sys::seccomp::load(&program.bpf, program.flags).step(|| "load the seccomp filter".to_owned())?;
     let Some(listener) = listener else { return Ok(()) };

@@ -1,6 +1,7 @@
 //! One more process in a running container.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::agent::Agent;
@@ -22,6 +23,8 @@ pub struct Execution<'a> {
     pub process: &'a ProcessPlan,
     pub seccomp: Option<seccomp::Program>,
     pub agent: Option<Agent>,
+    /// The cgroups to join; None: the container's own.
+    pub cgroups: Option<&'a [PathBuf]>,
     pub reaper: Reaper,
     pub preserve_fds: u32,
     /// The container is paused: the process starts when it is resumed.
@@ -37,7 +40,10 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launch
     };
     let init = probe::open_if_alive(&execution.container.init, boot)?.ok_or_else(gone)?;
     let supervisor = probe::open_if_alive(&execution.sandbox.supervisor, boot)?.ok_or_else(gone)?;
-    let joiner = Joiner::open(&execution.container.cgroup)?;
+    let joiner = match execution.cgroups {
+        Some(folders) => Joiner::exactly(folders)?,
+        None => Joiner::open(&execution.container.cgroup)?,
+    };
     let namespaces = namespaces::differing(execution.container.init.pid)?;
     let inside = match execution.sandbox.pid_namespace {
         PidNamespace::Own => Inside::NamespaceOf(supervisor.as_fd()),
