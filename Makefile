@@ -4,7 +4,7 @@
 #   make demo          build it, run a busybox bundle, look at it from all sides
 #   make test          every test (as root: others say aloud what they skip)
 #   make lint          rustfmt and clippy
-#   make crash-matrix  SIGKILL of create, start and delete: 40 system calls and 80 moments each
+#   make crash-matrix  SIGKILL of create, start, update and delete: 40 system calls and 80 moments each
 #   make fuzz          every fuzz target, a minute in all
 #   make bench         beside crun and runc, in one run
 #   make schema        write state-schema/ and the diagram anew after a wanted change of a stored shape

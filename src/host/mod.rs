@@ -20,6 +20,7 @@ pub mod probe;
 pub mod protect;
 pub mod running;
 pub mod supervisor;
+pub mod update;
 
 use std::io;
 

@@ -98,6 +98,7 @@ pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("state", schemars::schema_for!(v1::StoredStateV1)),
         ("pending", schemars::schema_for!(v1::PendingV1)),
         ("exit-record", schemars::schema_for!(crate::model::exits::ExitRecordV1)),
+        ("limits", schemars::schema_for!(super::limits::LimitsV1)),
     ]
 }
 
