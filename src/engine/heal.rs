@@ -8,6 +8,7 @@
 //! | start | it lives and does not answer | left as it is: an error |
 //! | pause | frozen as a whole | recorded; otherwise thawed and forgotten |
 //! | resume | thawed | recorded; otherwise frozen again and forgotten |
+//! | update | its limits are kept | recorded; otherwise the old ones are set again, and it is forgotten |
 //! | delete | whatever | done again to the end |
 //! | any, already published | – | only the intent is cleared |
 //! | any, not published but in the store | it happened, whatever became of it since | published |
@@ -75,6 +76,8 @@ pub fn judge(intent: &Intent, snapshot: Option<&Snapshot>, facts: &Facts) -> Ver
         Event::PauseRequested => Verdict::TakeBack(Some(Effect::Thaw)),
         Event::ResumeRequested if !frozen => Verdict::Record,
         Event::ResumeRequested => Verdict::TakeBack(Some(Effect::Freeze)),
+        Event::UpdateRequested if facts.limited.get(container) == Some(&intent.seq) => Verdict::Record,
+        Event::UpdateRequested => Verdict::TakeBack(Some(Effect::ApplyLimits)),
         _ => Verdict::TakeBack(None),
     }
 }
@@ -128,6 +131,10 @@ pub fn heal<'a, E: Effects, P: Probe>(
             Verdict::TakeBack(effect) => {
                 if let Some(effect) = effect {
                     effects.perform(effect).map_err(EngineError::Effect)?;
+                }
+                if effect == Some(Effect::ApplyLimits) {
+                    actions
+                        .extend(effects.take_warnings().into_iter().map(|text| format!("{:?}: {text}", id.as_str())));
                 }
                 guard.clear_intent()?;
                 actions.push(format!("{:?}: {} was cut short; took it back", id.as_str(), intent.event));

@@ -9,8 +9,9 @@ use super::{HostError, Trying, probe};
 use crate::cgroup;
 use crate::engine::heal::Wreck;
 use crate::engine::{Effects, Pace};
-use crate::model::Effect;
 use crate::model::record::{Boot, CgroupRecord, HookKind, PidNamespace, ProcessRef, Snapshot};
+use crate::model::{Effect, Event};
+use crate::store::Folder;
 use crate::sys::{pidfd, procfs};
 
 /// How long a killed process may take to end. Never slept through: a pidfd says when.
@@ -37,6 +38,8 @@ pub struct Destruction {
     /// Cgroups that a creation was about to make: perhaps it did, perhaps they are somebody else's.
     intended: Vec<PathBuf>,
     hooks: Option<Hooks>,
+    /// Where an update that was cut short has left its way back.
+    folder: Option<Folder>,
     warnings: Vec<String>,
 }
 
@@ -54,6 +57,7 @@ impl Destruction {
             cgroups,
             intended: Vec::new(),
             hooks: None,
+            folder: None,
             warnings: Vec::new(),
         }
     }
@@ -62,7 +66,9 @@ impl Destruction {
     /// names; every process dies with its creator, so that none is killed here.
     pub fn of_wreck(wreck: &Wreck<'_>) -> Destruction {
         if let Some(snapshot) = wreck.snapshot {
-            return Destruction::of(snapshot);
+            let updating = wreck.intent.is_some_and(|intent| intent.event == Event::UpdateRequested);
+            let folder = if updating { wreck.folder.try_clone().ok() } else { None };
+            return Destruction { folder, ..Destruction::of(snapshot) };
         }
         Destruction {
             boot: None,
@@ -72,6 +78,7 @@ impl Destruction {
             cgroups: Vec::new(),
             intended: wreck.intent.map(|intent| intent.cgroups.clone()).unwrap_or_default(),
             hooks: None,
+            folder: None,
             warnings: Vec::new(),
         }
     }
@@ -150,6 +157,24 @@ impl Destruction {
         Ok(())
     }
 
+    /// Takes an update that was cut short back. A value that is refused by now stops nothing: whoever heals goes on, and
+    /// says so.
+    fn set_limits_back(&mut self) -> Result<(), HostError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        match folder.read_next_limits() {
+            Ok(None) => {}
+            Ok(Some(next)) => {
+                let left = cgroup::set_back(&next.before);
+                self.warnings.extend(left.into_iter().map(|text| format!("a limit could not be set back: {text}")));
+            }
+            Err(error) => {
+                let why = crate::container::one_line(&error);
+                self.warnings.push(format!("some limits may be those of an update that was cut short: {why}"));
+            }
+        }
+        Ok(folder.drop_limits()?)
+    }
+
     fn run_poststop(&mut self) {
         if let Some(Hooks { ledger, state, bundle }) = &self.hooks {
             let given = Given { state_json: state, bundle };
@@ -178,6 +203,7 @@ impl Effects for Destruction {
                 self.run_poststop();
                 Ok(())
             }
+            Effect::ApplyLimits => self.set_limits_back(),
             Effect::Thaw => self.each_freezer(cgroup::thaw),
             Effect::Freeze => self.each_freezer(|record| cgroup::freeze(record, deadline())),
             other => Err(super::not_ours(other)),

@@ -24,6 +24,7 @@ pub mod probe;
 pub mod protect;
 pub mod running;
 pub mod supervisor;
+pub mod update;
 
 use std::io;
 
