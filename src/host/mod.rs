@@ -20,6 +20,7 @@ pub mod namespaces;
 pub mod pidfile;
 pub mod probe;
 pub mod protect;
+pub mod rootless;
 pub mod running;
 pub mod supervisor;
 
