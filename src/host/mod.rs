@@ -22,6 +22,7 @@ pub mod pidfile;
 pub mod poststart;
 pub mod probe;
 pub mod protect;
+pub mod rootless;
 pub mod running;
 pub mod supervisor;
 pub mod update;
