@@ -34,7 +34,7 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launch
     };
     let init = probe::open_if_alive(&execution.container.init, boot)?.ok_or_else(gone)?;
     let supervisor = probe::open_if_alive(&execution.sandbox.supervisor, boot)?.ok_or_else(gone)?;
-    let joiner = Joiner::open(&execution.container.cgroup)?;
+    let joiner = Joiner::open(&execution.container.cgroup, execution.container.init.pid)?;
     let namespaces = namespaces::differing(execution.container.init.pid)?;
     let inside = match execution.sandbox.pid_namespace {
         PidNamespace::Own => Inside::NamespaceOf(supervisor.as_fd()),
