@@ -3,6 +3,7 @@
 #   make build         the static release binary, at most 6 MB
 #   make demo          build it, run a busybox bundle, look at it from all sides
 #   make test          every test (as root: others say aloud what they skip)
+#   make test-vm       those that run containers, on Debian's own kernel with nothing but cgroup v2 (qemu, in software)
 #   make lint          rustfmt and clippy
 #   make crash-matrix  SIGKILL of create, start and delete: 40 system calls and 80 moments each
 #   make fuzz          every fuzz target, a minute in all
@@ -21,7 +22,7 @@ export LIBSECCOMP_LINK_TYPE ?= static
 export LIBSECCOMP_LIB_PATH ?= /usr/lib/$(MACHINE)-linux-gnu
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: all build demo test lint crash-matrix fuzz fuzz-build bench schema install tools clean
+.PHONY: all build demo test test-vm lint crash-matrix fuzz fuzz-build bench schema install tools clean
 
 all: build
 
@@ -40,6 +41,9 @@ demo: build
 
 test: tools
 	cargo test --locked --no-fail-fast
+
+test-vm: build
+	tests/vm/run $(BINARY)
 
 lint: tools
 	cargo fmt --check
