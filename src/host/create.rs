@@ -205,7 +205,7 @@ impl<'a> Creation<'a> {
             spec: self.spec.as_fd(),
             controller: controller.as_fd(),
             exits: self.exits.as_fd(),
-            cgroups: joiner.fds().collect(),
+            joiner,
             log: self.options.log.as_ref().map(|log| log.as_fd()),
             debug_log: self.options.log.as_ref().filter(|_| self.options.debug).map(|log| log.as_fd()),
             pid_namespace: self.pid_namespace(),
