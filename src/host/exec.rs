@@ -45,7 +45,7 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launch
     let supervisor = probe::open_if_alive(&execution.sandbox.supervisor, boot)?.ok_or_else(gone)?;
     let joiner = match execution.cgroups {
         Some(folders) => Joiner::exactly(folders)?,
-        None => Joiner::open(&execution.container.cgroup)?,
+        None => Joiner::open(&execution.container.cgroup, execution.container.init.pid)?,
     };
     let namespaces = namespaces::differing(execution.container.init.pid)?;
     let inside = match execution.sandbox.pid_namespace {
