@@ -13,6 +13,7 @@ macro_rules! eprintln {
     ($($text:tt)*) => { $crate::cli::output::err(format_args!("{}\n", format_args!($($text)*))) };
 }
 
+mod activation;
 mod context;
 mod create;
 mod delete;

@@ -32,6 +32,7 @@ pub mod init;
 pub mod join;
 mod masks;
 mod mounts;
+mod pivot;
 mod root;
 pub mod seccomp;
 mod terminal;

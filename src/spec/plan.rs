@@ -70,6 +70,16 @@ pub struct RootfsPlan {
     pub propagation: Option<u64>,
     /// For `do`: a writable tmpfs overlay over `path`.
     pub overlay: bool,
+    pub switch: RootSwitch,
+}
+
+/// How the host's root makes way for the container's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootSwitch {
+    /// It is gone from the container's mount namespace.
+    Pivot,
+    /// `--no-pivot`: it is covered.
+    Cover,
 }
 
 /// One mount. `attrs` are MOUNT_ATTR_* bits as mount_setattr(2) takes them.
@@ -154,6 +164,15 @@ pub struct ProcessPlan {
     pub io_priority: Option<u16>,
     pub scheduler: Option<SchedulerPlan>,
     pub personality: Option<u64>,
+    pub listen: Option<ListenPlan>,
+}
+
+/// Sockets of a service manager, which the application finds from descriptor 3 on (sd_listen_fds(3)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenPlan {
+    pub count: u32,
+    /// As the service manager wrote them.
+    pub names: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -39,6 +39,7 @@ pub fn process_plan(process: &Process, host: &Host, warnings: &mut Vec<String>) 
         io_priority: scheduling::io_priority(process.io_priority().as_ref())?,
         scheduler: scheduling::scheduler(process.scheduler().as_ref())?,
         personality: None,
+        listen: None,
     })
 }
 
