@@ -92,7 +92,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let (id, seen) = look::at(context, &arguments.id)?;
     let event = if arguments.ignore_paused { Event::ExecWhilePausedRequested } else { Event::ExecRequested };
     let Some(snapshot) = &seen.snapshot else {
-        let from = Phase::Creating;
+        let from = seen.phase();
         return Err(Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }.into());
     };
     pod_of(snapshot).step(id.as_str(), id.as_str(), event)?;
