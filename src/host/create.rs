@@ -5,11 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::agent::Agent;
+use super::attend::Attendant;
 use super::console::Console;
 use super::hooks::{Given, Ledger};
 use super::launch::{self, Inside, Launched};
 use super::supervisor::{self, Donation, Supervisor};
-use super::{HostError, Trying, destroy, donate, foreground, idmap};
+use super::{HostError, Trying, destroy, donate, idmap};
 use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
 use crate::container::channel::Order;
 use crate::container::{init, seccomp};
@@ -75,6 +77,7 @@ pub struct Creation<'a> {
     rootfs: Option<OwnedFd>,
     binds: Vec<Option<OwnedFd>>,
     seccomp: Option<seccomp::Program>,
+    agent: Option<Agent>,
     container_cgroup: Layout,
     supervisor_cgroup: Layout,
     joiners: Option<(Joiner, Joiner)>,
@@ -105,7 +108,9 @@ impl<'a> Creation<'a> {
         supervisor_cgroup.check_free()?;
         let rootfs = donate::rootfs(&plan.rootfs)?;
         let binds = donate::binds(plan)?;
-        let seccomp = donate::seccomp(plan)?;
+        let seccomp = donate::seccomp(plan, folder.root())?;
+        let notify = seccomp.as_ref().is_some_and(|program| program.notify);
+        let agent = Agent::of(plan.seccomp.as_ref(), notify, hook_state(plan, options, "creating", 0))?;
         folder.write_file("config.json", &options.spec_bytes)?;
         let spec = folder.open_file("config.json")?;
         let what = || "prepare the sandbox's folder".to_owned();
@@ -123,6 +128,7 @@ impl<'a> Creation<'a> {
             rootfs: Some(rootfs),
             binds,
             seccomp,
+            agent,
             container_cgroup,
             supervisor_cgroup,
             joiners: None,
@@ -198,7 +204,7 @@ impl<'a> Creation<'a> {
     fn launch_init(&mut self) -> Result<(), HostError> {
         let rootfs = self.rootfs.take().ok_or_else(out_of_order)?;
         let (binds, seccomp) = (std::mem::take(&mut self.binds), self.seccomp.take());
-        let hook_state = self.hook_state("creating", 0);
+        let hook_state = hook_state(self.plan, self.options, "creating", 0);
         let supervisor = self.supervisor.as_ref().ok_or_else(out_of_order)?;
         let (joiner, _) = self.joiners.as_ref().ok_or_else(out_of_order)?;
         let inside = match self.pid_namespace() {
@@ -243,24 +249,22 @@ impl<'a> Creation<'a> {
     fn adopt_init(&mut self) -> Result<(), HostError> {
         let plan = self.plan;
         let launched = self.launched.as_ref().ok_or_else(out_of_order)?;
-        let state = self.hook_state("creating", launched.pid).to_string().into_bytes();
-        if let Some(ledger) = &self.ledger {
-            let given = Given { state_json: &state, bundle: &self.options.bundle };
-            ledger.run(HookKind::Prestart, given)?;
-            ledger.run(HookKind::CreateRuntime, given)?;
-        }
         launched.order(Order::Go)?;
-        let terminal = &mut self.terminal;
-        let patience = plan.hooks.create_container.is_empty().then_some(launch::STEP_DEADLINE);
-        launched.expect_ready(patience, |master| match terminal {
-            TerminalTo::Nowhere => Ok(()),
-            TerminalTo::Socket(console) => console.send(master.as_fd()),
-            TerminalTo::Us(kept) => {
-                foreground::fit(master.as_fd());
-                *kept = Some(master);
-                Ok(())
+        if plan.hooks.wait_for_mounts() {
+            launched.expect_made()?;
+            let state = hook_state(plan, self.options, "creating", launched.pid).to_string().into_bytes();
+            if let Some(ledger) = &self.ledger {
+                let given = Given { state_json: &state, bundle: &self.options.bundle };
+                ledger.run(HookKind::Prestart, given)?;
+                ledger.run(HookKind::CreateRuntime, given)?;
             }
-        })?;
+            launched.order(Order::Go)?;
+        }
+        if let Some(agent) = &mut self.agent {
+            agent.set_init(launched.pid);
+        }
+        let patience = plan.hooks.create_container.is_empty().then_some(launch::STEP_DEADLINE);
+        launched.expect_ready(patience, &mut Attendant::new(&mut self.terminal, self.agent.as_ref()))?;
         self.supervisor.as_ref().ok_or_else(out_of_order)?.wait_until_ready()?;
         let deadline = Some(Instant::now() + CALL_DEADLINE);
         let mut client = Client::connect(self.folder.as_fd(), deadline)?;
@@ -279,7 +283,7 @@ impl<'a> Creation<'a> {
 
     /// Of a creation that failed when the container was there already.
     fn run_poststop(&mut self) {
-        let state = self.hook_state("stopped", 0).to_string().into_bytes();
+        let state = hook_state(self.plan, self.options, "stopped", 0).to_string().into_bytes();
         if let Some(ledger) = &self.ledger {
             let given = Given { state_json: &state, bundle: &self.options.bundle };
             self.warnings.extend(ledger.run_all(HookKind::Poststop, given));
@@ -292,20 +296,6 @@ impl<'a> Creation<'a> {
             Some(Some(text)) => HostError::Supervisor { text },
             _ => error,
         }
-    }
-
-    /// What hooks read on their standard input (runtime-spec, "State").
-    fn hook_state(&self, status: &str, pid: i32) -> serde_json::Value {
-        let annotations: BTreeMap<&str, &str> =
-            self.plan.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        serde_json::json!({
-            "ociVersion": self.options.oci_version,
-            "id": self.options.id.as_str(),
-            "status": status,
-            "pid": pid,
-            "bundle": self.options.bundle,
-            "annotations": annotations,
-        })
     }
 
     fn kill_container(&mut self) -> Result<(), HostError> {
@@ -390,6 +380,20 @@ impl Effects for Creation<'_> {
         };
         Some((sandbox, container))
     }
+}
+
+/// What hooks read on their standard input (runtime-spec, "State").
+fn hook_state(plan: &Plan, options: &Options, status: &str, pid: i32) -> serde_json::Value {
+    let annotations: BTreeMap<&str, &str> =
+        plan.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    serde_json::json!({
+        "ociVersion": options.oci_version,
+        "id": options.id.as_str(),
+        "status": status,
+        "pid": pid,
+        "bundle": options.bundle,
+        "annotations": annotations,
+    })
 }
 
 /// 32 random hex digits.

@@ -108,6 +108,8 @@ pub enum MountKind {
     Bind { source: PathBuf, recursive: bool },
     /// A new file system; options are what is not a flag, as fsconfig(2) takes them: (key, value) or a bare key.
     Filesystem { fstype: String, source: String, options: Vec<(String, Option<String>)> },
+    /// `remount`: the attributes of what is mounted at the destination already.
+    Remount,
     /// The container's own cgroup: a v2 mount, or a tmpfs of v1 hierarchies, whichever the host has.
     Cgroup,
 }
@@ -192,6 +194,18 @@ pub struct HooksPlan {
     pub start_container: Vec<HookPlan>,
     pub poststart: Vec<HookPlan>,
     pub poststop: Vec<HookPlan>,
+}
+
+impl HooksPlan {
+    /// Whether there are hooks of the runtime that run between the container's mounts and its pivot_root.
+    pub fn wait_for_mounts(&self) -> bool {
+        !self.prestart.is_empty() || !self.create_runtime.is_empty()
+    }
+
+    /// Whether there are hooks that look for the rootfs, and what is mounted in it, where the configuration says it is.
+    pub fn look_at_rootfs(&self) -> bool {
+        self.wait_for_mounts() || !self.create_container.is_empty()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
