@@ -34,6 +34,7 @@ pub mod init;
 pub mod join;
 mod masks;
 mod mounts;
+pub mod net;
 mod root;
 pub mod seccomp;
 mod terminal;
@@ -42,7 +43,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 
-pub use identity::Groups;
+pub use identity::{Groups, run_on};
 
 use crate::spec::plan::ProcessPlan;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::hooks::{Given, Ledger};
-use super::{HostError, Trying, probe};
+use super::{HostError, Trying, probe, resctrl};
 use crate::cgroup;
 use crate::engine::heal::Wreck;
 use crate::engine::{Effects, Pace};
@@ -36,6 +36,8 @@ pub struct Destruction {
     cgroups: Vec<CgroupRecord>,
     /// Cgroups that a creation was about to make: perhaps it did, perhaps they are somebody else's.
     intended: Vec<PathBuf>,
+    /// Deepest first.
+    resctrl: Vec<PathBuf>,
     hooks: Option<Hooks>,
     warnings: Vec<String>,
 }
@@ -53,6 +55,7 @@ impl Destruction {
             inits: containers.map(|container| container.init.clone()).collect(),
             cgroups,
             intended: Vec::new(),
+            resctrl: Vec::new(),
             hooks: None,
             warnings: Vec::new(),
         }
@@ -71,9 +74,16 @@ impl Destruction {
             inits: Vec::new(),
             cgroups: Vec::new(),
             intended: wreck.intent.map(|intent| intent.cgroups.clone()).unwrap_or_default(),
+            resctrl: Vec::new(),
             hooks: None,
             warnings: Vec::new(),
         }
+    }
+
+    /// Groups of the resctrl file system, deepest first.
+    pub fn with_resctrl(mut self, groups: Vec<PathBuf>) -> Destruction {
+        self.resctrl = groups;
+        self
     }
 
     /// Its poststop hooks run once everything is dead; a failure is a warning.
@@ -147,7 +157,7 @@ impl Destruction {
         for folder in cgroup::remove_emptied(&self.intended, deadline())? {
             self.warnings.push(format!("left the cgroup {folder:?} alone: the processes in it are somebody else's"));
         }
-        Ok(())
+        resctrl::remove(&self.resctrl)
     }
 
     fn run_poststop(&mut self) {
