@@ -8,7 +8,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Error, Result};
 use crate::model::record::CgroupRecord;
@@ -27,6 +27,11 @@ impl Joiner {
     /// For one more process of a container that exists. Folders that were never made (rootless) are left out.
     pub fn open(record: &CgroupRecord) -> Result<Joiner> {
         Joiner::of(record.folders.iter().map(|folder| folder.as_path()).filter(|folder| folder.exists()))
+    }
+
+    /// Into these folders, whatever they are: each has to exist.
+    pub fn exactly(folders: &[PathBuf]) -> Result<Joiner> {
+        Joiner::of(folders.iter().map(PathBuf::as_path))
     }
 
     pub(super) fn of<'a>(folders: impl Iterator<Item = &'a Path>) -> Result<Joiner> {
