@@ -32,7 +32,7 @@ impl Podman {
     pub fn start() -> Podman {
         let podman = Podman::prepare(Caller::Root);
         let context = image::context(podman.dir());
-        let build = podman.cmd(["build", "--quiet", "--tag", image::NAME, "--cgroup-parent"]);
+        let build = podman.cmd(["build", "--quiet", "--network", "none", "--tag", image::NAME, "--cgroup-parent"]);
         build.arg(podman.cgroup()).arg(context).deadline(Duration::from_secs(120)).run().code(0);
         podman
     }
