@@ -278,6 +278,33 @@ fn limits_of_memory_processes_and_processors_are_enforced() {
 }
 
 #[test]
+fn limits_are_changed_while_it_runs_and_hold_after_a_restart() {
+    needs_engine!("dockerd", "containerd", "docker");
+    let docker = docker();
+    let first = ["--memory", "64m", "--memory-swap", "64m", "--pids-limit", "100"];
+    let name = docker.detached("changed", first.iter().chain(&[IMAGE, "sleep", "1000"]));
+    let exec = |script: &str| docker.docker(["exec", &name, "sh", "-c", script]);
+    exec("head -c 30m /dev/zero | tail -n 1 | wc -c").code(0).prints("31457280\n");
+    let update = ["update", "--memory", "16m", "--memory-swap", "16m", "--pids-limit", "6", "--cpus", "0.5"];
+    docker.cmd(update).arg(&name).run().success();
+    for life in ["the same", "another"] {
+        let memory = cgroup_file(&docker, &name, ("memory", "memory.limit_in_bytes"), "memory.max");
+        assert_eq!(memory.trim(), "16777216", "{life} life");
+        assert_eq!(cgroup_file(&docker, &name, ("pids", "pids.max"), "pids.max").trim(), "6", "{life} life");
+        let quota = cgroup_file(&docker, &name, ("cpu", "cpu.cfs_quota_us"), "cpu.max");
+        assert!(quota.starts_with("50000"), "{life} life: {quota}");
+        exec("tail /dev/zero; echo died of $?").code(0).prints("died of 137\n");
+        let forks = exec("for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done; echo all of them");
+        assert!(!forks.stdout.contains("all of them"), "{life} life: {forks}");
+        docker.docker(["restart", "--time", "0", &name]).success();
+    }
+    // What cannot be had changes nothing, and the reason is told: less memory than is in use.
+    tells(docker.docker(["update", "--memory", "6m", "--memory-swap", "5m", &name]).code(1), "memoryswap");
+    docker.docker(["update", "--restart", "on-failure:3", &name]).success();
+    docker.remove(&name);
+}
+
+#[test]
 fn what_surrounds_a_container_is_as_asked() {
     needs_engine!("dockerd", "containerd", "docker");
     let docker = docker();
