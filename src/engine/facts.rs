@@ -27,7 +27,9 @@ pub struct Facts {
 pub enum Depth {
     /// Who is alive, and what was written down: enough for every reader.
     Shallow,
-    /// Also what the supervisor says and whether the cgroups are frozen: what a left-over intent needs.
+    /// Also whether the cgroups are frozen.
+    Cgroups,
+    /// Also what the supervisor says: what a left-over intent needs.
     Deep,
 }
 

@@ -15,6 +15,8 @@
 //! A sandbox whose snapshot is lost or unreadable is looked up in the store first. If that does not know it either, it may
 //! be alive: it is reported, and nothing is touched.
 //!
+//! A container that is frozen although its sandbox runs is thawed: whoever freezes it only to signal it takes no lock.
+//!
 //! Then the ends that nobody has recorded yet are. All of it is deterministic and may itself be cut short: it starts
 //! again from the same intent.
 
@@ -109,7 +111,7 @@ pub fn heal<'a, E: Effects, P: Probe>(
         abandon(folder, guard, &mut recorder, &mut effects, id, &mut actions)?;
         return Ok(Healed { held: None, actions });
     };
-    let depth = if intent.is_some() { Depth::Deep } else { Depth::Shallow };
+    let depth = if intent.is_some() { Depth::Deep } else { Depth::Cgroups };
     let facts = probe.facts(&folder, &snapshot, depth);
     let id = snapshot.sandbox.id.clone();
     if let Some(intent) = &intent {
@@ -147,6 +149,9 @@ pub fn heal<'a, E: Effects, P: Probe>(
     } else if snapshot.state.sandbox.phase == Phase::Creating {
         abandon(folder, guard, &mut recorder, &mut effects, Some(id), &mut actions)?;
         return Ok(Healed { held: None, actions });
+    } else if snapshot.state.sandbox.phase == Phase::Running && facts.frozen.values().any(|frozen| *frozen) {
+        effects.perform(Effect::Thaw).map_err(EngineError::Effect)?;
+        actions.push(format!("{:?}: it runs, and was left frozen; thawed it", id.as_str()));
     }
     let held = Held { folder, guard, snapshot, recorder };
     let held = record_ends(held, &facts, &mut effects, &mut actions)?;
