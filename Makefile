@@ -5,7 +5,7 @@
 #   make test          every test (as root: others say aloud what they skip)
 #   make lint          rustfmt and clippy
 #   make conformance   runc's own integration tests, beside Debian's runc; ONLY=exec.bats, or ONLY='exec.bats:--user'
-#   make crash-matrix  SIGKILL of create, start and delete: 40 system calls and 80 moments each
+#   make crash-matrix  SIGKILL of create, start, update and delete: 40 system calls and 80 moments each
 #   make soak          two minutes of random commands by several processes, with random deaths
 #   make fuzz          every fuzz target, a minute in all
 #   make bench         beside crun and runc, in one run
@@ -53,7 +53,7 @@ conformance: $(if $(RUNTIME),,build)
 
 crash-matrix: build
 	SANDKEEP_BIN=$(abspath $(BINARY)) SANDKEEP_CRASH_POINTS=40 SANDKEEP_CRASH_MOMENTS=80 \
-	  cargo test --locked --test crash -- --nocapture --test-threads=1
+	  cargo test --locked --test crash --test hooks_crash -- --nocapture --test-threads=1
 
 soak: build
 	SANDKEEP_BIN=$(abspath $(BINARY)) cargo test --locked --test soak -- --ignored --nocapture

@@ -8,10 +8,10 @@ use super::context::Context;
 use super::failure::Failure;
 use super::hold;
 use super::log::Level;
-use crate::engine::{self, Held, NewSandbox};
+use crate::engine::{self, Effects, Held, NewSandbox};
 use crate::host::console::Console;
 use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
-use crate::host::{pidfile, protect};
+use crate::host::{pidfile, protect, rootless};
 use crate::model::record::Reaper;
 use crate::model::{Denial, Event, Id, Machine};
 use crate::spec::{self, plan::Plan};
@@ -58,7 +58,7 @@ fn create(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let request = Request::load(context, launch, &arguments.id, reaper_for(launch), Lifetime::Own)?;
     let terminal = terminal_for(&request.plan, launch.console_socket.as_deref(), Mode::Detached)?;
     let root = context.open_or_make_root()?;
-    let (mut held, creation) = request.create(&root, terminal)?;
+    let (mut held, creation) = request.create(context, &root, terminal)?;
     hold::tell_notices(context, &mut held);
     if let (Some(path), Some(init)) = (&launch.pid_file, creation.init())
         && let Err(error) = pidfile::write(path, init.pid)
@@ -119,7 +119,11 @@ impl Request {
         lifetime: Lifetime,
     ) -> Result<Request, Failure> {
         let id = Id::parse(id)?;
-        refuse_ordinary_user()?;
+        if rootless::needed() {
+            // What is wrong with the configuration is said before anything is done about it.
+            spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
+            rootless::enter_own_namespaces()?;
+        }
         let preserve_fds = preserved(launch.preserve_fds, listen_fds())?;
         check_preserved(preserve_fds)?;
         protect::from_overwriting().map_err(|error| Failure::new(format!("protect our own binary: {error}")))?;
@@ -146,7 +150,12 @@ impl Request {
     }
 
     /// Claims the id and launches; on a failure nothing is left.
-    pub fn create<'r>(&'r self, root: &'r Root, terminal: TerminalTo) -> Result<(Held<'r>, Creation<'r>), Failure> {
+    pub fn create<'r>(
+        &'r self,
+        context: &Context,
+        root: &'r Root,
+        terminal: TerminalTo,
+    ) -> Result<(Held<'r>, Creation<'r>), Failure> {
         let id = &self.options.id;
         refuse_taken(root, id)?;
         let (folder, guard) = root.prepare()?;
@@ -160,20 +169,12 @@ impl Request {
             }
         };
         let new = NewSandbox { id: id.clone(), folder, guard, cgroups: creation.cgroups() };
-        let held = engine::create(root, new, &mut creation)?;
-        Ok((held, creation))
+        let created = engine::create(root, new, &mut creation);
+        for warning in creation.take_warnings() {
+            context.log.warn(&warning);
+        }
+        Ok((created?, creation))
     }
-}
-
-/// Every mount and every cgroup needs privileges that an ordinary user has only inside a user namespace.
-fn refuse_ordinary_user() -> Result<(), Failure> {
-    if nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    Err(Failure::new(
-        "running as an ordinary user is not supported by this version: run as root, or inside a user namespace where \
-         you are root, e.g. `unshare --map-root-user --map-auto --mount sandkeep …` or through rootless podman",
-    ))
 }
 
 /// A sandbox of that id stands in the way, unless it is one whose creation was cut short: that one is healed away.

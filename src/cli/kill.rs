@@ -12,7 +12,7 @@ use super::look;
 use crate::cgroup;
 use crate::engine::{Facts, pod_of};
 use crate::host::frozen::root_container;
-use crate::host::probe;
+use crate::host::{probe, rootless};
 use crate::model::record::{CgroupRecord, PidNamespace, Snapshot};
 use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::sys::{pidfd, procfs};
@@ -47,6 +47,11 @@ pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let init = probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?;
     let init = init.ok_or_else(|| denied(&id, Phase::Stopped))?;
+    if rootless::needed()
+        && let Some(supervisor) = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)?
+    {
+        rootless::join_namespace_of(supervisor.as_fd())?;
+    }
     pidfd::send_signal(init.as_fd(), signal).map_err(|error| match error.raw_os_error() {
         Some(libc::ESRCH) => denied(&id, Phase::Stopped),
         _ => Failure::new(format!("cannot signal container {:?}: {error}", id.as_str())),

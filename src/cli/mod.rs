@@ -18,6 +18,7 @@ mod create;
 mod delete;
 mod do_;
 mod doctor;
+mod events;
 mod exec;
 mod failure;
 mod features;
@@ -38,6 +39,7 @@ mod spec;
 mod start;
 mod state;
 mod time;
+mod update;
 mod wait;
 
 use std::ffi::OsString;
@@ -126,6 +128,10 @@ enum Command {
     Pause(pause::Arguments),
     /// Let a paused sandbox go on
     Resume(pause::Arguments),
+    /// Print what a sandbox uses, and when it runs out of memory, as JSON
+    Events(events::Arguments),
+    /// Change the limits of a sandbox
+    Update(update::Arguments),
     /// Write a config.json to start from
     Spec(spec::Arguments),
     /// Print what this runtime can do, as JSON
@@ -181,6 +187,8 @@ fn run(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Ps(arguments) => ps::run(context, &arguments),
         Command::Pause(arguments) => pause::pause(context, &arguments),
         Command::Resume(arguments) => pause::resume(context, &arguments),
+        Command::Events(arguments) => events::run(context, &arguments),
+        Command::Update(arguments) => update::run(context, &arguments),
         Command::Spec(arguments) => spec::run(&arguments),
         Command::Features => features::run(),
         Command::Do(arguments) => do_::run(context, &arguments),

@@ -8,6 +8,7 @@ use nix::mount::MntFlags;
 
 use super::channel::{self, Order, Report};
 use super::devices::Nodes;
+use super::hooks::Call;
 use super::mounts::{CgroupView, Sources, set_propagation};
 use super::root::Root;
 use super::terminal::Terminal;
@@ -54,10 +55,12 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
     signals::reset().step(|| "reset signals".into())?;
     nix::unistd::setsid().step(|| "start a session".into())?;
     let has = |kind| plan.namespaces.iter().any(|namespace| namespace.kind == kind);
-    if has(NamespaceKind::User) && is_new(plan, NamespaceKind::User) {
-        // Mappings are written by the creator; until then we are nobody.
-        say(channel, &Report::Made)?;
-        hear_go(channel)?;
+    if has(NamespaceKind::User) {
+        if is_new(plan, NamespaceKind::User) {
+            // Mappings are written by the creator; until then we are nobody.
+            say(channel, &Report::Made)?;
+            hear_go(channel)?;
+        }
         become_root_of_namespace()?;
     }
     if is_new(plan, NamespaceKind::Cgroup) {
@@ -92,8 +95,9 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
     say(channel, &Report::Ready)?;
     hear_start(channel)?;
     if !plan.hooks.start_container.is_empty() {
-        super::hooks::run(&plan.hooks.start_container, "startContainer", &hook_state(donations, "created"))
-            .map_err(|error| SetupError::Refused(error.to_string()))?;
+        let state = hook_state(donations, "created");
+        let call = Call { kind: "startContainer", state_json: &state, folder: None };
+        super::hooks::run(&plan.hooks.start_container, call).map_err(|error| SetupError::Refused(error.to_string()))?;
     }
     Err(entry.execute())
 }
@@ -146,7 +150,13 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
         set_propagation(host.as_fd(), quiet | libc::MS_REC).step(|| "detach the mounts from the host's".into())?;
     }
     let tree = donations.rootfs.as_fd();
-    mount::attach(tree, host.as_fd()).step(|| format!("attach the rootfs {:?}", plan.rootfs.path))?;
+    let what = || format!("attach the rootfs {:?}", plan.rootfs.path);
+    if plan.hooks.create_container.is_empty() {
+        mount::attach(tree, host.as_fd()).step(what)?;
+    } else {
+        // These hooks look for it where the configuration says, with the mounts of the container in it, and may add some.
+        mount::attach(tree, std::fs::File::open(&plan.rootfs.path).step(what)?.as_fd()).step(what)?;
+    }
     let overlay = if plan.rootfs.overlay { Some(overlay_over(tree)?) } else { None };
     let tree = overlay.as_ref().map_or(tree, |overlay| overlay.as_fd());
     let root = Root(tree);
@@ -176,7 +186,10 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
     };
     unfinished.finish()?;
     if !plan.hooks.create_container.is_empty() {
-        super::hooks::run(&plan.hooks.create_container, "createContainer", &hook_state(donations, "creating"))
+        nix::unistd::fchdir(tree.as_raw_fd()).step(|| format!("enter {:?}", plan.rootfs.path))?;
+        let state = hook_state(donations, "creating");
+        let call = Call { kind: "createContainer", state_json: &state, folder: None };
+        super::hooks::run(&plan.hooks.create_container, call)
             .map_err(|error| SetupError::Refused(error.to_string()))?;
     }
     for (name, value) in &plan.sysctls {

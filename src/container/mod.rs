@@ -25,6 +25,7 @@ pub mod channel;
 mod copy_up;
 mod devices;
 mod entry;
+mod held;
 pub mod hooks;
 mod identity;
 pub mod init;

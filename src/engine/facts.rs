@@ -20,6 +20,8 @@ pub struct Facts {
     pub released: Option<BTreeMap<String, bool>>,
     /// Whether each container is frozen as a whole.
     pub frozen: BTreeMap<String, bool>,
+    /// The seq of the transition that last changed each container's limits, if one ever did so completely.
+    pub limited: BTreeMap<String, u64>,
 }
 
 /// How much is looked at.
@@ -29,7 +31,7 @@ pub enum Depth {
     Shallow,
     /// Also whether the cgroups are frozen.
     Cgroups,
-    /// Also what the supervisor says: what a left-over intent needs.
+    /// Also what the supervisor says and which limits hold: what a left-over intent needs.
     Deep,
 }
 

@@ -8,6 +8,7 @@
 //! | start | it lives and does not answer | left as it is: an error |
 //! | pause | frozen as a whole | recorded; otherwise thawed and forgotten |
 //! | resume | thawed | recorded; otherwise frozen again and forgotten |
+//! | update | its limits are kept | recorded; otherwise the old ones are set again, and it is forgotten |
 //! | delete | whatever | done again to the end |
 //! | any, already published | – | only the intent is cleared |
 //! | any, not published but in the store | it happened, whatever became of it since | published |
@@ -77,6 +78,8 @@ pub fn judge(intent: &Intent, snapshot: Option<&Snapshot>, facts: &Facts) -> Ver
         Event::PauseRequested => Verdict::TakeBack(Some(Effect::Thaw)),
         Event::ResumeRequested if !frozen => Verdict::Record,
         Event::ResumeRequested => Verdict::TakeBack(Some(Effect::Freeze)),
+        Event::UpdateRequested if facts.limited.get(container) == Some(&intent.seq) => Verdict::Record,
+        Event::UpdateRequested => Verdict::TakeBack(Some(Effect::ApplyLimits)),
         _ => Verdict::TakeBack(None),
     }
 }
@@ -131,6 +134,10 @@ pub fn heal<'a, E: Effects, P: Probe>(
                 if let Some(effect) = effect {
                     effects.perform(effect).map_err(EngineError::Effect)?;
                 }
+                if effect == Some(Effect::ApplyLimits) {
+                    actions
+                        .extend(effects.take_warnings().into_iter().map(|text| format!("{:?}: {text}", id.as_str())));
+                }
                 guard.clear_intent()?;
                 actions.push(format!("{:?}: {} was cut short; took it back", id.as_str(), intent.event));
             }
@@ -161,7 +168,10 @@ pub fn heal<'a, E: Effects, P: Probe>(
 /// What the store holds, if the transition was committed before it was cut short: from there on it has happened, and its
 /// journal entry stands. A store that cannot be asked stops no healing.
 fn committed(recorder: &mut Recorder<'_>, intent: &Intent, published: &Snapshot) -> Option<Snapshot> {
-    let stored = recorder.snapshot(&intent.sandbox).ok()??;
+    let stored = recorder.snapshot(&intent.sandbox);
+    // What follows may take its time.
+    recorder.close();
+    let stored = stored.ok()??;
     let same = stored.sandbox.incarnation == published.sandbox.incarnation;
     (same && stored.state.seq >= intent.seq).then_some(stored)
 }

@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 use super::agent::Agent;
 use super::attend::Attendant;
 use super::console::Console;
+use super::hooks::{Given, Ledger};
 use super::launch::{self, Inside, Launched};
 use super::supervisor::{self, Donation, Supervisor};
 use super::{HostError, Trying, destroy, donate, idmap};
 use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
 use crate::container::channel::Order;
-use crate::container::{hooks, init, seccomp};
+use crate::container::{init, seccomp};
 use crate::control::{Client, Create, Request};
 use crate::engine::{Effects, Pace};
 use crate::model::record::{
-    Boot, CgroupRecord, ContainerRecord, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord,
+    Boot, CgroupRecord, ContainerRecord, HookKind, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord,
 };
 use crate::model::{Effect, Id};
 use crate::spec::plan::{NamespaceKind, Plan};
@@ -89,6 +90,8 @@ pub struct Creation<'a> {
     boot: Boot,
     refs: Option<(ProcessRef, ProcessRef)>,
     client: Option<Client>,
+    ledger: Option<Ledger>,
+    warnings: Vec<String>,
 }
 
 impl<'a> Creation<'a> {
@@ -113,7 +116,10 @@ impl<'a> Creation<'a> {
         folder.write_file("config.json", &options.spec_bytes)?;
         let spec = folder.open_file("config.json")?;
         let what = || "prepare the sandbox's folder".to_owned();
+        let boot = procfs::boot().trying(|| "read the boot id".into())?;
         Ok(Creation {
+            ledger: Ledger::make(folder, &options.id, &boot, &plan.hooks)?,
+            warnings: Vec::new(),
             plan,
             options,
             terminal,
@@ -131,7 +137,7 @@ impl<'a> Creation<'a> {
             made: Vec::new(),
             supervisor: None,
             launched: None,
-            boot: procfs::boot().trying(|| "read the boot id".into())?,
+            boot,
             refs: None,
             client: None,
         })
@@ -258,8 +264,11 @@ impl<'a> Creation<'a> {
         let plan = self.plan;
         let launched = self.launched.as_ref().ok_or_else(out_of_order)?;
         let state = hook_state(plan, self.options, "creating", launched.pid).to_string().into_bytes();
-        hooks::run(&plan.hooks.prestart, "prestart", &state)?;
-        hooks::run(&plan.hooks.create_runtime, "createRuntime", &state)?;
+        if let Some(ledger) = &self.ledger {
+            let given = Given { state_json: &state, bundle: &self.options.bundle };
+            ledger.run(HookKind::Prestart, given)?;
+            ledger.run(HookKind::CreateRuntime, given)?;
+        }
         launched.order(Order::Go)?;
         if let Some(agent) = &mut self.agent {
             agent.set_init(launched.pid);
@@ -280,6 +289,15 @@ impl<'a> Creation<'a> {
         client.call(&request, &[launched.pidfd.as_fd(), launched.channel.as_fd()], deadline)?;
         self.client = Some(client);
         Ok(())
+    }
+
+    /// Of a creation that failed when the container was there already.
+    fn run_poststop(&mut self) {
+        let state = hook_state(self.plan, self.options, "stopped", 0).to_string().into_bytes();
+        if let Some(ledger) = &self.ledger {
+            let given = Given { state_json: &state, bundle: &self.options.bundle };
+            self.warnings.extend(ledger.run_all(HookKind::Poststop, given));
+        }
     }
 
     /// An init that was killed may be the second victim: pid 1 of its namespace, the supervisor, says what was first.
@@ -326,8 +344,16 @@ impl Effects for Creation<'_> {
             Effect::KillContainer => self.kill_container(),
             Effect::KillSandbox => self.kill_sandbox(),
             Effect::RemoveCgroups => self.remove_cgroups(),
+            Effect::RunPoststopHooks => {
+                self.run_poststop();
+                Ok(())
+            }
             other => Err(super::not_ours(other)),
         }
+    }
+
+    fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
     }
 
     fn pace(&self) -> Pace {

@@ -14,14 +14,18 @@ pub mod donate;
 pub mod exec;
 pub mod foreground;
 pub mod frozen;
+pub mod hooks;
 pub mod idmap;
 pub mod launch;
 pub mod namespaces;
 pub mod pidfile;
+pub mod poststart;
 pub mod probe;
 pub mod protect;
+pub mod rootless;
 pub mod running;
 pub mod supervisor;
+pub mod update;
 
 use std::io;
 

@@ -250,6 +250,12 @@ impl Folder {
         same_file(&self.dir, &in_dir(&self.root.0.sandboxes, &self.name))
     }
 
+    /// The same folder once more, by a descriptor of its own.
+    pub fn try_clone(&self) -> Result<Folder, StoreError> {
+        let dir = self.dir.try_clone().map_err(|source| StoreError::Read { path: self.path(), source })?;
+        Ok(Folder { root: self.root.clone(), dir, name: self.name.clone() })
+    }
+
     /// A path to a file in this folder that works whatever the folder is called by now.
     pub(super) fn at(&self, name: &str) -> PathBuf {
         in_dir(&self.dir, name)
