@@ -110,6 +110,7 @@ pub fn heal<'a, E: Effects, P: Probe>(
     let wreck = Wreck { folder: &folder, snapshot: snapshot.as_ref(), intent: intent.as_ref() };
     let mut effects = machine(&wreck);
     let Some(mut snapshot) = snapshot else {
+        take_over(&guard, intent.as_ref())?;
         let id = intent.as_ref().map(|intent| intent.sandbox.clone());
         abandon(folder, guard, &mut recorder, &mut effects, id, &mut actions)?;
         return Ok(Healed { held: None, actions });
@@ -124,6 +125,9 @@ pub fn heal<'a, E: Effects, P: Probe>(
         {
             folder.publish(&guard, &committed)?;
             (snapshot, verdict) = (committed, Verdict::AlreadyDone);
+        }
+        if matches!(verdict, Verdict::TakeBack(Some(_)) | Verdict::Abandon | Verdict::Redo) {
+            take_over(&guard, Some(intent))?;
         }
         match verdict {
             Verdict::AlreadyDone => {
@@ -163,6 +167,13 @@ pub fn heal<'a, E: Effects, P: Probe>(
     let held = Held { folder, guard, snapshot, recorder };
     let held = record_ends(held, &facts, &mut effects, &mut actions)?;
     Ok(Healed { held: Some(held), actions })
+}
+
+/// Healing may take its time, with hooks above all: from here on the intent names us as its holder.
+fn take_over<E: std::error::Error + 'static>(guard: &Guard, intent: Option<&Intent>) -> Result<(), EngineError<E>> {
+    let Some(intent) = intent else { return Ok(()) };
+    let (holder, boot) = super::ourselves()?;
+    Ok(guard.take_over_intent(&Intent { holder, boot, ..intent.clone() })?)
 }
 
 /// What the store holds, if the transition was committed before it was cut short: from there on it has happened, and its

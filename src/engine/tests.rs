@@ -238,6 +238,20 @@ fn what_runs_and_was_left_frozen_is_thawed_and_what_is_paused_is_not() {
 }
 
 #[test]
+fn who_heals_is_named_by_the_intent_meanwhile() {
+    let (_dir, root, folder, guard) = sandbox();
+    folder.publish(&guard, &samples::snapshot("web")).unwrap();
+    let intent = left_over(Event::ForceDeleteRequested, Phase::Running, Phase::Absent);
+    guard.write_intent(&intent).unwrap();
+    let broken = || Machinery { broken: vec![Effect::RunPoststopHooks], ..Machinery::default() };
+    let outcome = heal(folder, guard, Recorder::new(&root), &Shows(Facts::default()), |_: &Wreck<'_>| broken());
+    assert!(matches!(outcome.map(drop), Err(EngineError::Effect(Failed(Effect::RunPoststopHooks)))));
+    let left = root.find(&samples::id("web")).unwrap().unwrap().intent_unlocked().unwrap();
+    let (holder, boot) = ourselves::<Failed>().unwrap();
+    assert_eq!(left, Intent { holder, boot, ..intent });
+}
+
+#[test]
 fn who_has_yet_to_fork_heals_without_opening_the_store() {
     let (_dir, root, folder, guard) = sandbox();
     folder.publish(&guard, &samples::snapshot("web")).unwrap();

@@ -121,6 +121,16 @@ pub(super) struct Disagreement {
 }
 
 pub(super) fn disagreements(root: &Root, recorder: &mut Recorder<'_>) -> Result<Vec<Disagreement>, StoreError> {
+    let found = compare(root, recorder)?;
+    if found.is_empty() {
+        return Ok(found);
+    }
+    // While we had the store, others could not write to it: what they left in `pending` is taken in when it is opened.
+    recorder.close();
+    compare(root, recorder)
+}
+
+fn compare(root: &Root, recorder: &mut Recorder<'_>) -> Result<Vec<Disagreement>, StoreError> {
     let stored = recorder.snapshots()?;
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
@@ -168,7 +178,9 @@ fn examine_supervisors(root: &Root, snapshots: &[Snapshot], findings: &mut Vec<F
     for pid in supervisors() {
         let ours = descriptors(pid).find(|target| target.starts_with(&sandboxes));
         let Some(folder) = ours.as_deref().and_then(Path::parent) else { continue };
-        if known.contains(&pid) || being_made(root, folder) {
+        // One that was made or is being deleted while we looked is not: in this order, for it may have been finished
+        // just now.
+        if known.contains(&pid) || being_made(root, folder) || is_named(root, folder, pid) || !is_supervisor(pid) {
             continue;
         }
         let text = format!("a supervisor of {folder:?} that no sandbox knows: killing it ends what it keeps");
@@ -177,18 +189,31 @@ fn examine_supervisors(root: &Root, snapshots: &[Snapshot], findings: &mut Vec<F
 }
 
 fn being_made(root: &Root, folder: &Path) -> bool {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let folders = root.folders().into_iter().flatten().chain(root.leftovers().into_iter().flatten());
-    folders.filter(|folder| folder.name() == name).any(|folder| !matches!(folder.try_lock(), Ok(Some(_))))
+    folders
+        .filter(|found| Some(found.name()) == name_of(folder))
+        .any(|folder| !matches!(folder.try_lock(), Ok(Some(_))))
+}
+
+/// Whether the sandbox in this folder says now that it is its supervisor.
+fn is_named(root: &Root, folder: &Path, pid: i32) -> bool {
+    let mut folders = root.folders().into_iter().flatten().filter(|found| Some(found.name()) == name_of(folder));
+    folders.any(|folder| matches!(folder.read_snapshot(), Ok(Some(found)) if found.sandbox.supervisor.pid == pid))
+}
+
+fn name_of(folder: &Path) -> Option<&str> {
+    folder.file_name()?.to_str()
 }
 
 fn supervisors() -> impl Iterator<Item = i32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        name.trim_end() == "sandkeep-sandbo" && procfs::stat(*pid).ok().flatten().is_some_and(|stat| !stat.is_gone())
-    })
+    pids.filter(|pid| is_supervisor(*pid))
+}
+
+fn is_supervisor(pid: i32) -> bool {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim_end() == "sandkeep-sandbo" && procfs::stat(pid).ok().flatten().is_some_and(|stat| !stat.is_gone())
 }
 
 fn descriptors(pid: i32) -> impl Iterator<Item = PathBuf> {
