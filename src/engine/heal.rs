@@ -222,6 +222,7 @@ fn record_ends<'a, E: Effects>(
     for (container, event, exit) in unrecorded_ends(&held.snapshot, facts, now()) {
         let Ok(container) = Id::parse(&container) else { continue };
         let how = match exit {
+            Some(exit) if exit.is_unknown() => "it had ended; nobody could tell its status".to_owned(),
             Some(exit) if exit.inferred => format!("its supervisor was gone: status {} inferred", exit.code),
             Some(exit) => format!("it had ended with status {}", exit.code),
             None if event == Event::SupervisorGone => "its supervisor was gone: ended whatever ran on".to_owned(),

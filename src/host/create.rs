@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::agent::Agent;
 use super::attend::Attendant;
-use super::console::Console;
+use super::console::{Console, PidfdOf, PidfdSocket};
 use super::hooks::{Given, Ledger};
 use super::launch::{self, Inside, Launched};
 use super::supervisor::{self, Donation, Supervisor};
@@ -40,6 +40,8 @@ pub struct Options {
     pub attached: bool,
     pub cgroup_driver: Driver,
     pub preserve_fds: u32,
+    /// Who gets the pidfd of the init.
+    pub pidfd_socket: Option<PidfdSocket>,
     pub new_keyring: bool,
     pub created: Nanos,
     pub oci_version: String,
@@ -205,7 +207,7 @@ impl<'a> Creation<'a> {
             spec: self.spec.as_fd(),
             controller: controller.as_fd(),
             exits: self.exits.as_fd(),
-            cgroups: joiner.fds().collect(),
+            joiner,
             log: self.options.log.as_ref().map(|log| log.as_fd()),
             debug_log: self.options.log.as_ref().filter(|_| self.options.debug).map(|log| log.as_fd()),
             pid_namespace: self.pid_namespace(),
@@ -288,7 +290,10 @@ impl<'a> Creation<'a> {
         });
         client.call(&request, &[launched.pidfd.as_fd(), launched.channel.as_fd()], deadline)?;
         self.client = Some(client);
-        Ok(())
+        match &self.options.pidfd_socket {
+            Some(socket) => socket.send(PidfdOf::Init, launched.pidfd.as_fd()),
+            None => Ok(()),
+        }
     }
 
     /// Of a creation that failed when the container was there already.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::agent::Agent;
 use super::attend::Attendant;
+use super::console::{PidfdOf, PidfdSocket};
 use super::create::{CALL_DEADLINE, TerminalTo, pid_inside};
 use super::launch::{self, Inside, Launched, Target};
 use super::{HostError, namespaces, probe};
@@ -28,6 +29,8 @@ pub struct Execution<'a> {
     pub cgroups: Option<&'a [PathBuf]>,
     pub reaper: Reaper,
     pub preserve_fds: u32,
+    /// Who gets the pidfd of the process.
+    pub pidfd_socket: Option<PidfdSocket>,
     /// The container is paused: the process starts when it is resumed.
     pub frozen: bool,
 }
@@ -52,7 +55,7 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launche
     let supervisor = probe::open_if_alive(&execution.sandbox.supervisor, boot)?.ok_or_else(gone)?;
     let joiner = match execution.cgroups {
         Some(folders) => Joiner::exactly(folders)?,
-        None => Joiner::open(&execution.container.cgroup)?,
+        None => Joiner::open(&execution.container.cgroup, execution.container.init.pid)?,
     };
     let namespaces = namespaces::differing(execution.container.init.pid)?;
     let inside = match execution.sandbox.pid_namespace {
@@ -74,6 +77,10 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launche
         .and_then(|()| match execution.reaper {
             Reaper::Supervisor => adopt(execution.folder, execution.container, &launched),
             Reaper::Caller => Ok(()),
+        })
+        .and_then(|()| match &execution.pidfd_socket {
+            Some(socket) => socket.send(PidfdOf::Exec, launched.pidfd.as_fd()),
+            None => Ok(()),
         })
         .and_then(|()| launched.start());
     if let Err(error) = started {
