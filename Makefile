@@ -3,6 +3,7 @@
 #   make build         the static release binary, at most 6 MB
 #   make demo          build it, run a busybox bundle, look at it from all sides
 #   make test          every test (as root: others say aloud what they skip)
+#   make test-vm       those that run containers, on Debian's own kernel with nothing but cgroup v2 (qemu, in software)
 #   make lint          rustfmt and clippy
 #   make conformance   runc's own integration tests, beside Debian's runc; ONLY=exec.bats, or ONLY='exec.bats:--user'
 #   make crash-matrix  SIGKILL of create, start, update and delete: 40 system calls and 80 moments each
@@ -23,7 +24,7 @@ export LIBSECCOMP_LINK_TYPE ?= static
 export LIBSECCOMP_LIB_PATH ?= /usr/lib/$(MACHINE)-linux-gnu
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: all build demo test lint conformance crash-matrix soak fuzz fuzz-build bench schema install tools clean
+.PHONY: all build demo test test-vm lint conformance crash-matrix soak fuzz fuzz-build bench schema install tools clean
 
 all: build
 
@@ -42,6 +43,10 @@ demo: build
 
 test: tools
 	cargo test --locked --no-fail-fast
+
+test-vm: build
+	@tests/scripts/debian-packages cpio e2fsprogs qemu-system-x86
+	tests/vm/run $(BINARY)
 
 lint: tools
 	cargo fmt --check

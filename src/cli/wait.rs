@@ -42,6 +42,14 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         Some(pid) => of_process(context, &arguments.id, pid)?,
         None => of_sandbox(context, &arguments.id)?,
     };
+    if exit.is_unknown() {
+        let id = &arguments.id;
+        context.log.warn(&format!(
+            "the exit status of {id:?} is not known, {} stands for it: another process reaped it, its caller as a rule, \
+             and kernels before Linux 6.15 tell the status to nobody else",
+            exit.code
+        ));
+    }
     match arguments.format {
         Format::Text => println!("{}", exit.code),
         Format::Json => println!(
