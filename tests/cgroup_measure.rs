@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cgroup_support::{Container, Kind, soon};
-use libcgroups::common::{CgroupManager, ControllerOpt};
 use sandkeep::cgroup::{self, Hierarchies, Joiner, Layout};
 use sandkeep::model::record::CgroupRecord;
 
@@ -76,12 +75,12 @@ fn measure() {
             });
         }
         make();
-        median("opening what joins", || time(|| Joiner::open(&record).unwrap()));
+        median("opening what joins", || time(|| Joiner::open(&record, std::process::id() as i32).unwrap()));
         // Moving a process is slow when nobody did it for a while: as in real life, it has been quiet before each.
         let quiet = || std::thread::sleep(Duration::from_millis(60));
         median("join_self", || {
             quiet();
-            let joiner = Arc::new(Joiner::open(&record).unwrap());
+            let joiner = Arc::new(Joiner::open(&record, std::process::id() as i32).unwrap());
             in_child(&container, move || joiner.join_self().unwrap())
         });
         let folders = record.folders.clone();
@@ -94,7 +93,7 @@ fn measure() {
                 }
             })
         });
-        let joiner = Arc::new(Joiner::open(&record).unwrap());
+        let joiner = Arc::new(Joiner::open(&record, std::process::id() as i32).unwrap());
         let freeze = |cgroup: &dyn Fn()| {
             let mut child = container.spawn(&joiner, "exec sleep 100");
             let took = time(cgroup);
@@ -110,25 +109,4 @@ fn measure() {
             time(|| remove(&record))
         });
     }
-    libcgroups_on_v1();
-}
-
-fn libcgroups_on_v1() {
-    let container = Container::new(Kind::Controllers, "library", None, r#"{"devices": [{"allow": false}]}"#);
-    if container.hierarchies.setup() == cgroup::Setup::V2 {
-        return;
-    }
-    println!("-- libcgroups on v1, for comparison");
-    container.make();
-    let path = container.layout.record().path;
-    let manager = || libcgroups::v1::Manager::new(path.as_ref()).unwrap();
-    median("its Manager::new", || time(manager));
-    let manager = manager();
-    let options = ControllerOpt {
-        resources: &container.resources,
-        disable_oom_killer: false,
-        oom_score_adj: None,
-        freezer_state: None,
-    };
-    median("its apply, of the default spec", || time(|| manager.apply(&options).unwrap()));
 }

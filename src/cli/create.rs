@@ -11,7 +11,7 @@ use super::log::Level;
 use crate::engine::{self, Effects, Held, NewSandbox};
 use crate::host::console::Console;
 use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
-use crate::host::{pidfile, protect};
+use crate::host::{pidfile, protect, rootless};
 use crate::model::record::Reaper;
 use crate::model::{Denial, Event, Id, Machine};
 use crate::spec::{self, plan::Plan};
@@ -119,7 +119,11 @@ impl Request {
         lifetime: Lifetime,
     ) -> Result<Request, Failure> {
         let id = Id::parse(id)?;
-        refuse_ordinary_user()?;
+        if rootless::needed() {
+            // What is wrong with the configuration is said before anything is done about it.
+            spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
+            rootless::enter_own_namespaces()?;
+        }
         let listen_fds = listen_fds();
         let preserve_fds = preserved(launch.preserve_fds, listen_fds)?;
         check_preserved(preserve_fds)?;
@@ -173,17 +177,6 @@ impl Request {
         }
         Ok((created?, creation))
     }
-}
-
-/// Every mount and every cgroup needs privileges that an ordinary user has only inside a user namespace.
-fn refuse_ordinary_user() -> Result<(), Failure> {
-    if nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    Err(Failure::new(
-        "running as an ordinary user is not supported by this version: run as root, or inside a user namespace where \
-         you are root, e.g. `unshare --map-root-user --map-auto --mount sandkeep …` or through rootless podman",
-    ))
 }
 
 /// A sandbox of that id stands in the way, unless it is one whose creation was cut short: that one is healed away.

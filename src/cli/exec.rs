@@ -1,5 +1,6 @@
 //! `exec`: one more process in a sandbox.
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -14,7 +15,7 @@ use crate::host::agent::Agent;
 use crate::host::exec::Execution;
 use crate::host::foreground::{self, Forwarding};
 use crate::host::frozen::{self, Frozen};
-use crate::host::{self, pidfile, protect};
+use crate::host::{self, pidfile, probe, protect, rootless};
 use crate::model::record::Reaper;
 use crate::model::{Denial, Event, Machine, Phase};
 use crate::spec::plan::ProcessPlan;
@@ -91,10 +92,15 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let (id, seen) = look::at(context, &arguments.id)?;
     let event = if arguments.ignore_paused { Event::ExecWhilePausedRequested } else { Event::ExecRequested };
     let Some(snapshot) = &seen.snapshot else {
-        let from = Phase::Creating;
+        let from = seen.phase();
         return Err(Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }.into());
     };
     pod_of(snapshot).step(id.as_str(), id.as_str(), event)?;
+    if rootless::needed()
+        && let Some(supervisor) = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)?
+    {
+        rootless::join_namespace_of(supervisor.as_fd())?;
+    }
     let frozen = frozen::load(&seen.folder, snapshot)?;
     let process = plan(arguments, &frozen)?;
     let seccomp = host::donate::seccomp(&frozen.plan, seen.folder.root())?;

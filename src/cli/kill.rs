@@ -11,7 +11,7 @@ use super::look;
 use crate::cgroup;
 use crate::engine::{Facts, pod_of};
 use crate::host::frozen::root_container;
-use crate::host::probe;
+use crate::host::{probe, rootless};
 use crate::model::record::{PidNamespace, Snapshot};
 use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::sys::{pidfd, procfs};
@@ -41,11 +41,16 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
 /// To the application alone, through a pidfd whose process is the very one of the record.
 pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     let (id, seen) = look::at(context, id)?;
-    let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, Phase::Creating))?;
+    let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, seen.phase()))?;
     pod_of(snapshot).step(id.as_str(), id.as_str(), Event::SignalRequested)?;
     let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let init = probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?;
     let init = init.ok_or_else(|| denied(&id, Phase::Stopped))?;
+    if rootless::needed()
+        && let Some(supervisor) = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)?
+    {
+        rootless::join_namespace_of(supervisor.as_fd())?;
+    }
     pidfd::send_signal(init.as_fd(), signal).map_err(|error| match error.raw_os_error() {
         Some(libc::ESRCH) => denied(&id, Phase::Stopped),
         _ => Failure::new(format!("cannot signal container {:?}: {error}", id.as_str())),
@@ -60,7 +65,7 @@ pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
 /// Also when the application itself is gone: what it left in its cgroup is meant, and nothing else that is there now.
 fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     let (id, seen) = look::at(context, id)?;
-    let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, Phase::Creating))?;
+    let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, seen.phase()))?;
     let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     if container.cgroup.folders.is_empty() {
         return send(context, id.as_str(), signal);

@@ -2,11 +2,23 @@
 //!
 //! Owns what is typed and what is shown, and nothing else: a crash of a command is the engine's to heal.
 
+/// As in the standard library, but for what happens when nobody reads it: see [`output`].
+macro_rules! print {
+    ($($text:tt)*) => { $crate::cli::output::out(format_args!($($text)*)) };
+}
+macro_rules! println {
+    ($($text:tt)*) => { $crate::cli::output::out(format_args!("{}\n", format_args!($($text)*))) };
+}
+macro_rules! eprintln {
+    ($($text:tt)*) => { $crate::cli::output::err(format_args!("{}\n", format_args!($($text)*))) };
+}
+
 mod context;
 mod create;
 mod delete;
 mod do_;
 mod doctor;
+mod events;
 mod exec;
 mod failure;
 mod features;
@@ -18,6 +30,7 @@ mod list;
 mod log;
 mod look;
 mod machine;
+mod output;
 mod pause;
 mod ps;
 mod recover;
@@ -26,6 +39,7 @@ mod spec;
 mod start;
 mod state;
 mod time;
+mod update;
 mod wait;
 
 use std::ffi::OsString;
@@ -114,6 +128,10 @@ enum Command {
     Pause(pause::Arguments),
     /// Let a paused sandbox go on
     Resume(pause::Arguments),
+    /// Print what a sandbox uses, and when it runs out of memory, as JSON
+    Events(events::Arguments),
+    /// Change the limits of a sandbox
+    Update(update::Arguments),
     /// Write a config.json to start from
     Spec(spec::Arguments),
     /// Print what this runtime can do, as JSON
@@ -146,7 +164,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     crate::sys::signals::default_for_children();
     let context = Context::new(&cli.global);
-    match run(&context, cli.command) {
+    match run(&context, cli.command).and_then(|code| output::finish().map(|()| code)) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             context.log.error(&failure.text);
@@ -169,6 +187,8 @@ fn run(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Ps(arguments) => ps::run(context, &arguments),
         Command::Pause(arguments) => pause::pause(context, &arguments),
         Command::Resume(arguments) => pause::resume(context, &arguments),
+        Command::Events(arguments) => events::run(context, &arguments),
+        Command::Update(arguments) => update::run(context, &arguments),
         Command::Spec(arguments) => spec::run(&arguments),
         Command::Features => features::run(),
         Command::Do(arguments) => do_::run(context, &arguments),

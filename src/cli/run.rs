@@ -75,8 +75,13 @@ pub fn execute(
         Ok(())
     });
     if let Err(failure) = started {
+        // Before the deletion, which kills whatever still lives.
+        let killed = signals.as_ref().and_then(|_| creation.killed_with_supervisor());
         warn_of(context, "delete", delete::force(context, &root, id));
-        return Err(failure);
+        return Err(match killed {
+            Some(code) => failure.with_exit_code(code),
+            None => failure,
+        });
     }
     let Some(signals) = signals else { return Ok(0) };
     let code = wait(context, &mut creation, &signals);

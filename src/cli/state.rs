@@ -22,7 +22,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let (id, seen) = look::at(context, &arguments.id)?;
     let state = match &seen.snapshot {
         Some(snapshot) => document(snapshot, seen.phase().oci_status(), visible_pid(snapshot)),
-        None => json!({ "ociVersion": OCI_VERSION, "id": id.as_str(), "status": "creating", "pid": 0, "bundle": "" }),
+        None => {
+            json!({ "ociVersion": OCI_VERSION, "id": id.as_str(), "status": seen.phase().oci_status(), "pid": 0, "bundle": "" })
+        }
     };
     print(&state);
     Ok(0)

@@ -59,10 +59,12 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
     signals::reset().step(|| "reset signals".into())?;
     nix::unistd::setsid().step(|| "start a session".into())?;
     let has = |kind| plan.namespaces.iter().any(|namespace| namespace.kind == kind);
-    if has(NamespaceKind::User) && is_new(plan, NamespaceKind::User) {
-        // Mappings are written by the creator; until then we are nobody.
-        say(channel, &Report::Made)?;
-        hear_go(channel)?;
+    if has(NamespaceKind::User) {
+        if is_new(plan, NamespaceKind::User) {
+            // Mappings are written by the creator; until then we are nobody.
+            say(channel, &Report::Made)?;
+            hear_go(channel)?;
+        }
         become_root_of_namespace()?;
     }
     if is_new(plan, NamespaceKind::Cgroup) {

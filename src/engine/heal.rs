@@ -8,8 +8,10 @@
 //! | start | it lives and does not answer | left as it is: an error |
 //! | pause | frozen as a whole | recorded; otherwise thawed and forgotten |
 //! | resume | thawed | recorded; otherwise frozen again and forgotten |
+//! | update | its limits are kept | recorded; otherwise the old ones are set again, and it is forgotten |
 //! | delete | whatever | done again to the end |
 //! | any, already published | – | only the intent is cleared |
+//! | any, not published but in the store | it happened, whatever became of it since | published |
 //!
 //! A sandbox whose snapshot is lost or unreadable is looked up in the store first. If that does not know it either, it may
 //! be alive: it is reported, and nothing is touched.
@@ -74,6 +76,8 @@ pub fn judge(intent: &Intent, snapshot: Option<&Snapshot>, facts: &Facts) -> Ver
         Event::PauseRequested => Verdict::TakeBack(Some(Effect::Thaw)),
         Event::ResumeRequested if !frozen => Verdict::Record,
         Event::ResumeRequested => Verdict::TakeBack(Some(Effect::Freeze)),
+        Event::UpdateRequested if facts.limited.get(container) == Some(&intent.seq) => Verdict::Record,
+        Event::UpdateRequested => Verdict::TakeBack(Some(Effect::ApplyLimits)),
         _ => Verdict::TakeBack(None),
     }
 }
@@ -103,7 +107,7 @@ pub fn heal<'a, E: Effects, P: Probe>(
     };
     let wreck = Wreck { folder: &folder, snapshot: snapshot.as_ref(), intent: intent.as_ref() };
     let mut effects = machine(&wreck);
-    let Some(snapshot) = snapshot else {
+    let Some(mut snapshot) = snapshot else {
         let id = intent.as_ref().map(|intent| intent.sandbox.clone());
         abandon(folder, guard, &mut recorder, &mut effects, id, &mut actions)?;
         return Ok(Healed { held: None, actions });
@@ -112,7 +116,14 @@ pub fn heal<'a, E: Effects, P: Probe>(
     let facts = probe.facts(&folder, &snapshot, depth);
     let id = snapshot.sandbox.id.clone();
     if let Some(intent) = &intent {
-        match judge(intent, Some(&snapshot), &facts) {
+        let mut verdict = judge(intent, Some(&snapshot), &facts);
+        if matches!(verdict, Verdict::TakeBack(_) | Verdict::Undecided)
+            && let Some(committed) = committed(&mut recorder, intent, &snapshot)
+        {
+            folder.publish(&guard, &committed)?;
+            (snapshot, verdict) = (committed, Verdict::AlreadyDone);
+        }
+        match verdict {
             Verdict::AlreadyDone => {
                 guard.clear_intent()?;
                 actions.push(format!("{:?}: {} had been completed; cleared its intent", id.as_str(), intent.event));
@@ -120,6 +131,10 @@ pub fn heal<'a, E: Effects, P: Probe>(
             Verdict::TakeBack(effect) => {
                 if let Some(effect) = effect {
                     effects.perform(effect).map_err(EngineError::Effect)?;
+                }
+                if effect == Some(Effect::ApplyLimits) {
+                    actions
+                        .extend(effects.take_warnings().into_iter().map(|text| format!("{:?}: {text}", id.as_str())));
                 }
                 guard.clear_intent()?;
                 actions.push(format!("{:?}: {} was cut short; took it back", id.as_str(), intent.event));
@@ -143,6 +158,14 @@ pub fn heal<'a, E: Effects, P: Probe>(
     let held = Held { folder, guard, snapshot, recorder };
     let held = record_ends(held, &facts, &mut effects, &mut actions)?;
     Ok(Healed { held: Some(held), actions })
+}
+
+/// What the store holds, if the transition was committed before it was cut short: from there on it has happened, and its
+/// journal entry stands. A store that cannot be asked stops no healing.
+fn committed(recorder: &mut Recorder<'_>, intent: &Intent, published: &Snapshot) -> Option<Snapshot> {
+    let stored = recorder.snapshot(&intent.sandbox).ok()??;
+    let same = stored.sandbox.incarnation == published.sandbox.incarnation;
+    (same && stored.state.seq >= intent.seq).then_some(stored)
 }
 
 fn go_on<'a, E: Effects>(
@@ -180,6 +203,7 @@ fn record_ends<'a, E: Effects>(
     for (container, event, exit) in unrecorded_ends(&held.snapshot, facts, now()) {
         let Ok(container) = Id::parse(&container) else { continue };
         let how = match exit {
+            Some(exit) if exit.is_unknown() => "it had ended; nobody could tell its status".to_owned(),
             Some(exit) if exit.inferred => format!("its supervisor was gone: status {} inferred", exit.code),
             Some(exit) => format!("it had ended with status {}", exit.code),
             None if event == Event::SupervisorGone => "its supervisor was gone: ended whatever ran on".to_owned(),

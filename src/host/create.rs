@@ -25,6 +25,7 @@ use crate::model::record::{
 use crate::model::{Effect, Id};
 use crate::spec::plan::{NamespaceKind, Plan};
 use crate::store::Folder;
+use crate::sys::pidfd::{self, Ended};
 use crate::sys::procfs;
 
 /// How long the supervisor may take for one call.
@@ -75,7 +76,8 @@ pub struct Creation<'a> {
     options: &'a Options,
     terminal: TerminalTo,
     folder: OwnedFd,
-    controller: OwnedFd,
+    /// Until the supervisor has it: nobody is to knock at a door behind which nobody is.
+    controller: Option<OwnedFd>,
     exits: OwnedFd,
     spec: OwnedFd,
     rootfs: Option<OwnedFd>,
@@ -131,7 +133,7 @@ impl<'a> Creation<'a> {
             plan,
             options,
             terminal,
-            controller: crate::control::listen(folder.dir()).trying(|| "bind the control socket".into())?,
+            controller: Some(crate::control::listen(folder.dir()).trying(|| "bind the control socket".into())?),
             exits: folder.make_exits()?,
             spec,
             folder: folder.dir().try_clone_to_owned().trying(what)?,
@@ -167,6 +169,17 @@ impl<'a> Creation<'a> {
         self.supervisor.as_ref()
     }
 
+    /// 128 + signal, if the init, our child, was ended by one: the application may have run by then, even if the
+    /// supervisor did not live to say so. When that is gone, the kernel is about to end the init.
+    pub fn killed_with_supervisor(&self) -> Option<u8> {
+        let (init, supervisor) = (self.launched.as_ref()?, self.supervisor.as_ref()?);
+        let gone = procfs::stat(supervisor.pid).ok()?.is_none_or(|stat| stat.is_gone());
+        let patience = if gone { destroy::DEADLINE } else { Duration::ZERO };
+        pidfd::wait_exit(init.pidfd.as_fd(), Some(Instant::now() + patience)).ok()?;
+        let status = pidfd::wait_child(init.pidfd.as_fd()).ok()??;
+        Ended::of(status).signal.map(|signal| 128 + signal)
+    }
+
     /// The connection to the supervisor, for whatever comes next.
     pub fn take_client(&mut self) -> Option<Client> {
         self.client.take()
@@ -198,13 +211,14 @@ impl<'a> Creation<'a> {
 
     fn spawn_supervisor(&mut self) -> Result<(), HostError> {
         let (_, joiner) = self.joiners.as_ref().ok_or_else(out_of_order)?;
+        let controller = self.controller.take().ok_or_else(out_of_order)?;
         let donation = Donation {
             id: &self.options.id,
             bundle: &self.options.bundle,
             spec: self.spec.as_fd(),
-            controller: self.controller.as_fd(),
+            controller: controller.as_fd(),
             exits: self.exits.as_fd(),
-            cgroups: joiner.fds().collect(),
+            joiner,
             log: self.options.log.as_ref().map(|log| log.as_fd()),
             debug_log: self.options.log.as_ref().filter(|_| self.options.debug).map(|log| log.as_fd()),
             pid_namespace: self.pid_namespace(),

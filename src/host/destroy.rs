@@ -9,8 +9,9 @@ use super::{HostError, Trying, probe, resctrl};
 use crate::cgroup;
 use crate::engine::heal::Wreck;
 use crate::engine::{Effects, Pace};
-use crate::model::Effect;
 use crate::model::record::{Boot, CgroupRecord, HookKind, PidNamespace, ProcessRef, Snapshot};
+use crate::model::{Effect, Event};
+use crate::store::Folder;
 use crate::sys::{pidfd, procfs};
 
 /// How long a killed process may take to end. Never slept through: a pidfd says when.
@@ -39,6 +40,8 @@ pub struct Destruction {
     /// Deepest first.
     resctrl: Vec<PathBuf>,
     hooks: Option<Hooks>,
+    /// Where an update that was cut short has left its way back.
+    folder: Option<Folder>,
     warnings: Vec<String>,
 }
 
@@ -57,6 +60,7 @@ impl Destruction {
             intended: Vec::new(),
             resctrl: Vec::new(),
             hooks: None,
+            folder: None,
             warnings: Vec::new(),
         }
     }
@@ -65,7 +69,9 @@ impl Destruction {
     /// names; every process dies with its creator, so that none is killed here.
     pub fn of_wreck(wreck: &Wreck<'_>) -> Destruction {
         if let Some(snapshot) = wreck.snapshot {
-            return Destruction::of(snapshot);
+            let updating = wreck.intent.is_some_and(|intent| intent.event == Event::UpdateRequested);
+            let folder = if updating { wreck.folder.try_clone().ok() } else { None };
+            return Destruction { folder, ..Destruction::of(snapshot) };
         }
         Destruction {
             boot: None,
@@ -76,6 +82,7 @@ impl Destruction {
             intended: wreck.intent.map(|intent| intent.cgroups.clone()).unwrap_or_default(),
             resctrl: Vec::new(),
             hooks: None,
+            folder: None,
             warnings: Vec::new(),
         }
     }
@@ -160,6 +167,24 @@ impl Destruction {
         resctrl::remove(&self.resctrl)
     }
 
+    /// Takes an update that was cut short back. A value that is refused by now stops nothing: whoever heals goes on, and
+    /// says so.
+    fn set_limits_back(&mut self) -> Result<(), HostError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        match folder.read_next_limits() {
+            Ok(None) => {}
+            Ok(Some(next)) => {
+                let left = cgroup::set_back(&next.before);
+                self.warnings.extend(left.into_iter().map(|text| format!("a limit could not be set back: {text}")));
+            }
+            Err(error) => {
+                let why = crate::container::one_line(&error);
+                self.warnings.push(format!("some limits may be those of an update that was cut short: {why}"));
+            }
+        }
+        Ok(folder.drop_limits()?)
+    }
+
     fn run_poststop(&mut self) {
         if let Some(Hooks { ledger, state, bundle }) = &self.hooks {
             let given = Given { state_json: state, bundle };
@@ -188,6 +213,7 @@ impl Effects for Destruction {
                 self.run_poststop();
                 Ok(())
             }
+            Effect::ApplyLimits => self.set_limits_back(),
             Effect::Thaw => self.each_freezer(cgroup::thaw),
             Effect::Freeze => self.each_freezer(|record| cgroup::freeze(record, deadline())),
             other => Err(super::not_ours(other)),

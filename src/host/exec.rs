@@ -42,7 +42,7 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launch
     let supervisor = probe::open_if_alive(&execution.sandbox.supervisor, boot)?.ok_or_else(gone)?;
     let joiner = match execution.cgroups {
         Some(folders) => Joiner::exactly(folders)?,
-        None => Joiner::open(&execution.container.cgroup)?,
+        None => Joiner::open(&execution.container.cgroup, execution.container.init.pid)?,
     };
     let namespaces = namespaces::differing(execution.container.init.pid)?;
     let inside = match execution.sandbox.pid_namespace {
@@ -56,6 +56,8 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launch
         preserved_fds: execution.preserve_fds,
         session_keyring: launch::keyring_name(execution.container.id.as_str()),
     };
+    // We too: what is forked from here on has it before it is in the container's cgroup.
+    crate::container::run_on(&execution.process.affinity.initial, "initial")?;
     let patience = (!execution.frozen).then_some(launch::STEP_DEADLINE);
     let target = Target { init: init.as_fd(), namespaces, joiner: &joiner };
     let launched = launch::exec(execution.process, donate, &target, inside, execution.reaper, patience)?;

@@ -24,8 +24,10 @@ pub mod poststart;
 pub mod probe;
 pub mod protect;
 pub mod resctrl;
+pub mod rootless;
 pub mod running;
 pub mod supervisor;
+pub mod update;
 
 use std::io;
 

@@ -30,6 +30,12 @@ impl Probe for Prober {
                 facts.frozen.insert(id.clone(), cgroup::is_frozen(&container.cgroup).unwrap_or(false));
             }
         }
+        if depth == Depth::Deep
+            && let Ok(Some(limits)) = folder.read_limits()
+        {
+            // Only the root container's can be changed.
+            facts.limited.insert(snapshot.sandbox.id.to_string(), limits.seq);
+        }
         facts.exits = folder.read_exits().unwrap_or_default();
         if depth == Depth::Deep && facts.supervisor_alive {
             facts.released = ask(folder);

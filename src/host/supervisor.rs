@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{HostError, Trying};
+use crate::cgroup::Joiner;
 use crate::model::Id;
 use crate::model::record::PidNamespace;
 use crate::sys::clone::{self, Cloned, Parent};
@@ -26,7 +27,8 @@ pub struct Donation<'a> {
     pub spec: BorrowedFd<'a>,
     pub controller: BorrowedFd<'a>,
     pub exits: BorrowedFd<'a>,
-    pub cgroups: Vec<BorrowedFd<'a>>,
+    /// Of the supervisor's own cgroups.
+    pub joiner: &'a Joiner,
     /// Where it writes errors.
     pub log: Option<BorrowedFd<'a>>,
     /// Where it writes everything, every donated descriptor before all.
@@ -69,12 +71,12 @@ pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
         PidNamespace::Foreign => ("foreign", 0),
     };
     command.word(format!("--pid-namespace={namespace}"));
-    for cgroup in &donation.cgroups {
-        command.donate("--cgroup-fd", *cgroup);
+    for cgroup in donation.joiner.v1_fds() {
+        command.donate("--cgroup-fd", cgroup);
     }
     command.word(donation.id.as_str());
     let image = command.image().trying(what)?;
-    match clone::clone(flags, Parent::Me, None).trying(what)? {
+    match clone::clone(flags, Parent::Me, donation.joiner.v2_folder()).trying(what)? {
         Cloned::Child => {
             let error = image.execute();
             let _ = nix::unistd::write(&theirs, format!("E{error}").as_bytes());

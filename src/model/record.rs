@@ -60,6 +60,14 @@ pub struct CgroupRecord {
     pub path: String,
 }
 
+/// What a file of a cgroup says, in the form in which it can be written to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileValue {
+    /// Absolute.
+    pub file: PathBuf,
+    pub value: String,
+}
+
 /// Immutable; written once, as soon as every process of it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxRecord {
@@ -104,8 +112,16 @@ pub struct Exit {
     pub signal: Option<u8>,
     /// When the end was seen.
     pub at: Nanos,
-    /// Nobody could record the status (the supervisor died first): 137 was assumed.
+    /// Nobody could record the status. The supervisor died first: 137 was assumed. Nobody could tell it: 255 was.
     pub inferred: bool,
+}
+
+impl Exit {
+    /// Nobody could tell the supervisor how it ended. (An end that is inferred from the supervisor's own is no riddle:
+    /// the kernel kills what is left of its PID namespace.)
+    pub fn is_unknown(&self) -> bool {
+        self.inferred && self.signal.is_none()
+    }
 }
 
 /// What changes of one container.

@@ -246,8 +246,14 @@ impl Folder {
 
     /// Whether the folder's name still leads to this very folder: not once it was claimed, retired or removed by
     /// another process.
-    pub(super) fn is_current(&self) -> io::Result<bool> {
+    pub fn is_current(&self) -> io::Result<bool> {
         same_file(&self.dir, &in_dir(&self.root.0.sandboxes, &self.name))
+    }
+
+    /// The same folder once more, by a descriptor of its own.
+    pub fn try_clone(&self) -> Result<Folder, StoreError> {
+        let dir = self.dir.try_clone().map_err(|source| StoreError::Read { path: self.path(), source })?;
+        Ok(Folder { root: self.root.clone(), dir, name: self.name.clone() })
     }
 
     /// A path to a file in this folder that works whatever the folder is called by now.
