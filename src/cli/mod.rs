@@ -132,7 +132,7 @@ enum Command {
     /// Print what a sandbox uses, and when it runs out of memory, as JSON
     Events(events::Arguments),
     /// Change the limits of a sandbox
-    Update(update::Arguments),
+    Update(Box<update::Arguments>),
     /// Write a config.json to start from
     Spec(spec::Arguments),
     /// Print what this runtime can do, as JSON
