@@ -326,7 +326,7 @@ fn a_checkpoint_is_refused_in_words() {
     }
     let containerd = containerd();
     task(&containerd, "stays", &[]);
-    tells(containerd.ctr(["tasks", "checkpoint", "stays"]).code(1), "checkpoint");
+    tells(containerd.ctr(["tasks", "checkpoint", "stays"]).code(1), "checkpoint is not supported");
     assert_eq!(status(&containerd, "stays"), "RUNNING");
     remove(&containerd, "stays");
 }

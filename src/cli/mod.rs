@@ -39,6 +39,7 @@ mod spec;
 mod start;
 mod state;
 mod time;
+mod unsupported;
 mod update;
 mod wait;
 
@@ -132,7 +133,7 @@ enum Command {
     /// Print what a sandbox uses, and when it runs out of memory, as JSON
     Events(events::Arguments),
     /// Change the limits of a sandbox
-    Update(update::Arguments),
+    Update(Box<update::Arguments>),
     /// Write a config.json to start from
     Spec(spec::Arguments),
     /// Print what this runtime can do, as JSON
@@ -147,6 +148,12 @@ enum Command {
     Recover(recover::Arguments),
     /// Look for anything out of order; exits 1 if there is
     Doctor(doctor::Arguments),
+    /// Not supported
+    #[command(hide = true)]
+    Checkpoint(unsupported::Arguments),
+    /// Not supported
+    #[command(hide = true)]
+    Restore(unsupported::Arguments),
 }
 
 /// Everything `main` does: from arguments to an exit code.
@@ -202,6 +209,8 @@ fn run(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::History(arguments) => history::run(context, &arguments),
         Command::Recover(arguments) => recover::run(context, &arguments),
         Command::Doctor(arguments) => doctor::run(context, &arguments),
+        Command::Checkpoint(arguments) => arguments.refuse("checkpoint"),
+        Command::Restore(arguments) => arguments.refuse("restore"),
     }
 }
 
