@@ -5,7 +5,9 @@
 #   make test          every test (as root: others say aloud what they skip)
 #   make test-vm       those that run containers, on Debian's own kernel with nothing but cgroup v2 (qemu, in software)
 #   make lint          rustfmt and clippy
+#   make conformance   runc's own integration tests, beside Debian's runc; ONLY=exec.bats, or ONLY='exec.bats:--user'
 #   make crash-matrix  SIGKILL of create, start and delete: 40 system calls and 80 moments each
+#   make soak          two minutes of random commands by several processes, with random deaths
 #   make fuzz          every fuzz target, a minute in all
 #   make bench         beside crun and runc, in one run
 #   make schema        write state-schema/ and the diagram anew after a wanted change of a stored shape
@@ -22,7 +24,7 @@ export LIBSECCOMP_LINK_TYPE ?= static
 export LIBSECCOMP_LIB_PATH ?= /usr/lib/$(MACHINE)-linux-gnu
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: all build demo test test-vm lint crash-matrix fuzz fuzz-build bench schema install tools clean
+.PHONY: all build demo test test-vm lint conformance crash-matrix soak fuzz fuzz-build bench schema install tools clean
 
 all: build
 
@@ -49,9 +51,16 @@ lint: tools
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
+# RUNTIME: another binary than the one just built.
+conformance: $(if $(RUNTIME),,build)
+	@tests/conformance/run $(or $(RUNTIME),$(BINARY)) '$(ONLY)'
+
 crash-matrix: build
 	SANDKEEP_BIN=$(abspath $(BINARY)) SANDKEEP_CRASH_POINTS=40 SANDKEEP_CRASH_MOMENTS=80 \
-	  cargo test --locked --test crash -- --nocapture --test-threads=1
+	  cargo test --locked --test crash --test hooks_crash -- --nocapture --test-threads=1
+
+soak: build
+	SANDKEEP_BIN=$(abspath $(BINARY)) cargo test --locked --test soak -- --ignored --nocapture
 
 fuzz-build: tools
 	fuzz/run build

@@ -156,6 +156,26 @@ fn a_closed_stderr_pipe_ends_with_the_command() {
     env.assert_clean();
 }
 
+/// A pipe that nobody reads any more.
+fn unread() -> std::io::PipeWriter {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure_and_a_full_disk_is_one() {
+    needs_root!();
+    let env = Env::new();
+    for args in [&["machine"][..], &["list"], &["features"], &["doctor"]] {
+        env.cmd(args).stdout(unread()).run().success();
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        env.cmd(args).stdout(full).run().fails("cannot write to standard output: no space left");
+    }
+    env.cmd(["state", "nobody"]).stderr(unread()).run().code(1);
+    env.assert_clean();
+}
+
 #[test]
 fn features_is_a_document_without_any_global_flag() {
     let env = Env::new();

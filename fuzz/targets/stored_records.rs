@@ -22,6 +22,7 @@ fuzz_target!(|data: &[u8]| {
     survives!(data, schema::decode_intent, schema::encode_intent);
     survives!(data, schema::decode_journal_entry, schema::encode_journal_entry);
     survives!(data, schema::decode_pending, schema::encode_pending);
+    survives!(data, schema::decode_hook_record, schema::encode_hook_record);
 
     let records = exits::decode_all(data);
     let again: Vec<u8> = records.iter().flat_map(exits::encode).collect();

@@ -36,6 +36,14 @@ pub enum Error {
     #[error("cannot attach the device rules to the cgroup {folder:?}")]
     DeviceProgram { folder: PathBuf, source: io::Error },
 
+    #[error("--cgroup {asked:?}: {why}")]
+    BadChoice { asked: String, why: &'static str },
+    #[error("--cgroup: unknown controller {name}")]
+    UnknownController { name: String },
+    #[error("--cgroup: {path} is not a sub cgroup path")]
+    NotBelow { path: String },
+    #[error("--cgroup: adding pid 0 (the process itself) to {}", procs.display())]
+    NoSuchCgroup { procs: PathBuf, source: io::Error },
     #[error("cannot open the cgroup {folder:?} for joining")]
     Open { folder: PathBuf, source: io::Error },
     #[error("cannot read {path:?}")]

@@ -39,6 +39,11 @@ impl Joiner {
         Joiner::of(folders.iter().map(PathBuf::as_path))
     }
 
+    /// Into these folders, whatever they are: each has to exist.
+    pub fn exactly(folders: &[PathBuf]) -> Result<Joiner> {
+        Joiner::of(folders.iter().map(PathBuf::as_path))
+    }
+
     pub(super) fn of<'a>(folders: impl Iterator<Item = &'a Path>) -> Result<Joiner> {
         let mut joiner = Joiner::default();
         for folder in folders {

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::hold;
 use super::log::Level;
-use crate::engine::{self, Held, NewSandbox};
+use crate::engine::{self, Effects, Held, NewSandbox};
 use crate::host::console::Console;
 use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
 use crate::host::{pidfile, protect};
@@ -58,7 +58,7 @@ fn create(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let request = Request::load(context, launch, &arguments.id, reaper_for(launch), Lifetime::Own)?;
     let terminal = terminal_for(&request.plan, launch.console_socket.as_deref(), Mode::Detached)?;
     let root = context.open_or_make_root()?;
-    let (mut held, creation) = request.create(&root, terminal)?;
+    let (mut held, creation) = request.create(context, &root, terminal)?;
     hold::tell_notices(context, &mut held);
     if let (Some(path), Some(init)) = (&launch.pid_file, creation.init())
         && let Err(error) = pidfile::write(path, init.pid)
@@ -146,7 +146,12 @@ impl Request {
     }
 
     /// Claims the id and launches; on a failure nothing is left.
-    pub fn create<'r>(&'r self, root: &'r Root, terminal: TerminalTo) -> Result<(Held<'r>, Creation<'r>), Failure> {
+    pub fn create<'r>(
+        &'r self,
+        context: &Context,
+        root: &'r Root,
+        terminal: TerminalTo,
+    ) -> Result<(Held<'r>, Creation<'r>), Failure> {
         let id = &self.options.id;
         refuse_taken(root, id)?;
         let (folder, guard) = root.prepare()?;
@@ -160,8 +165,11 @@ impl Request {
             }
         };
         let new = NewSandbox { id: id.clone(), folder, guard, cgroups: creation.cgroups() };
-        let held = engine::create(root, new, &mut creation)?;
-        Ok((held, creation))
+        let created = engine::create(root, new, &mut creation);
+        for warning in creation.take_warnings() {
+            context.log.warn(&warning);
+        }
+        Ok((created?, creation))
     }
 }
 

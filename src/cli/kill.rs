@@ -41,7 +41,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
 /// To the application alone, through a pidfd whose process is the very one of the record.
 pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     let (id, seen) = look::at(context, id)?;
-    let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, Phase::Creating))?;
+    let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, seen.phase()))?;
     pod_of(snapshot).step(id.as_str(), id.as_str(), Event::SignalRequested)?;
     let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let init = probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?;
@@ -60,7 +60,7 @@ pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
 /// Also when the application itself is gone: what it left in its cgroup is meant, and nothing else that is there now.
 fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     let (id, seen) = look::at(context, id)?;
-    let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, Phase::Creating))?;
+    let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, seen.phase()))?;
     let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     if container.cgroup.folders.is_empty() {
         return send(context, id.as_str(), signal);
@@ -83,6 +83,15 @@ fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> 
         cgroup::signal_all(&container.cgroup, signal)?;
     }
     Ok(())
+}
+
+/// The processes that a sandbox which has ended left in its cgroup.
+pub fn left_over(context: &Context, snapshot: &Snapshot, facts: &Facts) -> Result<Vec<i32>, Failure> {
+    let Some(container) = root_container(snapshot) else { return Ok(Vec::new()) };
+    match leftovers(context, snapshot, facts)? {
+        Leftovers::Ours => Ok(cgroup::processes(&container.cgroup)?),
+        Leftovers::Strangers => Ok(Vec::new()),
+    }
 }
 
 /// Whose processes can be in the cgroup of a sandbox that has ended?

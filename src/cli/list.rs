@@ -35,8 +35,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
                 }
                 documents.push(document);
             }
-            Ok(look::Seen { folder, snapshot: None, .. }) => {
-                documents.push(json!({ "id": folder.name(), "status": "creating", "pid": 0, "bundle": "" }));
+            Ok(seen) => {
+                let status = seen.phase().oci_status();
+                documents.push(json!({ "id": seen.folder.name(), "status": status, "pid": 0, "bundle": "" }));
             }
             Err(failure) => {
                 unreadable += 1;
@@ -50,7 +51,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
             println!("{}", document["id"].as_str().unwrap_or_default());
         }
     } else if arguments.format == Format::Json {
-        println!("{}", json!(documents));
+        let in_order: Vec<_> = documents.iter().map(state::InOrder).collect();
+        println!("{}", serde_json::to_string(&in_order).unwrap_or_default());
     } else {
         print_table(&documents);
     }

@@ -2,6 +2,17 @@
 //!
 //! Owns what is typed and what is shown, and nothing else: a crash of a command is the engine's to heal.
 
+/// As in the standard library, but for what happens when nobody reads it: see [`output`].
+macro_rules! print {
+    ($($text:tt)*) => { $crate::cli::output::out(format_args!($($text)*)) };
+}
+macro_rules! println {
+    ($($text:tt)*) => { $crate::cli::output::out(format_args!("{}\n", format_args!($($text)*))) };
+}
+macro_rules! eprintln {
+    ($($text:tt)*) => { $crate::cli::output::err(format_args!("{}\n", format_args!($($text)*))) };
+}
+
 mod context;
 mod create;
 mod delete;
@@ -18,6 +29,7 @@ mod list;
 mod log;
 mod look;
 mod machine;
+mod output;
 mod pause;
 mod ps;
 mod recover;
@@ -146,7 +158,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     crate::sys::signals::default_for_children();
     let context = Context::new(&cli.global);
-    match run(&context, cli.command) {
+    match run(&context, cli.command).and_then(|code| output::finish().map(|()| code)) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             context.log.error(&failure.text);

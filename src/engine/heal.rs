@@ -10,6 +10,7 @@
 //! | resume | thawed | recorded; otherwise frozen again and forgotten |
 //! | delete | whatever | done again to the end |
 //! | any, already published | – | only the intent is cleared |
+//! | any, not published but in the store | it happened, whatever became of it since | published |
 //!
 //! A sandbox whose snapshot is lost or unreadable is looked up in the store first. If that does not know it either, it may
 //! be alive: it is reported, and nothing is touched.
@@ -103,7 +104,7 @@ pub fn heal<'a, E: Effects, P: Probe>(
     };
     let wreck = Wreck { folder: &folder, snapshot: snapshot.as_ref(), intent: intent.as_ref() };
     let mut effects = machine(&wreck);
-    let Some(snapshot) = snapshot else {
+    let Some(mut snapshot) = snapshot else {
         let id = intent.as_ref().map(|intent| intent.sandbox.clone());
         abandon(folder, guard, &mut recorder, &mut effects, id, &mut actions)?;
         return Ok(Healed { held: None, actions });
@@ -112,7 +113,14 @@ pub fn heal<'a, E: Effects, P: Probe>(
     let facts = probe.facts(&folder, &snapshot, depth);
     let id = snapshot.sandbox.id.clone();
     if let Some(intent) = &intent {
-        match judge(intent, Some(&snapshot), &facts) {
+        let mut verdict = judge(intent, Some(&snapshot), &facts);
+        if matches!(verdict, Verdict::TakeBack(_) | Verdict::Undecided)
+            && let Some(committed) = committed(&mut recorder, intent, &snapshot)
+        {
+            folder.publish(&guard, &committed)?;
+            (snapshot, verdict) = (committed, Verdict::AlreadyDone);
+        }
+        match verdict {
             Verdict::AlreadyDone => {
                 guard.clear_intent()?;
                 actions.push(format!("{:?}: {} had been completed; cleared its intent", id.as_str(), intent.event));
@@ -143,6 +151,14 @@ pub fn heal<'a, E: Effects, P: Probe>(
     let held = Held { folder, guard, snapshot, recorder };
     let held = record_ends(held, &facts, &mut effects, &mut actions)?;
     Ok(Healed { held: Some(held), actions })
+}
+
+/// What the store holds, if the transition was committed before it was cut short: from there on it has happened, and its
+/// journal entry stands. A store that cannot be asked stops no healing.
+fn committed(recorder: &mut Recorder<'_>, intent: &Intent, published: &Snapshot) -> Option<Snapshot> {
+    let stored = recorder.snapshot(&intent.sandbox).ok()??;
+    let same = stored.sandbox.incarnation == published.sandbox.incarnation;
+    (same && stored.state.seq >= intent.seq).then_some(stored)
 }
 
 fn go_on<'a, E: Effects>(

@@ -5,21 +5,25 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::agent::Agent;
+use super::attend::Attendant;
 use super::console::Console;
+use super::hooks::{Given, Ledger};
 use super::launch::{self, Inside, Launched};
 use super::supervisor::{self, Donation, Supervisor};
-use super::{HostError, Trying, destroy, donate, foreground, idmap};
+use super::{HostError, Trying, destroy, donate, idmap};
 use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
 use crate::container::channel::Order;
-use crate::container::{hooks, init, seccomp};
+use crate::container::{init, seccomp};
 use crate::control::{Client, Create, Request};
 use crate::engine::{Effects, Pace};
 use crate::model::record::{
-    Boot, CgroupRecord, ContainerRecord, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord,
+    Boot, CgroupRecord, ContainerRecord, HookKind, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord,
 };
 use crate::model::{Effect, Id};
 use crate::spec::plan::{NamespaceKind, Plan};
 use crate::store::Folder;
+use crate::sys::pidfd::{self, Ended};
 use crate::sys::procfs;
 
 /// How long the supervisor may take for one call.
@@ -68,12 +72,14 @@ pub struct Creation<'a> {
     options: &'a Options,
     terminal: TerminalTo,
     folder: OwnedFd,
-    controller: OwnedFd,
+    /// Until the supervisor has it: nobody is to knock at a door behind which nobody is.
+    controller: Option<OwnedFd>,
     exits: OwnedFd,
     spec: OwnedFd,
     rootfs: Option<OwnedFd>,
     binds: Vec<Option<OwnedFd>>,
     seccomp: Option<seccomp::Program>,
+    agent: Option<Agent>,
     container_cgroup: Layout,
     supervisor_cgroup: Layout,
     joiners: Option<(Joiner, Joiner)>,
@@ -84,6 +90,8 @@ pub struct Creation<'a> {
     boot: Boot,
     refs: Option<(ProcessRef, ProcessRef)>,
     client: Option<Client>,
+    ledger: Option<Ledger>,
+    warnings: Vec<String>,
 }
 
 impl<'a> Creation<'a> {
@@ -102,28 +110,34 @@ impl<'a> Creation<'a> {
         supervisor_cgroup.check_free()?;
         let rootfs = donate::rootfs(&plan.rootfs)?;
         let binds = donate::binds(plan)?;
-        let seccomp = donate::seccomp(plan)?;
+        let seccomp = donate::seccomp(plan, folder.root())?;
+        let notify = seccomp.as_ref().is_some_and(|program| program.notify);
+        let agent = Agent::of(plan.seccomp.as_ref(), notify, hook_state(plan, options, "creating", 0))?;
         folder.write_file("config.json", &options.spec_bytes)?;
         let spec = folder.open_file("config.json")?;
         let what = || "prepare the sandbox's folder".to_owned();
+        let boot = procfs::boot().trying(|| "read the boot id".into())?;
         Ok(Creation {
+            ledger: Ledger::make(folder, &options.id, &boot, &plan.hooks)?,
+            warnings: Vec::new(),
             plan,
             options,
             terminal,
-            controller: crate::control::listen(folder.dir()).trying(|| "bind the control socket".into())?,
+            controller: Some(crate::control::listen(folder.dir()).trying(|| "bind the control socket".into())?),
             exits: folder.make_exits()?,
             spec,
             folder: folder.dir().try_clone_to_owned().trying(what)?,
             rootfs: Some(rootfs),
             binds,
             seccomp,
+            agent,
             container_cgroup,
             supervisor_cgroup,
             joiners: None,
             made: Vec::new(),
             supervisor: None,
             launched: None,
-            boot: procfs::boot().trying(|| "read the boot id".into())?,
+            boot,
             refs: None,
             client: None,
         })
@@ -143,6 +157,17 @@ impl<'a> Creation<'a> {
 
     pub fn supervisor(&self) -> Option<&Supervisor> {
         self.supervisor.as_ref()
+    }
+
+    /// 128 + signal, if the init, our child, was ended by one: the application may have run by then, even if the
+    /// supervisor did not live to say so. When that is gone, the kernel is about to end the init.
+    pub fn killed_with_supervisor(&self) -> Option<u8> {
+        let (init, supervisor) = (self.launched.as_ref()?, self.supervisor.as_ref()?);
+        let gone = procfs::stat(supervisor.pid).ok()?.is_none_or(|stat| stat.is_gone());
+        let patience = if gone { destroy::DEADLINE } else { Duration::ZERO };
+        pidfd::wait_exit(init.pidfd.as_fd(), Some(Instant::now() + patience)).ok()?;
+        let status = pidfd::wait_child(init.pidfd.as_fd()).ok()??;
+        Ended::of(status).signal.map(|signal| 128 + signal)
     }
 
     /// The connection to the supervisor, for whatever comes next.
@@ -173,11 +198,12 @@ impl<'a> Creation<'a> {
 
     fn spawn_supervisor(&mut self) -> Result<(), HostError> {
         let (_, joiner) = self.joiners.as_ref().ok_or_else(out_of_order)?;
+        let controller = self.controller.take().ok_or_else(out_of_order)?;
         let donation = Donation {
             id: &self.options.id,
             bundle: &self.options.bundle,
             spec: self.spec.as_fd(),
-            controller: self.controller.as_fd(),
+            controller: controller.as_fd(),
             exits: self.exits.as_fd(),
             joiner,
             log: self.options.log.as_ref().map(|log| log.as_fd()),
@@ -192,7 +218,7 @@ impl<'a> Creation<'a> {
     fn launch_init(&mut self) -> Result<(), HostError> {
         let rootfs = self.rootfs.take().ok_or_else(out_of_order)?;
         let (binds, seccomp) = (std::mem::take(&mut self.binds), self.seccomp.take());
-        let hook_state = self.hook_state("creating", 0);
+        let hook_state = hook_state(self.plan, self.options, "creating", 0);
         let supervisor = self.supervisor.as_ref().ok_or_else(out_of_order)?;
         let (joiner, _) = self.joiners.as_ref().ok_or_else(out_of_order)?;
         let inside = match self.pid_namespace() {
@@ -237,21 +263,18 @@ impl<'a> Creation<'a> {
     fn adopt_init(&mut self) -> Result<(), HostError> {
         let plan = self.plan;
         let launched = self.launched.as_ref().ok_or_else(out_of_order)?;
-        let state = self.hook_state("creating", launched.pid).to_string().into_bytes();
-        hooks::run(&plan.hooks.prestart, "prestart", &state)?;
-        hooks::run(&plan.hooks.create_runtime, "createRuntime", &state)?;
+        let state = hook_state(plan, self.options, "creating", launched.pid).to_string().into_bytes();
+        if let Some(ledger) = &self.ledger {
+            let given = Given { state_json: &state, bundle: &self.options.bundle };
+            ledger.run(HookKind::Prestart, given)?;
+            ledger.run(HookKind::CreateRuntime, given)?;
+        }
         launched.order(Order::Go)?;
-        let terminal = &mut self.terminal;
+        if let Some(agent) = &mut self.agent {
+            agent.set_init(launched.pid);
+        }
         let patience = plan.hooks.create_container.is_empty().then_some(launch::STEP_DEADLINE);
-        launched.expect_ready(patience, |master| match terminal {
-            TerminalTo::Nowhere => Ok(()),
-            TerminalTo::Socket(console) => console.send(master.as_fd()),
-            TerminalTo::Us(kept) => {
-                foreground::fit(master.as_fd());
-                *kept = Some(master);
-                Ok(())
-            }
-        })?;
+        launched.expect_ready(patience, &mut Attendant::new(&mut self.terminal, self.agent.as_ref()))?;
         self.supervisor.as_ref().ok_or_else(out_of_order)?.wait_until_ready()?;
         let deadline = Some(Instant::now() + CALL_DEADLINE);
         let mut client = Client::connect(self.folder.as_fd(), deadline)?;
@@ -268,26 +291,21 @@ impl<'a> Creation<'a> {
         Ok(())
     }
 
+    /// Of a creation that failed when the container was there already.
+    fn run_poststop(&mut self) {
+        let state = hook_state(self.plan, self.options, "stopped", 0).to_string().into_bytes();
+        if let Some(ledger) = &self.ledger {
+            let given = Given { state_json: &state, bundle: &self.options.bundle };
+            self.warnings.extend(ledger.run_all(HookKind::Poststop, given));
+        }
+    }
+
     /// An init that was killed may be the second victim: pid 1 of its namespace, the supervisor, says what was first.
     fn cause_of(&self, error: HostError) -> HostError {
         match self.supervisor.as_ref().map(Supervisor::last_words) {
             Some(Some(text)) => HostError::Supervisor { text },
             _ => error,
         }
-    }
-
-    /// What hooks read on their standard input (runtime-spec, "State").
-    fn hook_state(&self, status: &str, pid: i32) -> serde_json::Value {
-        let annotations: BTreeMap<&str, &str> =
-            self.plan.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        serde_json::json!({
-            "ociVersion": self.options.oci_version,
-            "id": self.options.id.as_str(),
-            "status": status,
-            "pid": pid,
-            "bundle": self.options.bundle,
-            "annotations": annotations,
-        })
     }
 
     fn kill_container(&mut self) -> Result<(), HostError> {
@@ -326,8 +344,16 @@ impl Effects for Creation<'_> {
             Effect::KillContainer => self.kill_container(),
             Effect::KillSandbox => self.kill_sandbox(),
             Effect::RemoveCgroups => self.remove_cgroups(),
+            Effect::RunPoststopHooks => {
+                self.run_poststop();
+                Ok(())
+            }
             other => Err(super::not_ours(other)),
         }
+    }
+
+    fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
     }
 
     fn pace(&self) -> Pace {
@@ -364,6 +390,20 @@ impl Effects for Creation<'_> {
         };
         Some((sandbox, container))
     }
+}
+
+/// What hooks read on their standard input (runtime-spec, "State").
+fn hook_state(plan: &Plan, options: &Options, status: &str, pid: i32) -> serde_json::Value {
+    let annotations: BTreeMap<&str, &str> =
+        plan.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    serde_json::json!({
+        "ociVersion": options.oci_version,
+        "id": options.id.as_str(),
+        "status": status,
+        "pid": pid,
+        "bundle": options.bundle,
+        "annotations": annotations,
+    })
 }
 
 /// 32 random hex digits.

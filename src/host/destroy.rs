@@ -4,14 +4,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::hooks::{Given, Ledger};
 use super::{HostError, Trying, probe};
 use crate::cgroup;
-use crate::container::hooks;
 use crate::engine::heal::Wreck;
 use crate::engine::{Effects, Pace};
 use crate::model::Effect;
-use crate::model::record::{Boot, CgroupRecord, PidNamespace, ProcessRef, Snapshot};
-use crate::spec::plan::HookPlan;
+use crate::model::record::{Boot, CgroupRecord, HookKind, PidNamespace, ProcessRef, Snapshot};
 use crate::sys::{pidfd, procfs};
 
 /// How long a killed process may take to end. Never slept through: a pidfd says when.
@@ -19,6 +18,13 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 
 pub fn deadline() -> Instant {
     Instant::now() + DEADLINE
+}
+
+/// The hooks of what is to be taken down, and what its poststop hooks are given.
+pub struct Hooks {
+    pub ledger: Ledger,
+    pub state: Vec<u8>,
+    pub bundle: PathBuf,
 }
 
 /// What is to be taken down, copied out of whatever was found of it.
@@ -30,8 +36,7 @@ pub struct Destruction {
     cgroups: Vec<CgroupRecord>,
     /// Cgroups that a creation was about to make: perhaps it did, perhaps they are somebody else's.
     intended: Vec<PathBuf>,
-    poststop: Vec<HookPlan>,
-    hook_state: Vec<u8>,
+    hooks: Option<Hooks>,
     warnings: Vec<String>,
 }
 
@@ -48,8 +53,7 @@ impl Destruction {
             inits: containers.map(|container| container.init.clone()).collect(),
             cgroups,
             intended: Vec::new(),
-            poststop: Vec::new(),
-            hook_state: Vec::new(),
+            hooks: None,
             warnings: Vec::new(),
         }
     }
@@ -67,16 +71,14 @@ impl Destruction {
             inits: Vec::new(),
             cgroups: Vec::new(),
             intended: wreck.intent.map(|intent| intent.cgroups.clone()).unwrap_or_default(),
-            poststop: Vec::new(),
-            hook_state: Vec::new(),
+            hooks: None,
             warnings: Vec::new(),
         }
     }
 
-    /// Hooks that run once everything is dead; a failure is a warning.
-    pub fn with_poststop(mut self, hooks: Vec<HookPlan>, state: Vec<u8>) -> Destruction {
-        self.poststop = hooks;
-        self.hook_state = state;
+    /// Its poststop hooks run once everything is dead; a failure is a warning.
+    pub fn with_hooks(mut self, hooks: Hooks) -> Destruction {
+        self.hooks = Some(hooks);
         self
     }
 
@@ -90,7 +92,11 @@ impl Destruction {
         std::mem::take(&mut self.warnings)
     }
 
-    fn kill_sandbox(&self) -> Result<(), HostError> {
+    fn kill_sandbox(&mut self) -> Result<(), HostError> {
+        // What a dead command's hooks still prepare is about to be gone.
+        if let Some(hooks) = &self.hooks {
+            self.warnings.extend(hooks.ledger.settle()?);
+        }
         if let (Some(boot), Some(supervisor)) = (&self.boot, &self.supervisor) {
             self.kill_process(supervisor, boot)?;
         }
@@ -145,11 +151,9 @@ impl Destruction {
     }
 
     fn run_poststop(&mut self) {
-        for hook in &self.poststop {
-            // Each one runs, whatever the others do (runtime-spec, "Lifecycle").
-            if let Err(error) = hooks::run(std::slice::from_ref(hook), "poststop", &self.hook_state) {
-                self.warnings.push(crate::container::one_line(&error));
-            }
+        if let Some(Hooks { ledger, state, bundle }) = &self.hooks {
+            let given = Given { state_json: state, bundle };
+            self.warnings.extend(ledger.run_all(HookKind::Poststop, given));
         }
     }
 }
@@ -158,7 +162,7 @@ impl Effects for Destruction {
     type Error = HostError;
 
     fn pace(&self) -> Pace {
-        Pace::with_hooks(!self.poststop.is_empty())
+        Pace::with_hooks(self.hooks.is_some())
     }
 
     fn take_warnings(&mut self) -> Vec<String> {

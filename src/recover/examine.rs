@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::cgroup::{self, Hierarchies};
 use crate::engine::{self, Depth, Probe, Recorder};
 use crate::host::probe::Prober;
+use crate::host::{frozen, poststart};
 use crate::model::record::{CgroupRecord, Snapshot};
 use crate::model::{Id, Phase};
 use crate::store::{Folder, Root, StoreError};
@@ -83,9 +84,20 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
                     format!("is {actual}, and recorded as {recorded}: its supervisor died first"),
                 );
             }
+        } else if poststart_is_due(folder, &snapshot) {
+            let text = "runs, and its start died before all of its poststart hooks had run".to_owned();
+            found(snapshot.sandbox.id.as_str(), text);
         }
     }
     snapshots.push(snapshot);
+}
+
+fn poststart_is_due(folder: &Folder, snapshot: &Snapshot) -> bool {
+    if !matches!(folder.hook_log(), Ok(Some(_))) {
+        return false;
+    }
+    let Ok(Some(ledger)) = frozen::ledger_of(folder, snapshot) else { return false };
+    poststart::is_due(&ledger, snapshot).unwrap_or(false)
 }
 
 /// Processes in the cgroups of its containers. Those that are ending do not count.

@@ -7,10 +7,10 @@ mod examine;
 
 use std::time::Duration;
 
-use crate::engine::{Recorder, heal};
-use crate::host::HostError;
-use crate::host::frozen::destruction_of;
+use crate::engine::{Held, Recorder, heal};
+use crate::host::frozen::{destruction_of, ledger_of};
 use crate::host::probe::Prober;
+use crate::host::{HostError, poststart};
 use crate::model::Id;
 use crate::store::{Commit, Folder, LockError, Root, StoreError};
 
@@ -62,16 +62,36 @@ fn recover_sandbox(root: &Root, folder: Folder) -> Report {
         Err(LockError::Busy { .. } | LockError::Gone) => return Report { subject, actions: Vec::new(), failure: None },
         Err(error) => return failed(subject, &error),
     };
-    match heal::heal::<_, _>(folder, guard, Recorder::new(root), &Prober, destruction_of) {
-        Ok(mut healed) => {
-            let mut actions = healed.actions;
-            if let Some(held) = &mut healed.held {
-                actions.extend(held.recorder().take_notices());
-            }
-            Report { subject, actions, failure: None }
+    let healed = match heal::heal::<_, _>(folder, guard, Recorder::new(root), &Prober, destruction_of) {
+        Ok(healed) => healed,
+        Err(error) => return failed::<crate::engine::EngineError<HostError>>(subject, &error),
+    };
+    let mut report = Report { subject, actions: healed.actions, failure: None };
+    if let Some(mut held) = healed.held {
+        report.actions.extend(held.recorder().take_notices());
+        match go_on_with_poststart(held) {
+            Ok(told) => report.actions.extend(told.into_iter().map(|text| format!("{:?}: {text}", report.subject))),
+            Err(error) => report.failure = Some(crate::container::one_line(&error)),
         }
-        Err(error) => failed::<crate::engine::EngineError<HostError>>(subject, &error),
     }
+    report
+}
+
+/// The hooks that a start which was killed still owed to its container.
+fn go_on_with_poststart(held: Held<'_>) -> Result<Vec<String>, HostError> {
+    let snapshot = held.snapshot().clone();
+    let Some(ledger) = ledger_of(held.folder(), &snapshot)? else { return Ok(Vec::new()) };
+    if !poststart::is_due(&ledger, &snapshot)? {
+        return Ok(Vec::new());
+    }
+    let mut told = ledger.settle()?;
+    if ledger.poststart_is_due()? {
+        ledger.claim_poststart()?;
+        // As for start: a hook that hangs keeps nobody from the sandbox.
+        drop(held);
+        told.extend(poststart::resume(&ledger, &snapshot)?);
+    }
+    Ok(told)
 }
 
 /// A folder that never got its id, or has lost it: nothing in it is of use to anybody.

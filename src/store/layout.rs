@@ -176,6 +176,10 @@ impl Root {
 }
 
 impl Folder {
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
@@ -242,7 +246,7 @@ impl Folder {
 
     /// Whether the folder's name still leads to this very folder: not once it was claimed, retired or removed by
     /// another process.
-    pub(super) fn is_current(&self) -> io::Result<bool> {
+    pub fn is_current(&self) -> io::Result<bool> {
         same_file(&self.dir, &in_dir(&self.root.0.sandboxes, &self.name))
     }
 

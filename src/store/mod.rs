@@ -6,8 +6,9 @@
 //! <root>/store/db/             the database: the durable truth
 //! <root>/store/db.making/      a new one on its way; db.made when it is whole
 //! <root>/store/pending         commits that had to wait
+//! <root>/cache/                what can be computed again
 //! <root>/sandboxes/.new-~…/    a sandbox being made: not there yet
-//! <root>/sandboxes/<id>/       a sandbox: lock (with the intent), sandbox.json, exits, and what others put there
+//! <root>/sandboxes/<id>/       a sandbox: lock (with the intent), sandbox.json, exits, hooks, and what others put there
 //! <root>/sandboxes/.gone-~…/   a sandbox being removed: not there any more
 //! ```
 //!
@@ -23,11 +24,14 @@
 //!
 //! **A full disk** stops none of lock, intent, exit records, retire and remove: their blocks were allocated at birth.
 
+mod cache;
 mod commit;
 mod db;
 mod error;
 mod exits;
 mod files;
+mod frames;
+mod hook_log;
 mod intent;
 mod layout;
 mod lock;
@@ -44,6 +48,7 @@ mod tests;
 pub use commit::{Commit, Db};
 pub use db::DbError;
 pub use error::StoreError;
+pub use hook_log::HookLog;
 pub use layout::{Folder, Root, name_of};
 pub use lock::{Guard, LockError};
 pub use opening::Opening;

@@ -6,6 +6,7 @@
 pub mod bpf;
 pub mod clone;
 pub mod descriptors;
+pub mod image;
 pub mod memory;
 pub mod mount;
 pub mod open;

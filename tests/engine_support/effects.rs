@@ -74,6 +74,11 @@ impl Effects for Creation {
                     machine.remove_cgroup(&container)?;
                     machine.remove_cgroup(&keeper)?;
                 }
+                Effect::RunPoststopHooks => {
+                    let supervisor = self.supervisor.unwrap_or_default();
+                    assert!(!machine.supervisor_alive(supervisor), "poststop hooks run after the end");
+                    *machine.poststop.entry(supervisor).or_default() += 1;
+                }
                 other => unreachable!("create never performs {other}"),
             }
             Ok(())
