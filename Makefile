@@ -6,7 +6,7 @@
 #   make test-vm       those that run containers, on Debian's own kernel with nothing but cgroup v2 (qemu); TESTS=all for more
 #   make lint          rustfmt and clippy
 #   make conformance   runc's own integration tests, beside Debian's runc; ONLY=exec.bats, or ONLY='exec.bats:--user'
-#   make crash-matrix  SIGKILL of create, start and delete: 40 system calls and 80 moments each
+#   make crash-matrix  SIGKILL of create, start, update and delete: 40 system calls and 80 moments each
 #   make soak          two minutes of random commands by several processes, with random deaths
 #   make fuzz          every fuzz target, a minute in all
 #   make bench         beside crun and runc, in one run
@@ -45,7 +45,12 @@ test: tools
 	cargo test --locked --no-fail-fast
 
 test-vm: build
+<<<<<<< HEAD
 	tests/vm/run $(BINARY) $(TESTS)
+=======
+	@tests/scripts/debian-packages cpio e2fsprogs qemu-system-x86
+	tests/vm/run $(BINARY)
+>>>>>>> main
 
 lint: tools
 	cargo fmt --check

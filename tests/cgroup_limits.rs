@@ -94,7 +94,7 @@ fn limits_can_be_raised_lowered_and_lifted_in_whatever_order_the_kernel_needs() 
         (r#"{"memory": {"limit": -1}}"#, "9223372036854771712", "9223372036854771712"),
     ] {
         let resources: LinuxResources = serde_json::from_str(json).unwrap();
-        container.layout.limit(&resources).unwrap();
+        container.limit(&resources).unwrap();
         assert_eq!(file(&container, "memory", "memory.limit_in_bytes"), memory);
         assert_eq!(file(&container, "memory", "memory.memsw.limit_in_bytes"), both);
     }
@@ -103,7 +103,7 @@ fn limits_can_be_raised_lowered_and_lifted_in_whatever_order_the_kernel_needs() 
         r#"{"cpu": {"quota": 40000, "burst": 40000}}"#,
         r#"{"cpu": {"quota": 5000, "period": 10000, "burst": 1000}}"#,
     ] {
-        container.layout.limit(&serde_json::from_str(json).unwrap()).unwrap();
+        container.limit(&serde_json::from_str(json).unwrap()).unwrap();
     }
     assert_eq!(file(&container, "cpu", "cpu.cfs_burst_us"), "1000");
 }
@@ -129,7 +129,7 @@ fn a_limit_below_what_is_used_is_refused_if_the_spec_says_check_first() {
     let mut child = container.spawn(&joiner, "exec sleep 100");
     cgroup_support::wait_until("it uses memory", || file(&container, "memory", "memory.usage_in_bytes") != "0");
     let tight = serde_json::from_str(r#"{"memory": {"limit": 1, "checkBeforeUpdate": true}}"#).unwrap();
-    let refused = container.layout.limit(&tight).unwrap_err().to_string();
+    let refused = container.limit(&tight).unwrap_err().to_string();
     assert!(refused.contains("checkBeforeUpdate"), "{refused}");
     cgroup::kill_and_wait(&container.layout.record(), soon()).unwrap();
     child.wait().unwrap();

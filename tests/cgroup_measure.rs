@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cgroup_support::{Container, Kind, soon};
-use libcgroups::common::{CgroupManager, ControllerOpt};
 use sandkeep::cgroup::{self, Hierarchies, Joiner, Layout};
 use sandkeep::model::record::CgroupRecord;
 
@@ -110,25 +109,4 @@ fn measure() {
             time(|| remove(&record))
         });
     }
-    libcgroups_on_v1();
-}
-
-fn libcgroups_on_v1() {
-    let container = Container::new(Kind::Controllers, "library", None, r#"{"devices": [{"allow": false}]}"#);
-    if container.hierarchies.setup() == cgroup::Setup::V2 {
-        return;
-    }
-    println!("-- libcgroups on v1, for comparison");
-    container.make();
-    let path = container.layout.record().path;
-    let manager = || libcgroups::v1::Manager::new(path.as_ref()).unwrap();
-    median("its Manager::new", || time(manager));
-    let manager = manager();
-    let options = ControllerOpt {
-        resources: &container.resources,
-        disable_oom_killer: false,
-        oom_score_adj: None,
-        freezer_state: None,
-    };
-    median("its apply, of the default spec", || time(|| manager.apply(&options).unwrap()));
 }

@@ -43,6 +43,65 @@ fn run(terminal: &Terminal, env: &Env, args: &[&str]) -> Running {
     terminal.run(env.binary(), root.into_iter().chain(args.iter().map(OsStr::new)))
 }
 
+/// The pid that a pidfd is of (proc(5), fdinfo).
+fn pid_of(pidfd: &OwnedFd) -> i32 {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
+    info.lines().find_map(|line| line.strip_prefix("Pid:")).expect("a pidfd").trim().parse().unwrap()
+}
+
+#[test]
+fn a_pidfd_socket_receives_the_pidfd_of_the_init_and_of_an_exec() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("pidfd");
+    let path = env.dir().join("pidfd.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let bundle = env.bundle().args(&["sleep", "1000"]);
+    env.create(&bundle, &id).arg("--pidfd-socket").arg(&path).run().success();
+    let init = receive(&listener.accept().unwrap().0);
+    assert_eq!(pid_of(&init), env.pid(&id));
+    env.run(["start", &id]).success();
+    let pid_file = env.dir().join("pid");
+    let exec = env.cmd(["exec", "--detach", "--pidfd-socket"]).arg(&path).arg("--pid-file").arg(&pid_file);
+    exec.args([&id, "sleep", "1000"]).run().success();
+    let process = receive(&listener.accept().unwrap().0);
+    assert_eq!(pid_of(&process).to_string(), std::fs::read_to_string(&pid_file).unwrap());
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}
+
+#[test]
+fn a_pidfd_socket_without_a_listener_leaves_nothing() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("deaf");
+    let path = env.dir().join("nobody.sock");
+    env.create(&env.bundle(), &id).arg("--pidfd-socket").arg(&path).run().fails("pidfd socket");
+    env.gone(&id);
+    env.assert_clean();
+}
+
+#[test]
+fn a_pidfd_socket_that_hangs_up_during_the_creation_leaves_nothing() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("hangup");
+    let path = env.dir().join("pidfd.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let gate = env.dir().join("gate");
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script = format!("read line <{}", gate.display());
+    let bundle = env.bundle().edit(|config| {
+        config["hooks"] = serde_json::json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]});
+    });
+    let create = env.create(&bundle, &id).arg("--pidfd-socket").arg(&path).spawn();
+    drop(listener.accept().unwrap());
+    File::options().write(true).open(&gate).unwrap().write_all(b"go\n").unwrap();
+    create.finish(DEADLINE).fails("pidfd socket");
+    env.gone(&id);
+    env.assert_clean();
+}
+
 #[test]
 fn a_console_socket_receives_the_terminal_of_a_container() {
     needs_root!();

@@ -1,4 +1,4 @@
-//! SIGKILL of `create`, `start` and `delete`: at chosen system calls (strace injects it) and at random moments. After
+//! SIGKILL of `create`, `start`, `update` and `delete`: at chosen system calls (strace injects it) and at random moments. After
 //! `recover` nothing is left behind that nobody knows of, and the id can be used again.
 //!
 //! SANDKEEP_CRASH_POINTS and SANDKEEP_CRASH_MOMENTS say how many of each, per command; SANDKEEP_CRASH_SEED repeats a
@@ -10,6 +10,7 @@ use std::fmt::Write;
 use std::fs;
 use std::time::{Duration, Instant, SystemTime};
 
+use common::cgroup::limit;
 use common::command::DEADLINE;
 use common::{Bundle, Cmd, Env, needs_root, needs_tool, strace};
 
@@ -20,8 +21,13 @@ const CI_MOMENTS: usize = 12;
 enum Victim {
     Create,
     Start,
+    Update,
     Delete,
 }
+
+/// What an update that is killed would have changed, and what that says before it.
+const LIMITS_BEFORE: [&str; 2] = ["--pids-limit=100", "--memory=64m"];
+const LIMITS_AFTER: [&str; 2] = ["--pids-limit=50", "--memory=32m"];
 
 impl Victim {
     /// What must have happened before the command that will be killed.
@@ -29,6 +35,10 @@ impl Victim {
         match self {
             Victim::Create => {}
             Victim::Start => env.created(bundle, id),
+            Victim::Update => {
+                env.started(bundle, id);
+                env.run(["update", LIMITS_BEFORE[0], LIMITS_BEFORE[1], id]).success();
+            }
             Victim::Delete => {
                 env.started(bundle, id);
                 env.run(["kill", id, "KILL"]).success();
@@ -44,6 +54,7 @@ impl Victim {
         words.extend(match self {
             Victim::Create => vec!["create".to_owned(), "--bundle".to_owned(), dir],
             Victim::Start => vec!["start".to_owned()],
+            Victim::Update => ["update", LIMITS_AFTER[0], LIMITS_AFTER[1]].map(str::to_owned).into(),
             Victim::Delete => vec!["delete".to_owned()],
         });
         words.push(id.to_owned());
@@ -62,6 +73,11 @@ fn start_killed_at_system_calls() {
 }
 
 #[test]
+fn update_killed_at_system_calls() {
+    at_system_calls(Victim::Update);
+}
+
+#[test]
 fn delete_killed_at_system_calls() {
     at_system_calls(Victim::Delete);
 }
@@ -74,6 +90,11 @@ fn create_killed_at_random_moments() {
 #[test]
 fn start_killed_at_random_moments() {
     at_random_moments(Victim::Start);
+}
+
+#[test]
+fn update_killed_at_random_moments() {
+    at_random_moments(Victim::Update);
 }
 
 #[test]
@@ -149,7 +170,7 @@ fn at_system_calls(victim: Victim) {
         let outcome = strace::killed_at(victim.command(&env, &bundle, &id), name, *occurrence);
         killed += usize::from(!outcome.status.success());
         let place = format!("{victim:?} killed at {name} number {occurrence}");
-        check(&env, &bundle, &id, &place, &mut wrong);
+        check(victim, &env, &bundle, &id, &place, &mut wrong);
     }
     eprintln!("{victim:?}: {killed} of {} killed at a system call, {} traced", points.len(), all.len());
     assert!(wrong.is_empty(), "{wrong}");
@@ -177,7 +198,7 @@ fn at_random_moments(victim: Victim) {
         let running = Cmd::new(&words[0]).args(&words[1..]).spawn();
         killed += usize::from(running.finish_or_kill(after).is_err());
         let place = format!("{victim:?} killed after {after:?} (seed {seed})");
-        check(&env, &bundle, &id, &place, &mut wrong);
+        check(victim, &env, &bundle, &id, &place, &mut wrong);
     }
     eprintln!("{victim:?}: {killed} of {moments} killed within {whole:?}, seed {seed}");
     assert!(wrong.is_empty(), "{wrong}");
@@ -187,7 +208,7 @@ fn at_random_moments(victim: Victim) {
 
 /// The machine after a crash: `recover` succeeds and has nothing more to do when asked again; what still exists is a
 /// sandbox that `state` knows and `delete --force` ends; then nothing is left and the id works.
-fn check(env: &Env, bundle: &Bundle, id: &str, place: &str, wrong: &mut String) {
+fn check(victim: Victim, env: &Env, bundle: &Bundle, id: &str, place: &str, wrong: &mut String) {
     let mut complain = |what: &str, told: &dyn std::fmt::Display| {
         let _ = writeln!(wrong, "{place}: {what}\n{told}");
     };
@@ -204,6 +225,17 @@ fn check(env: &Env, bundle: &Bundle, id: &str, place: &str, wrong: &mut String) 
         let status = state.json()["status"].as_str().unwrap_or_default().to_owned();
         if !matches!(status.as_str(), "created" | "running" | "stopped") {
             complain("a strange status", &state);
+        }
+        if victim == Victim::Update {
+            let pid = state.json()["pid"].as_i64().expect("a pid") as i32;
+            let limits = [limit(pid, "pids"), limit(pid, "memory")];
+            let kept =
+                fs::read_to_string(env.root().join("sandboxes").join(id).join("limits.json")).unwrap_or_default();
+            let before = limits == ["100", "67108864"] && kept.contains(r#""limit":100"#);
+            let after = limits == ["50", "33554432"] && kept.contains(r#""limit":50"#);
+            if !before && !after {
+                complain("limits that are neither the old nor the new", &format!("{limits:?} {kept}"));
+            }
         }
         let delete = env.run(["delete", "--force", id]);
         if !delete.status.success() {

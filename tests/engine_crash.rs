@@ -80,7 +80,11 @@ fn troubles_of(row: &Transition, faults: &[Fault]) -> Vec<Trouble> {
 #[test]
 fn a_transition_that_fails_or_dies_anywhere_is_healed_to_what_was_before_or_after_it() {
     for row in requests() {
-        let troubles = troubles_of(row, &[Fault::Refuses, Fault::CrashBefore, Fault::CrashAfter]);
+        let mut faults = vec![Fault::Refuses, Fault::CrashBefore, Fault::CrashAfter];
+        if row.event == Event::UpdateRequested {
+            faults.push(Fault::CrashHalfway);
+        }
+        let troubles = troubles_of(row, &faults);
         each(row, troubles, |world, trouble| {
             world.ask(&id(), row.event, *trouble);
         });

@@ -93,6 +93,76 @@ fn entries(log: &std::path::Path) -> Vec<Value> {
 }
 
 #[test]
+fn wrong_arguments_are_one_line_of_the_log_too() {
+    let env = Env::new();
+    let log = env.dir().join("log.json");
+    let failing = |args: &[&str]| {
+        let global =
+            common::Cmd::new(env.binary()).args(["--log-format=json", "--rootless", "auto", "--log"]).arg(&log);
+        global.args(args).run().code(1)
+    };
+    let outcome = failing(&["exec", "--no-such-flag", "a", "b"]);
+    assert!(outcome.stderr.contains("Usage: sandkeep exec"), "{outcome}");
+    failing(&["nonsense"]);
+    let entries = entries(&log);
+    assert_eq!(entries.len(), 2, "{entries:?}");
+    for (entry, needle) in entries.iter().zip(["--no-such-flag", "nonsense"]) {
+        assert_eq!(entry["level"], "error");
+        assert!(entry["msg"].as_str().is_some_and(|msg| msg.contains(needle)), "{entry}");
+    }
+}
+
+#[test]
+fn debug_says_what_is_done_with_whom_and_how_it_ended() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("debug");
+    let bundle = env.bundle().script("exit 3");
+    let bundle = bundle.dir.to_str().unwrap();
+    let outcome = env.run(["--debug", "run", "--keep", "--bundle", bundle, &id]).code(3);
+    let lines: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains("level=debug msg=")).collect();
+    assert_eq!(lines.len(), outcome.stderr.lines().count(), "{outcome}");
+    for needle in ["--keep", "supervisor", "init", "exit code 3"] {
+        assert!(lines.iter().any(|line| line.contains(needle)), "{needle} is not in it: {outcome}");
+    }
+    let log = env.dir().join("log.json");
+    let told = env.cmd(["--debug", "--log-format", "json", "--log"]).arg(&log).args(["delete", &id]).run().success();
+    assert_eq!(told.stderr, "", "with a log it goes there alone");
+    assert!(entries(&log).iter().all(|entry| entry["level"] == "debug"));
+    assert!(entries(&log).len() >= 2);
+    env.assert_clean();
+}
+
+#[test]
+fn list_prints_runcs_properties_in_runcs_order() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("order");
+    env.created(&env.bundle(), &id);
+    let text = env.run(["list", "--format", "json"]).success().stdout;
+    let keys = ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "owner"];
+    let places: Vec<usize> = keys.iter().map(|key| text.find(&format!("\"{key}\":")).expect(key)).collect();
+    assert!(places.is_sorted(), "{text}");
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}
+
+#[test]
+fn ps_after_the_end_shows_nobody() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("after");
+    env.started(&env.bundle(), &id);
+    env.wait(&id);
+    env.run(["ps", "--format", "json", &id]).success().prints("[]\n");
+    let table = env.run(["ps", &id]).success().stdout;
+    assert_eq!(table.lines().count(), 1, "the title alone: {table}");
+    env.delete(&id);
+    env.run(["ps", &id]).fails("does not exist");
+    env.assert_clean();
+}
+
+#[test]
 fn version_is_three_lines() {
     let env = Env::new();
     let outcome = common::Cmd::new(env.binary()).arg("--version").run().success();

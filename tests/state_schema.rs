@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sandkeep::model::machine::{Format, render};
 use sandkeep::model::record::Exit;
 use sandkeep::model::{Phase, exits};
-use sandkeep::store::schema;
+use sandkeep::store::{self, schema};
 use serde_json::Value;
 
 fn file(name: &str) -> PathBuf {
@@ -72,6 +72,7 @@ fn golden_bytes_still_load_and_mean_the_same() {
             "pending" => schema::encode_pending(&schema::decode_pending(&bytes).unwrap()),
             "hook-record" => schema::encode_hook_record(&schema::decode_hook_record(&bytes).unwrap()),
             "exit-record" => exits::encode_payload(&exits::decode_payload(&bytes).unwrap()),
+            "limits" => store::encode_limits(&store::decode_limits(&bytes).unwrap()),
             other => panic!("nobody knows how to load {other}"),
         };
         let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();

@@ -31,8 +31,13 @@ pub enum Error {
     Limit { field: String, value: String, file: PathBuf, source: io::Error },
     #[error("cannot set memory.limit to {limit}: {usage} bytes are in use, and checkBeforeUpdate is set")]
     InUse { limit: i64, usage: i64 },
-    #[error("cannot limit the cgroup {folder:?}")]
-    Library { folder: PathBuf, source: Box<libcgroups::v2::manager::V2ManagerError> },
+    /// runc's words, which its callers look for.
+    #[error("invalid configuration: cannot set {field}: it needs cgroup v2, and this machine's controllers are on v1")]
+    OnlyV2 { field: &'static str },
+    #[error("cannot set {field}: cgroup v2 has nothing like it")]
+    OnlyV1 { field: &'static str },
+    #[error("{}; and these could not be set back: {}", one_line(.first.as_ref()), .left.join("; "))]
+    NotSetBack { first: Box<Error>, left: Vec<String> },
     #[error("cannot attach the device rules to the cgroup {folder:?}")]
     DeviceProgram { folder: PathBuf, source: io::Error },
 
@@ -48,6 +53,8 @@ pub enum Error {
     Open { folder: PathBuf, source: io::Error },
     #[error("cannot read {path:?}")]
     Read { path: PathBuf, source: io::Error },
+    #[error("cannot watch the cgroup {folder:?} for want of memory")]
+    WatchOom { folder: PathBuf, source: io::Error },
     #[error("cannot freeze or thaw: the container has no freezer cgroup")]
     NoFreezer,
     #[error("cannot freeze or thaw the cgroup {folder:?}")]
@@ -62,4 +69,12 @@ pub enum Error {
     StillPopulated { folder: PathBuf, count: usize },
     #[error("cannot remove the cgroup {folder:?}")]
     Remove { folder: PathBuf, source: io::Error },
+}
+
+/// An error with its source: for one that is not itself the source of another.
+pub(super) fn one_line(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
 }

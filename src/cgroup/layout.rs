@@ -109,6 +109,21 @@ impl Layout {
         Layout { role: Role::Supervisor, folders }
     }
 
+    /// Of a container that exists. A folder that is in no hierarchy any more (unmounted meanwhile) is left out.
+    pub(super) fn of_record(hierarchies: &Hierarchies, record: &CgroupRecord) -> Layout {
+        let folder = |path: &PathBuf| {
+            let within = hierarchies.all().iter().filter(|hierarchy| path.starts_with(&hierarchy.mount));
+            let hierarchy = within.max_by_key(|hierarchy| hierarchy.mount.components().count())?;
+            Some(Folder {
+                version: hierarchy.version,
+                controllers: hierarchy.controllers.clone(),
+                mount: hierarchy.mount.clone(),
+                path: path.clone(),
+            })
+        };
+        Layout { role: Role::Container, folders: record.folders.iter().filter_map(folder).collect() }
+    }
+
     /// What to remember, and to undo if making it is cut short. Known before anything is made. Only leaves are named:
     /// parents are shared.
     pub fn record(&self) -> CgroupRecord {

@@ -53,12 +53,6 @@ impl Layout {
     pub fn check_free(&self) -> Result<()> {
         self.folders.iter().try_for_each(|folder| refuse_populated(&folder.path))
     }
-
-    /// Sets limits anew on cgroups that exist (`update`). Device rules stay as they are.
-    pub fn limit(&self, resources: &LinuxResources) -> Result<()> {
-        let folders: Vec<&Folder> = self.folders.iter().filter(|folder| folder.path.exists()).collect();
-        if self.folders.is_empty() { Ok(()) } else { limits::apply(&folders, resources) }
-    }
 }
 
 /// The leaves made so far; removed again when dropped, unless kept.

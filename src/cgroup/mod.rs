@@ -27,7 +27,9 @@ mod kill;
 mod layout;
 mod limits;
 mod make;
+mod oom;
 mod remove;
+mod stats;
 
 pub use choose::choose;
 pub use error::Error;
@@ -36,6 +38,9 @@ pub use hierarchies::{Hierarchies, Hierarchy, Setup, Version};
 pub use join::Joiner;
 pub use kill::{kill_and_wait, processes, signal_all};
 pub use layout::{Driver, Layout};
+pub use limits::{Change, set_back};
+pub use oom::OomWatch;
 pub use remove::{exists, orphans, remove, remove_emptied};
+pub use stats::{Stats, stats};
 
 pub type Result<T> = std::result::Result<T, Error>;

@@ -59,6 +59,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         bundle: rootfs.clone(),
         console_socket: None,
         pid_file: None,
+        pidfd_socket: None,
         no_pivot: false,
         no_new_keyring: false,
         preserve_fds: 0,

@@ -1,7 +1,8 @@
 //! `kill`: a signal for the application, or with --all for every process of its cgroup.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -11,8 +12,8 @@ use super::look;
 use crate::cgroup;
 use crate::engine::{Facts, pod_of};
 use crate::host::frozen::root_container;
-use crate::host::probe;
-use crate::model::record::{PidNamespace, Snapshot};
+use crate::host::{probe, rootless};
+use crate::model::record::{CgroupRecord, PidNamespace, Snapshot};
 use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::sys::{pidfd, procfs};
 
@@ -46,13 +47,30 @@ pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let init = probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?;
     let init = init.ok_or_else(|| denied(&id, Phase::Stopped))?;
+    if rootless::needed()
+        && let Some(supervisor) = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)?
+    {
+        rootless::join_namespace_of(supervisor.as_fd())?;
+    }
     pidfd::send_signal(init.as_fd(), signal).map_err(|error| match error.raw_os_error() {
         Some(libc::ESRCH) => denied(&id, Phase::Stopped),
         _ => Failure::new(format!("cannot signal container {:?}: {error}", id.as_str())),
     })?;
-    // In a frozen v1 cgroup even SIGKILL waits for the thaw.
-    if signal == libc::SIGKILL && snapshot.state.sandbox.phase == Phase::Paused {
-        cgroup::thaw(&container.cgroup)?;
+    if signal == libc::SIGKILL {
+        see_it_end(init.as_fd(), &container.cgroup)?;
+    }
+    Ok(())
+}
+
+/// In a frozen v1 cgroup even SIGKILL waits for the thaw, and a pause may be under way: whatever has not ended soon is
+/// thawed, a bounded number of times.
+fn see_it_end(killed: BorrowedFd<'_>, cgroup: &CgroupRecord) -> Result<(), Failure> {
+    const SOON: Duration = Duration::from_millis(10);
+    for _ in 0..20 {
+        if cgroup.freezer.is_none() || pidfd::wait_exit(killed, Some(Instant::now() + SOON))? {
+            break;
+        }
+        cgroup::thaw(cgroup)?;
     }
     Ok(())
 }

@@ -51,6 +51,11 @@ impl Log {
         self.append(Level::Error, &text);
     }
 
+    /// A failure that has been shown already: the file alone.
+    pub fn record_error(&self, text: &str) {
+        self.append(Level::Error, text);
+    }
+
     /// Something the user must know of a command that goes on. Beside a log file it goes there, at its level.
     pub fn warn(&self, text: &str) {
         if self.file.is_none() {
@@ -64,10 +69,10 @@ impl Log {
         if self.level < Level::Debug {
             return;
         }
-        if self.file.is_none() {
-            eprintln!("sandkeep: debug: {text}");
+        match self.file {
+            None => eprintln!("{}", self.line(Level::Debug, text)),
+            Some(_) => self.append(Level::Debug, text),
         }
-        self.append(Level::Debug, text);
     }
 
     /// The log file, if there is one: to be donated.
@@ -77,13 +82,17 @@ impl Log {
         opened.map(Some).map_err(|error| Failure::new(format!("cannot open the log {path:?}: {error}")))
     }
 
-    fn append(&self, level: Level, text: &str) {
-        let Some(path) = &self.file else { return };
+    fn line(&self, level: Level, text: &str) -> String {
         let time = time::rfc3339(engine::now());
-        let line = match self.format {
+        match self.format {
             Format::Json => serde_json::json!({ "level": level.name(), "msg": text, "time": time }).to_string(),
             Format::Text => format!("time={time:?} level={} msg={text:?}", level.name()),
-        };
+        }
+    }
+
+    fn append(&self, level: Level, text: &str) {
+        let Some(path) = &self.file else { return };
+        let line = self.line(level, text);
         let result = std::fs::OpenOptions::new()
             .append(true)
             .create(true)

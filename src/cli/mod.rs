@@ -18,6 +18,7 @@ mod create;
 mod delete;
 mod do_;
 mod doctor;
+mod events;
 mod exec;
 mod failure;
 mod features;
@@ -38,11 +39,13 @@ mod spec;
 mod start;
 mod state;
 mod time;
+mod update;
 mod wait;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -117,7 +120,7 @@ enum Command {
     /// Delete a stopped sandbox, or with --force any
     Delete(delete::Arguments),
     /// Run one more process in a sandbox
-    Exec(exec::Arguments),
+    Exec(Box<exec::Arguments>),
     /// Wait for the end of a sandbox and print its exit code
     Wait(wait::Arguments),
     /// List the processes of a sandbox
@@ -126,6 +129,10 @@ enum Command {
     Pause(pause::Arguments),
     /// Let a paused sandbox go on
     Resume(pause::Arguments),
+    /// Print what a sandbox uses, and when it runs out of memory, as JSON
+    Events(events::Arguments),
+    /// Change the limits of a sandbox
+    Update(update::Arguments),
     /// Write a config.json to start from
     Spec(spec::Arguments),
     /// Print what this runtime can do, as JSON
@@ -153,18 +160,52 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             let wrong = error.use_stderr();
             let _ = error.print();
+            if wrong && let Some(log) = log_named_by(&args) {
+                // Engines read nothing but the log file.
+                log.record_error(first_line(&error.to_string()));
+            }
             return ExitCode::from(u8::from(wrong));
         }
     };
     crate::sys::signals::default_for_children();
     let context = Context::new(&cli.global);
-    match run(&context, cli.command).and_then(|code| output::finish().map(|()| code)) {
-        Ok(code) => ExitCode::from(code),
-        Err(failure) => {
-            context.log.error(&failure.text);
-            ExitCode::from(failure.exit_code)
+    let began = Instant::now();
+    context.log.debug(&format!("sandkeep {}, root {:?}: {:?}", env!("CARGO_PKG_VERSION"), context.root, &args[1..]));
+    let outcome = run(&context, cli.command).and_then(|code| output::finish().map(|()| code));
+    let code = outcome.unwrap_or_else(|failure| {
+        context.log.error(&failure.text);
+        failure.exit_code
+    });
+    context.log.debug(&format!("exit code {code} after {}", time::duration(began.elapsed().as_nanos() as i64)));
+    ExitCode::from(code)
+}
+
+/// The log that the global flags before the command name, where the arguments as a whole are wrong.
+fn log_named_by(args: &[OsString]) -> Option<log::Log> {
+    const OTHERS_WITH_VALUE: [&str; 4] = ["--root", "--log-level", "--cgroup-manager", "--rootless"];
+    let (mut file, mut format) = (None, log::Format::Text);
+    let mut rest = args.iter().skip(1).map(|arg| arg.to_string_lossy()).take_while(|arg| arg != "--");
+    while let Some(arg) = rest.next().filter(|arg| arg.starts_with("--")) {
+        let (name, value) = match arg.split_once('=') {
+            Some((name, value)) => (name, Some(value.into())),
+            None if ["--log", "--log-format"].contains(&&*arg) || OTHERS_WITH_VALUE.contains(&&*arg) => {
+                (&*arg, rest.next())
+            }
+            None => continue,
+        };
+        match (name, value) {
+            ("--log", Some(value)) => file = Some(PathBuf::from(value.into_owned())),
+            ("--log-format", Some(value)) if value == "json" => format = log::Format::Json,
+            _ => {}
         }
     }
+    file.map(|file| log::Log { file: Some(file), format, level: log::Level::Error })
+}
+
+/// Of clap's text, what is wrong; the rest is how to use it.
+fn first_line(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line)
 }
 
 fn run(context: &Context, command: Command) -> Result<u8, Failure> {
@@ -181,6 +222,8 @@ fn run(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Ps(arguments) => ps::run(context, &arguments),
         Command::Pause(arguments) => pause::pause(context, &arguments),
         Command::Resume(arguments) => pause::resume(context, &arguments),
+        Command::Events(arguments) => events::run(context, &arguments),
+        Command::Update(arguments) => update::run(context, &arguments),
         Command::Spec(arguments) => spec::run(&arguments),
         Command::Features => features::run(),
         Command::Do(arguments) => do_::run(context, &arguments),

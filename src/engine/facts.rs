@@ -20,6 +20,8 @@ pub struct Facts {
     pub released: Option<BTreeMap<String, bool>>,
     /// Whether each container is frozen as a whole.
     pub frozen: BTreeMap<String, bool>,
+    /// The seq of the transition that last changed each container's limits, if one ever did so completely.
+    pub limited: BTreeMap<String, u64>,
 }
 
 /// How much is looked at.
@@ -27,7 +29,9 @@ pub struct Facts {
 pub enum Depth {
     /// Who is alive, and what was written down: enough for every reader.
     Shallow,
-    /// Also what the supervisor says and whether the cgroups are frozen: what a left-over intent needs.
+    /// Also whether the cgroups are frozen.
+    Cgroups,
+    /// Also what the supervisor says and which limits hold: what a left-over intent needs.
     Deep,
 }
 

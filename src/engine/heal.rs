@@ -8,12 +8,15 @@
 //! | start | it lives and does not answer | left as it is: an error |
 //! | pause | frozen as a whole | recorded; otherwise thawed and forgotten |
 //! | resume | thawed | recorded; otherwise frozen again and forgotten |
+//! | update | its limits are kept | recorded; otherwise the old ones are set again, and it is forgotten |
 //! | delete | whatever | done again to the end |
 //! | any, already published | – | only the intent is cleared |
 //! | any, not published but in the store | it happened, whatever became of it since | published |
 //!
 //! A sandbox whose snapshot is lost or unreadable is looked up in the store first. If that does not know it either, it may
 //! be alive: it is reported, and nothing is touched.
+//!
+//! A container that is frozen although its sandbox runs is thawed: whoever freezes it only to signal it takes no lock.
 //!
 //! Then the ends that nobody has recorded yet are. All of it is deterministic and may itself be cut short: it starts
 //! again from the same intent.
@@ -75,6 +78,8 @@ pub fn judge(intent: &Intent, snapshot: Option<&Snapshot>, facts: &Facts) -> Ver
         Event::PauseRequested => Verdict::TakeBack(Some(Effect::Thaw)),
         Event::ResumeRequested if !frozen => Verdict::Record,
         Event::ResumeRequested => Verdict::TakeBack(Some(Effect::Freeze)),
+        Event::UpdateRequested if facts.limited.get(container) == Some(&intent.seq) => Verdict::Record,
+        Event::UpdateRequested => Verdict::TakeBack(Some(Effect::ApplyLimits)),
         _ => Verdict::TakeBack(None),
     }
 }
@@ -105,11 +110,12 @@ pub fn heal<'a, E: Effects, P: Probe>(
     let wreck = Wreck { folder: &folder, snapshot: snapshot.as_ref(), intent: intent.as_ref() };
     let mut effects = machine(&wreck);
     let Some(mut snapshot) = snapshot else {
+        take_over(&guard, intent.as_ref())?;
         let id = intent.as_ref().map(|intent| intent.sandbox.clone());
         abandon(folder, guard, &mut recorder, &mut effects, id, &mut actions)?;
         return Ok(Healed { held: None, actions });
     };
-    let depth = if intent.is_some() { Depth::Deep } else { Depth::Shallow };
+    let depth = if intent.is_some() { Depth::Deep } else { Depth::Cgroups };
     let facts = probe.facts(&folder, &snapshot, depth);
     let id = snapshot.sandbox.id.clone();
     if let Some(intent) = &intent {
@@ -120,6 +126,9 @@ pub fn heal<'a, E: Effects, P: Probe>(
             folder.publish(&guard, &committed)?;
             (snapshot, verdict) = (committed, Verdict::AlreadyDone);
         }
+        if matches!(verdict, Verdict::TakeBack(Some(_)) | Verdict::Abandon | Verdict::Redo) {
+            take_over(&guard, Some(intent))?;
+        }
         match verdict {
             Verdict::AlreadyDone => {
                 guard.clear_intent()?;
@@ -128,6 +137,10 @@ pub fn heal<'a, E: Effects, P: Probe>(
             Verdict::TakeBack(effect) => {
                 if let Some(effect) = effect {
                     effects.perform(effect).map_err(EngineError::Effect)?;
+                }
+                if effect == Some(Effect::ApplyLimits) {
+                    actions
+                        .extend(effects.take_warnings().into_iter().map(|text| format!("{:?}: {text}", id.as_str())));
                 }
                 guard.clear_intent()?;
                 actions.push(format!("{:?}: {} was cut short; took it back", id.as_str(), intent.event));
@@ -147,16 +160,29 @@ pub fn heal<'a, E: Effects, P: Probe>(
     } else if snapshot.state.sandbox.phase == Phase::Creating {
         abandon(folder, guard, &mut recorder, &mut effects, Some(id), &mut actions)?;
         return Ok(Healed { held: None, actions });
+    } else if snapshot.state.sandbox.phase == Phase::Running && facts.frozen.values().any(|frozen| *frozen) {
+        effects.perform(Effect::Thaw).map_err(EngineError::Effect)?;
+        actions.push(format!("{:?}: it runs, and was left frozen; thawed it", id.as_str()));
     }
     let held = Held { folder, guard, snapshot, recorder };
     let held = record_ends(held, &facts, &mut effects, &mut actions)?;
     Ok(Healed { held: Some(held), actions })
 }
 
+/// Healing may take its time, with hooks above all: from here on the intent names us as its holder.
+fn take_over<E: std::error::Error + 'static>(guard: &Guard, intent: Option<&Intent>) -> Result<(), EngineError<E>> {
+    let Some(intent) = intent else { return Ok(()) };
+    let (holder, boot) = super::ourselves()?;
+    Ok(guard.take_over_intent(&Intent { holder, boot, ..intent.clone() })?)
+}
+
 /// What the store holds, if the transition was committed before it was cut short: from there on it has happened, and its
 /// journal entry stands. A store that cannot be asked stops no healing.
 fn committed(recorder: &mut Recorder<'_>, intent: &Intent, published: &Snapshot) -> Option<Snapshot> {
-    let stored = recorder.snapshot(&intent.sandbox).ok()??;
+    let stored = recorder.snapshot(&intent.sandbox);
+    // What follows may take its time.
+    recorder.close();
+    let stored = stored.ok()??;
     let same = stored.sandbox.incarnation == published.sandbox.incarnation;
     (same && stored.state.seq >= intent.seq).then_some(stored)
 }

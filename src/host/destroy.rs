@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::hooks::{Given, Ledger};
-use super::{HostError, Trying, probe};
+use super::{HostError, Trying, probe, resctrl};
 use crate::cgroup;
 use crate::engine::heal::Wreck;
 use crate::engine::{Effects, Pace};
-use crate::model::Effect;
 use crate::model::record::{Boot, CgroupRecord, HookKind, PidNamespace, ProcessRef, Snapshot};
+use crate::model::{Effect, Event};
+use crate::store::Folder;
 use crate::sys::{pidfd, procfs};
 
 /// How long a killed process may take to end. Never slept through: a pidfd says when.
@@ -36,7 +37,11 @@ pub struct Destruction {
     cgroups: Vec<CgroupRecord>,
     /// Cgroups that a creation was about to make: perhaps it did, perhaps they are somebody else's.
     intended: Vec<PathBuf>,
+    /// Deepest first.
+    resctrl: Vec<PathBuf>,
     hooks: Option<Hooks>,
+    /// Where an update that was cut short has left its way back.
+    folder: Option<Folder>,
     warnings: Vec<String>,
 }
 
@@ -53,7 +58,9 @@ impl Destruction {
             inits: containers.map(|container| container.init.clone()).collect(),
             cgroups,
             intended: Vec::new(),
+            resctrl: Vec::new(),
             hooks: None,
+            folder: None,
             warnings: Vec::new(),
         }
     }
@@ -62,7 +69,9 @@ impl Destruction {
     /// names; every process dies with its creator, so that none is killed here.
     pub fn of_wreck(wreck: &Wreck<'_>) -> Destruction {
         if let Some(snapshot) = wreck.snapshot {
-            return Destruction::of(snapshot);
+            let updating = wreck.intent.is_some_and(|intent| intent.event == Event::UpdateRequested);
+            let folder = if updating { wreck.folder.try_clone().ok() } else { None };
+            return Destruction { folder, ..Destruction::of(snapshot) };
         }
         Destruction {
             boot: None,
@@ -71,9 +80,17 @@ impl Destruction {
             inits: Vec::new(),
             cgroups: Vec::new(),
             intended: wreck.intent.map(|intent| intent.cgroups.clone()).unwrap_or_default(),
+            resctrl: Vec::new(),
             hooks: None,
+            folder: None,
             warnings: Vec::new(),
         }
+    }
+
+    /// Groups of the resctrl file system, deepest first.
+    pub fn with_resctrl(mut self, groups: Vec<PathBuf>) -> Destruction {
+        self.resctrl = groups;
+        self
     }
 
     /// Its poststop hooks run once everything is dead; a failure is a warning.
@@ -147,7 +164,25 @@ impl Destruction {
         for folder in cgroup::remove_emptied(&self.intended, deadline())? {
             self.warnings.push(format!("left the cgroup {folder:?} alone: the processes in it are somebody else's"));
         }
-        Ok(())
+        resctrl::remove(&self.resctrl)
+    }
+
+    /// Takes an update that was cut short back. A value that is refused by now stops nothing: whoever heals goes on, and
+    /// says so.
+    fn set_limits_back(&mut self) -> Result<(), HostError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        match folder.read_next_limits() {
+            Ok(None) => {}
+            Ok(Some(next)) => {
+                let left = cgroup::set_back(&next.before);
+                self.warnings.extend(left.into_iter().map(|text| format!("a limit could not be set back: {text}")));
+            }
+            Err(error) => {
+                let why = crate::container::one_line(&error);
+                self.warnings.push(format!("some limits may be those of an update that was cut short: {why}"));
+            }
+        }
+        Ok(folder.drop_limits()?)
     }
 
     fn run_poststop(&mut self) {
@@ -178,6 +213,7 @@ impl Effects for Destruction {
                 self.run_poststop();
                 Ok(())
             }
+            Effect::ApplyLimits => self.set_limits_back(),
             Effect::Thaw => self.each_freezer(cgroup::thaw),
             Effect::Freeze => self.each_freezer(|record| cgroup::freeze(record, deadline())),
             other => Err(super::not_ours(other)),

@@ -18,12 +18,16 @@ pub mod hooks;
 pub mod idmap;
 pub mod launch;
 pub mod namespaces;
+pub mod net_devices;
 pub mod pidfile;
 pub mod poststart;
 pub mod probe;
 pub mod protect;
+pub mod resctrl;
+pub mod rootless;
 pub mod running;
 pub mod supervisor;
+pub mod update;
 
 use std::io;
 

@@ -26,9 +26,15 @@ impl Probe for Prober {
             Facts { supervisor_alive: procfs::is_alive(&snapshot.sandbox.supervisor, boot), ..Facts::default() };
         for (id, container) in &snapshot.containers {
             facts.inits.insert(id.clone(), procfs::is_alive(&container.init, boot));
-            if depth == Depth::Deep && container.cgroup.freezer.is_some() {
+            if depth != Depth::Shallow && container.cgroup.freezer.is_some() {
                 facts.frozen.insert(id.clone(), cgroup::is_frozen(&container.cgroup).unwrap_or(false));
             }
+        }
+        if depth == Depth::Deep
+            && let Ok(Some(limits)) = folder.read_limits()
+        {
+            // Only the root container's can be changed.
+            facts.limited.insert(snapshot.sandbox.id.to_string(), limits.seq);
         }
         facts.exits = folder.read_exits().unwrap_or_default();
         if depth == Depth::Deep && facts.supervisor_alive {

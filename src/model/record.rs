@@ -60,6 +60,14 @@ pub struct CgroupRecord {
     pub path: String,
 }
 
+/// What a file of a cgroup says, in the form in which it can be written to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileValue {
+    /// Absolute.
+    pub file: PathBuf,
+    pub value: String,
+}
+
 /// Immutable; written once, as soon as every process of it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxRecord {

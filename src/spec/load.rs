@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -61,13 +61,25 @@ pub fn parse(bytes: &[u8]) -> Result<(Spec, Vec<String>), SpecError> {
 
 /// `exec --process FILE`; `-` is standard input.
 pub fn load_process(file: &Path) -> Result<(Process, Vec<String>), SpecError> {
-    let bytes = if file == Path::new("-") {
-        read_capped(io::stdin().lock(), Path::new("standard input"))?
-    } else {
-        let opened = File::open(file).map_err(|source| SpecError::Read { path: file.to_owned(), source })?;
-        read_capped(opened, file)?
-    };
-    parse_process(&bytes)
+    parse_process(&read_file_or_stdin(file)?)
+}
+
+/// `update --resources FILE`; `-` is standard input.
+pub(super) fn load_resources(file: &Path) -> Result<(LinuxResources, Vec<String>), SpecError> {
+    parse_resources(&read_file_or_stdin(file)?)
+}
+
+fn read_file_or_stdin(file: &Path) -> Result<Vec<u8>, SpecError> {
+    if file == Path::new("-") {
+        return read_capped(io::stdin().lock(), Path::new("standard input"));
+    }
+    let opened = File::open(file).map_err(|source| SpecError::Read { path: file.to_owned(), source })?;
+    read_capped(opened, file)
+}
+
+/// The text of a resources file, the `linux.resources` property of a config.json.
+pub(super) fn parse_resources(bytes: &[u8]) -> Result<(LinuxResources, Vec<String>), SpecError> {
+    parse_as("the resources file", bytes, |value, _| tolerate::drop_nulls(value))
 }
 
 /// The text of a process file, the `process` property of a config.json.

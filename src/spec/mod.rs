@@ -24,11 +24,14 @@ mod exec;
 mod features;
 mod hooks;
 mod host;
+mod intel_rdt;
 mod load;
 mod mappings;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod net_devices;
+mod placement;
 pub mod plan;
 mod planner;
 mod process;
@@ -37,6 +40,7 @@ mod scheduling;
 mod seccomp;
 mod sysctl;
 mod tolerate;
+mod update;
 
 /// The version of the runtime specification that this follows.
 pub const OCI_VERSION: &str = "1.2.1";
@@ -49,3 +53,5 @@ pub use host::Host;
 pub use load::{Loaded, load, load_process, parse, parse_process};
 pub use planner::{plan, plan_frozen};
 pub use process::process_plan;
+pub use scheduling::rlimit_name;
+pub use update::{limits_of, limits_to_json, load_limits, merge_limits};

@@ -54,7 +54,7 @@ fn drop_unknown_capabilities(set: &mut Vec<Value>, warnings: &mut Vec<String>, f
 }
 
 /// Only members of objects: a `null` in a list is a value of the wrong type.
-fn drop_nulls(value: &mut Value) {
+pub(super) fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(members) => {
             members.retain(|_, member| !member.is_null());

@@ -73,6 +73,11 @@ impl Container {
         Container { hierarchies, layout, resources: serde_json::from_str(resources).unwrap() }
     }
 
+    /// Other limits, as `update` sets them.
+    pub fn limit(&self, resources: &LinuxResources) -> cgroup::Result<()> {
+        cgroup::Change::prepare(&self.hierarchies, &self.layout.record(), resources)?.apply()
+    }
+
     pub fn make(&self) -> Arc<Joiner> {
         Arc::new(self.layout.make(Some(&self.resources)).unwrap())
     }

@@ -11,6 +11,7 @@
 #![allow(dead_code, unused_imports, unused_macros)] // every test file takes its own part of this
 
 pub mod bundle;
+pub mod cgroup;
 pub mod command;
 pub mod debian;
 pub mod env;

@@ -120,13 +120,16 @@ pub struct Control {
     init: Option<i32>,
     cgroups: Vec<PathBuf>,
     freezer: Option<PathBuf>,
+    /// Of the transition that these effects are of; None: they heal.
+    seq: Option<u64>,
 }
 
 impl Control {
     pub fn of(machine: &Shared, wreck: &Wreck<'_>) -> Control {
         let Some(snapshot) = wreck.snapshot else {
             let cgroups = wreck.intent.map(|intent| intent.cgroups.clone()).unwrap_or_default();
-            return Control { machine: machine.clone(), supervisor: None, init: None, cgroups, freezer: None };
+            let (supervisor, init, freezer) = Default::default();
+            return Control { machine: machine.clone(), supervisor, init, cgroups, freezer, seq: None };
         };
         let container = &snapshot.containers[snapshot.sandbox.id.as_str()];
         let folders = container.cgroup.folders.iter().chain(&snapshot.sandbox.supervisor_cgroup.folders);
@@ -136,6 +139,7 @@ impl Control {
             init: Some(container.init.pid),
             cgroups: folders.cloned().collect(),
             freezer: container.cgroup.freezer.clone(),
+            seq: wreck.intent.is_none().then_some(snapshot.state.seq + 1),
         }
     }
 }
@@ -160,7 +164,19 @@ impl Effects for Control {
                     cgroup.ok_or(Failed::to(effect))?.frozen = effect == Effect::Freeze;
                 }
                 Effect::KillContainer => self.init.iter().for_each(|init| machine.kill_init(*init)),
-                Effect::SendSignal | Effect::LaunchExec | Effect::ApplyLimits if reachable => {}
+                Effect::SendSignal | Effect::LaunchExec if reachable => {}
+                Effect::ApplyLimits => {
+                    let halfway = machine.halfway;
+                    let cgroup = self.freezer.as_ref().and_then(|folder| machine.cgroups.get_mut(folder));
+                    let cgroup = cgroup.ok_or(Failed::to(effect))?;
+                    match self.seq {
+                        None => cgroup.limits = cgroup.kept,
+                        Some(seq) => {
+                            cgroup.limits = seq;
+                            cgroup.kept = if halfway { cgroup.kept } else { seq };
+                        }
+                    }
+                }
                 Effect::KillSandbox => match self.supervisor {
                     Some(pid) => machine.kill_supervisor(pid),
                     None => self.cgroups.iter().for_each(|cgroup| machine.kill_cgroup(cgroup)),
@@ -197,8 +213,11 @@ impl Probe for Prober {
         let mut facts = Facts { supervisor_alive, ..Facts::default() };
         facts.inits.insert(id.clone(), init.life != Life::Dead);
         facts.exits = folder.read_exits().expect("exits can be read");
-        if depth == Depth::Deep {
+        if depth != Depth::Shallow {
             facts.frozen.insert(id.clone(), machine.cgroups.get(&init.cgroup).is_some_and(|cgroup| cgroup.frozen));
+        }
+        if depth == Depth::Deep {
+            facts.limited.insert(id.clone(), machine.cgroups.get(&init.cgroup).map_or(0, |cgroup| cgroup.kept));
             facts.released = supervisor_alive.then(|| BTreeMap::from([(id, init.life == Life::Running)]));
         }
         facts

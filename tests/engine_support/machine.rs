@@ -19,6 +19,8 @@ pub struct Machine {
     /// How often each sandbox's poststop hooks ran, by the pid of its supervisor.
     pub poststop: BTreeMap<i32, usize>,
     pub script: Script,
+    /// The effect being performed is not going to be completed.
+    pub halfway: bool,
     last_pid: i32,
 }
 
@@ -45,6 +47,10 @@ pub struct Init {
 #[derive(Default)]
 pub struct Cgroup {
     pub frozen: bool,
+    /// What the kernel holds: the seq of the update that wrote it.
+    pub limits: u64,
+    /// What is on disk: the seq of the last update that was complete.
+    pub kept: u64,
 }
 
 /// What goes wrong, and where.
@@ -55,6 +61,8 @@ pub enum Fault {
     /// The effect happens, and then fails.
     FailsDone,
     CrashBefore,
+    /// Of an update: the cgroup is written, and nothing says that it is complete.
+    CrashHalfway,
     CrashAfter,
 }
 
@@ -111,8 +119,10 @@ impl Machine {
             Some(Fault::Refuses) => Err(Failed::to(effect)),
             Some(Fault::FailsDone) => work(self).and(Err(Failed { effect, unknown: true })),
             Some(Fault::CrashBefore) => resume_unwind(Box::new(Crashed)),
-            Some(Fault::CrashAfter) => {
+            Some(fault @ (Fault::CrashHalfway | Fault::CrashAfter)) => {
+                self.halfway = fault == Fault::CrashHalfway;
                 let _ = work(self);
+                self.halfway = false;
                 resume_unwind(Box::new(Crashed))
             }
         }

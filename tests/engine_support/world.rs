@@ -16,7 +16,7 @@ use sandkeep::store::{Root, name_of};
 use tempfile::TempDir;
 
 use super::effects::{Control, Creation, Prober, Shared, cgroups_of};
-use super::machine::{Crashed, Failed, Fault, Life, Script};
+use super::machine::{Cgroup, Crashed, Failed, Fault, Life, Script};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -346,7 +346,8 @@ impl World {
         {
             let machine = self.machine.borrow();
             let init = &machine.inits[&snapshot.containers[id.as_str()].init.pid];
-            let frozen = machine.cgroups[&init.cgroup].frozen;
+            let Cgroup { frozen, limits, kept } = machine.cgroups[&init.cgroup];
+            assert_eq!(limits, kept, "the limits of {id} are those of an update that nobody knows of");
             let actual = match init.life {
                 Life::Dead => Phase::Stopped,
                 Life::Waiting => Phase::Booted,

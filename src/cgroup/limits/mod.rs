@@ -1,28 +1,33 @@
 //! `linux.resources` onto cgroups. First pure: resources become a list of [`Setting`]s, a value for a file each, with the
-//! name of the field it came from; then [`write_all`] writes them.
+//! name of the field it came from; then they are found their files ([`resolve`]) and written.
 //!
-//! v1 is written here and not by libcgroups, which takes 3 ms before its first write and is wrong in places
-//! (docs/cgroups.md says where). On v2 libcgroups writes what it gets right; [`v2`] checks first and does the rest.
+//! Written here and not by libcgroups, which takes 3 ms before its first write on v1, is wrong in places, and takes
+//! nothing back when the kernel refuses a value half-way (docs/cgroups.md says where).
 
+mod change;
 mod device_program;
 mod devices;
+mod previous;
 mod v1;
 mod v2;
 
+use std::borrow::Cow;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxMemory, LinuxResources};
 
 use super::files;
 use super::hierarchies::Version;
 use super::layout::Folder;
 use super::{Error, Result};
 
+pub use change::{Change, set_back};
+
 /// One value for one file of one controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Setting {
-    controller: &'static str,
+    controller: Cow<'static, str>,
     /// As in the spec, e.g. `memory.limit`.
     field: String,
     /// The first of these that exists is written.
@@ -41,7 +46,7 @@ enum Need {
 impl Setting {
     fn new(controller: &'static str, field: &str, file: &str, value: impl ToString) -> Setting {
         Setting {
-            controller,
+            controller: controller.into(),
             field: field.to_owned(),
             files: vec![file.to_owned()],
             value: value.to_string(),
@@ -50,12 +55,17 @@ impl Setting {
     }
 }
 
-/// Everything but the device rules.
+/// A setting that has found its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Write {
+    field: String,
+    file: PathBuf,
+    value: String,
+}
+
+/// Everything but the device rules, on cgroups that were just made: a failure leaves some of it written.
 pub(super) fn apply(folders: &[&Folder], resources: &LinuxResources) -> Result<()> {
-    match folders.iter().find(|folder| folder.version == Version::V2) {
-        Some(folder) => v2::apply(folder, resources),
-        None => v1::apply(folders, resources),
-    }
+    write_all(&writes(folders, resources)?)
 }
 
 /// Denies every device but the usual ones and what `rules` allow, in their order.
@@ -71,59 +81,98 @@ pub(super) fn restrict_devices(folders: &[&Folder], rules: Option<&[LinuxDeviceC
     Ok(())
 }
 
-/// Writes all of them. Some values are only valid once another has changed (a limit above the old limit with swap, a
-/// burst above the old quota): what the kernel calls invalid is tried again after the others, as long as that helps.
-fn write_all<'a>(settings: &'a [Setting], folder_of: impl Fn(&str) -> Option<&'a Path>) -> Result<()> {
-    let mut waiting: Vec<&Setting> = settings.iter().collect();
+fn writes(folders: &[&Folder], resources: &LinuxResources) -> Result<Vec<Write>> {
+    match folders.iter().find(|folder| folder.version == Version::V2) {
+        Some(folder) => writes_v2(folder, resources),
+        None => writes_v1(folders, resources),
+    }
+}
+
+fn writes_v1(folders: &[&Folder], resources: &LinuxResources) -> Result<Vec<Write>> {
+    let of = |controller: &str| folders.iter().find(|folder| folder.has(controller)).map(|f| f.path.as_path());
+    if let (Some(memory), Some(folder)) = (resources.memory(), of("memory")) {
+        check_before_update(memory, &folder.join("memory.usage_in_bytes"))?;
+    }
+    resolve(v1::settings(resources)?, of)
+}
+
+fn writes_v2(folder: &Folder, resources: &LinuxResources) -> Result<Vec<Write>> {
+    let read = |file: &str| files::read(&folder.path.join(file)).ok();
+    let settings = v2::settings(resources, &v2::Now { read: &read })?;
+    if settings.is_empty() {
+        return Ok(Vec::new());
+    }
+    let controllers = folder.path.join("cgroup.controllers");
+    let controllers = files::read(&controllers).map_err(|source| Error::Read { path: controllers, source })?;
+    let available = |controller: &str| controllers.split_whitespace().any(|name| name == controller);
+    let writes = resolve(settings, |controller| available(controller).then_some(folder.path.as_path()))?;
+    if let Some(memory) = resources.memory() {
+        check_before_update(memory, &folder.path.join("memory.current"))?;
+    }
+    Ok(writes)
+}
+
+/// `checkBeforeUpdate`: refuse a limit below what is in use, instead of reclaiming or killing.
+fn check_before_update(memory: &LinuxMemory, usage: &Path) -> Result<()> {
+    let (Some(true), Some(limit @ 1..)) = (memory.check_before_update(), memory.limit()) else { return Ok(()) };
+    let text = files::read(usage).map_err(|source| Error::Read { path: usage.to_owned(), source })?;
+    match text.trim().parse() {
+        Ok(usage) if usage > limit => Err(Error::InUse { limit, usage }),
+        _ => Ok(()),
+    }
+}
+
+fn resolve<'a>(settings: Vec<Setting>, folder_of: impl Fn(&str) -> Option<&'a Path>) -> Result<Vec<Write>> {
+    let mut writes = Vec::with_capacity(settings.len());
+    for setting in settings {
+        let Some(folder) = folder_of(&setting.controller) else {
+            return Err(Error::NoController { controller: setting.controller.into_owned(), field: setting.field });
+        };
+        match setting.files.iter().map(|file| folder.join(file)).find(|file| file.exists()) {
+            Some(file) => writes.push(Write { field: setting.field, file, value: setting.value }),
+            None if setting.need == Need::IfThere => {}
+            None => {
+                let file = setting.files.join(" or ");
+                return Err(Error::NoFile { field: setting.field, file, folder: folder.to_owned() });
+            }
+        }
+    }
+    Ok(writes)
+}
+
+fn write_all(writes: &[Write]) -> Result<()> {
+    match try_all(writes).into_iter().next() {
+        None => Ok(()),
+        Some((_, error)) => Err(error),
+    }
+}
+
+/// Writes all of them, whatever becomes of the others; what failed, with its reason. Some values are only valid once
+/// another has changed (a limit above the old limit with swap, a burst above the old quota): what the kernel calls
+/// invalid is tried again after the others, as long as that helps.
+fn try_all(writes: &[Write]) -> Vec<(&Write, Error)> {
+    let mut waiting: Vec<&Write> = writes.iter().collect();
+    let mut failed = Vec::new();
     loop {
-        let before = waiting.len();
-        let mut first_error = None;
-        let mut again = Vec::new();
-        for setting in waiting {
-            let missing =
-                || Error::NoController { controller: setting.controller.to_owned(), field: setting.field.clone() };
-            let folder = folder_of(setting.controller).ok_or_else(missing)?;
-            match write_one(setting, folder) {
+        let mut invalid = Vec::new();
+        for write in &waiting {
+            match files::write(&write.file, &write.value) {
                 Ok(()) => {}
-                Err(error) if is_invalid(&error) => {
-                    again.push(setting);
-                    first_error.get_or_insert(error);
-                }
-                Err(error) => return Err(error),
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => invalid.push((*write, error)),
+                Err(error) => failed.push((*write, error)),
             }
         }
-        match first_error {
-            None => return Ok(()),
-            Some(error) if again.len() == before => return Err(error),
-            Some(_) => waiting = again,
+        if invalid.is_empty() || invalid.len() == waiting.len() {
+            failed.extend(invalid);
+            return failed.into_iter().map(|(write, source)| (write, limit_error(write, source))).collect();
         }
+        waiting = invalid.into_iter().map(|(write, _)| write).collect();
     }
 }
 
-fn write_one(setting: &Setting, folder: &Path) -> Result<()> {
-    for file in &setting.files {
-        let path = folder.join(file);
-        match files::write(&path, &setting.value) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => {
-                let (field, value) = (setting.field.clone(), setting.value.clone());
-                return Err(Error::Limit { field, value, file: path, source });
-            }
-        }
-    }
-    match setting.need {
-        Need::IfThere => Ok(()),
-        Need::Must => Err(Error::NoFile {
-            field: setting.field.clone(),
-            file: setting.files.join(" or "),
-            folder: folder.to_owned(),
-        }),
-    }
-}
-
-fn is_invalid(error: &Error) -> bool {
-    matches!(error, Error::Limit { source, .. } if source.raw_os_error() == Some(libc::EINVAL))
+fn limit_error(write: &Write, source: io::Error) -> Error {
+    let Write { field, file, value } = write.clone();
+    Error::Limit { field, value, file, source }
 }
 
 fn bad<T>(field: &str, value: impl ToString, why: &'static str) -> Result<T> {

@@ -1,35 +1,12 @@
 //! The settings of v1. A zero means "not set", as with every other runtime; -1 means "no limit".
 
 use oci_spec::runtime::{
-    LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxResources, LinuxThrottleDevice, LinuxWeightDevice,
+    LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxPids, LinuxResources, LinuxThrottleDevice,
+    LinuxWeightDevice,
 };
 
-use super::{Need, Setting, bad, write_all};
-use crate::cgroup::files;
-use crate::cgroup::layout::Folder;
+use super::{Need, Setting, bad};
 use crate::cgroup::{Error, Result};
-
-pub(super) fn apply(folders: &[&Folder], resources: &LinuxResources) -> Result<()> {
-    if let Some(memory) = resources.memory()
-        && let Some(folder) = folders.iter().find(|folder| folder.has("memory"))
-    {
-        check_before_update(memory, &folder.path.join("memory.usage_in_bytes"))?;
-    }
-    let settings = settings(resources)?;
-    write_all(&settings, |controller| {
-        folders.iter().find(|folder| folder.has(controller)).map(|folder| folder.path.as_path())
-    })
-}
-
-/// `checkBeforeUpdate`: refuse a limit below what is in use, instead of reclaiming or killing.
-pub(super) fn check_before_update(memory: &LinuxMemory, usage: &std::path::Path) -> Result<()> {
-    let (Some(true), Some(limit @ 1..)) = (memory.check_before_update(), memory.limit()) else { return Ok(()) };
-    let text = files::read(usage).map_err(|source| Error::Read { path: usage.to_owned(), source })?;
-    match text.trim().parse() {
-        Ok(usage) if usage > limit => Err(Error::InUse { limit, usage }),
-        _ => Ok(()),
-    }
-}
 
 pub(super) fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
     let mut all = Vec::new();
@@ -40,11 +17,7 @@ pub(super) fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
         cpu_settings(cpu, &mut all);
     }
     if let Some(pids) = resources.pids() {
-        match pids.limit() {
-            0 => {}
-            limit @ 1.. => all.push(Setting::new("pids", "pids.limit", "pids.max", limit)),
-            _ => all.push(Setting::new("pids", "pids.limit", "pids.max", "max")),
-        }
+        all.extend(pids_setting(pids));
     }
     if let Some(io) = resources.block_io() {
         block_io_settings(io, &mut all);
@@ -63,12 +36,20 @@ pub(super) fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
     }
     rdma_settings(resources, &mut all)?;
     if resources.unified().as_ref().is_some_and(|unified| !unified.is_empty()) {
-        return bad("unified", "…", "it needs cgroup v2, and this machine's controllers are on v1");
+        return Err(Error::OnlyV2 { field: "unified" });
     }
     Ok(all)
 }
 
-/// `kernel` is ignored: the kernel dropped it.
+pub(super) fn pids_setting(pids: &LinuxPids) -> Option<Setting> {
+    match pids.limit() {
+        0 => None,
+        limit @ 1.. => Some(Setting::new("pids", "pids.limit", "pids.max", limit)),
+        _ => Some(Setting::new("pids", "pids.limit", "pids.max", "max")),
+    }
+}
+
+/// `kernel` is ignored, and `kernelTCP` where it is not there any more: kernels dropped them.
 fn memory_settings(memory: &LinuxMemory, all: &mut Vec<Setting>) -> Result<()> {
     let limit = memory.limit().filter(|limit| *limit != 0);
     // No limit on memory, but an old one on memory and swap together, would be refused.
@@ -78,7 +59,7 @@ fn memory_settings(memory: &LinuxMemory, all: &mut Vec<Setting>) -> Result<()> {
         ("memory.limit", "memory.limit_in_bytes", limit, Need::Must),
         ("memory.swap", "memory.memsw.limit_in_bytes", swap, swap_need),
         ("memory.reservation", "memory.soft_limit_in_bytes", memory.reservation(), Need::Must),
-        ("memory.kernelTCP", "memory.kmem.tcp.limit_in_bytes", memory.kernel_tcp(), Need::Must),
+        ("memory.kernelTCP", "memory.kmem.tcp.limit_in_bytes", memory.kernel_tcp(), Need::IfThere),
     ] {
         match value {
             None | Some(0) => {}
@@ -295,10 +276,11 @@ mod tests {
             (r#"{"hugepageLimits": [{"pageSize": "../x", "limit": 1}]}"#, "hugepageLimits.pageSize"),
             (r#"{"hugepageLimits": [{"pageSize": "MB", "limit": 1}]}"#, "hugepageLimits.pageSize"),
             (r#"{"rdma": {"a b": {}}}"#, "rdma"),
-            (r#"{"unified": {"memory.max": "1"}}"#, "unified"),
         ] {
             let message = of(json).unwrap_err().to_string();
             assert!(message.starts_with(&format!("cannot set {field}:")), "{json}: {message}");
         }
+        let message = of(r#"{"unified": {"memory.max": "1"}}"#).unwrap_err().to_string();
+        assert!(message.starts_with("invalid configuration: cannot set unified:"), "{message}");
     }
 }

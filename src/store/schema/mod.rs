@@ -101,6 +101,7 @@ pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("pending", schemars::schema_for!(v1::PendingV1)),
         ("hook-record", schemars::schema_for!(hook_record::HookRecordV1)),
         ("exit-record", schemars::schema_for!(crate::model::exits::ExitRecordV1)),
+        ("limits", schemars::schema_for!(super::limits::LimitsV1)),
     ]
 }
 

@@ -1,0 +1,102 @@
+//! Other limits for a cgroup that is in use: all of them, or none.
+
+use oci_spec::runtime::LinuxResources;
+
+use super::{Write, files, limit_error, previous, try_all, writes};
+use crate::cgroup::layout::{Folder, Layout};
+use crate::cgroup::{Error, Hierarchies, Result};
+use crate::model::record::{CgroupRecord, FileValue};
+
+/// What will be written, and what is there now. Nothing has been changed yet.
+///
+/// Device rules stay as they are: callers of `update` give none, and whoever added some beside us keeps them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    writes: Vec<Write>,
+    before: Vec<FileValue>,
+}
+
+impl Change {
+    /// For the cgroups that a record names. Without any (`--cgroup-manager disabled`) there is nothing to change, and
+    /// limits are ignored, as at creation.
+    pub fn prepare(hierarchies: &Hierarchies, record: &CgroupRecord, resources: &LinuxResources) -> Result<Change> {
+        if record.folders.is_empty() {
+            return Ok(Change { writes: Vec::new(), before: Vec::new() });
+        }
+        let layout = Layout::of_record(hierarchies, record);
+        let folders: Vec<&Folder> = layout.folders.iter().filter(|folder| folder.path.exists()).collect();
+        Change::on(&folders, resources)
+    }
+
+    pub(in crate::cgroup) fn on(folders: &[&Folder], resources: &LinuxResources) -> Result<Change> {
+        let writes = writes(folders, resources)?;
+        let mut before = Vec::with_capacity(writes.len());
+        for write in &writes {
+            match files::read(&write.file) {
+                Ok(text) => {
+                    let name = write.file.file_name().unwrap_or_default().to_string_lossy();
+                    let value = previous::previous(&name, &write.value, &text);
+                    before.push(FileValue { file: write.file.clone(), value });
+                }
+                // Some files are for writing only (memory.reclaim): what they do cannot be taken back.
+                Err(error) if is_write_only(&error) => {}
+                Err(source) => return Err(limit_error(write, source)),
+            }
+        }
+        Ok(Change { writes, before })
+    }
+
+    /// What [`set_back`] takes, to be written down before [`Change::apply`].
+    pub fn before(&self) -> &[FileValue] {
+        &self.before
+    }
+
+    /// On an error every limit is as it was before, or the error names those that are not.
+    pub fn apply(&self) -> Result<()> {
+        let Some((_, first)) = try_all(&self.writes).into_iter().next() else { return Ok(()) };
+        let first = explain(first);
+        let left = set_back(&self.before);
+        match left.is_empty() {
+            true => Err(first),
+            false => Err(Error::NotSetBack { first: Box::new(first), left }),
+        }
+    }
+}
+
+/// v1 says only "invalid argument" or "busy" of these, and what it means is not obvious.
+fn explain(error: Error) -> Error {
+    let Error::Limit { field, value, file, source } = error else { return error };
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let why = match (name, source.raw_os_error()) {
+        ("memory.limit_in_bytes", Some(libc::EINVAL)) => {
+            "it is above the limit on memory and swap together: give memory.swap, too"
+        }
+        ("memory.memsw.limit_in_bytes", Some(libc::EINVAL)) => "it is below memory.limit: give that, too",
+        ("memory.limit_in_bytes" | "memory.memsw.limit_in_bytes", Some(libc::EBUSY)) => {
+            "more than that is in use and cannot be reclaimed (device or resource busy)"
+        }
+        ("cpu.cfs_quota_us", Some(libc::EINVAL)) => {
+            "the kernel refuses it: it is below 1000, or above the share of the parent cgroup (invalid argument)"
+        }
+        _ => return Error::Limit { field, value, file, source },
+    };
+    Error::BadLimit { field, value, why }
+}
+
+/// Writes these values again, the last first. Returns, in words, what could not be: one that is refused (a memory limit
+/// below what is used by now) stops none of the others. A cgroup that is gone has no limits.
+pub fn set_back(before: &[FileValue]) -> Vec<String> {
+    let field = |value: &FileValue| value.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let writes: Vec<Write> = before
+        .iter()
+        .rev()
+        .map(|value| Write { field: field(value), file: value.file.clone(), value: value.value.clone() })
+        .collect();
+    let gone = |error: &Error| matches!(error, Error::Limit { source, .. } if files::is_gone(source));
+    let failed = try_all(&writes).into_iter().filter(|(_, error)| !gone(error));
+    failed.map(|(_, error)| crate::cgroup::error::one_line(&error)).collect()
+}
+
+fn is_write_only(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EACCES | libc::EPERM | libc::EOPNOTSUPP))
+}
