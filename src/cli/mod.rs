@@ -120,7 +120,7 @@ enum Command {
     /// Delete a stopped sandbox, or with --force any
     Delete(delete::Arguments),
     /// Run one more process in a sandbox
-    Exec(exec::Arguments),
+    Exec(Box<exec::Arguments>),
     /// Wait for the end of a sandbox and print its exit code
     Wait(wait::Arguments),
     /// List the processes of a sandbox

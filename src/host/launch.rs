@@ -196,6 +196,7 @@ fn clone_exec(
 ) -> Result<OwnedFd, HostError> {
     descriptors::close_others(keep).trying(|| "close the creator's descriptors".into())?;
     crate::container::prepare_inheritance(plan).map_err(HostError::from)?;
+    crate::container::run_on(&plan.affinity.initial, "initial").map_err(HostError::from)?;
     target.joiner.join_v1().map_err(join_failed)?;
     join::enter_namespaces(target.init, target.namespaces).map_err(HostError::from)?;
     setns(target.init, CloneFlags::CLONE_NEWPID).trying(|| "enter the container's PID namespace".into())?;

@@ -30,9 +30,12 @@ impl Terminal {
     }
 
     pub fn run<S: AsRef<OsStr>>(&self, program: &OsStr, args: impl IntoIterator<Item = S>) -> Running {
-        let setsid = Cmd::new("setsid").args(["--ctty", "--wait"]).arg(program).args(args);
+        self.run_cmd(Cmd::new(program).args(args))
+    }
+
+    pub fn run_cmd(&self, cmd: Cmd) -> Running {
         let end = || self.slave.try_clone().unwrap();
-        setsid.stdin(end()).stdout(end()).stderr(end()).spawn()
+        cmd.behind("setsid", &["--ctty", "--wait"]).stdin(end()).stdout(end()).stderr(end()).spawn()
     }
 
     pub fn types(&mut self, text: &str) {
