@@ -449,7 +449,13 @@ fn incarnation() -> Option<String> {
 /// The process's pid in the sandbox's PID namespace, one level below ours: the second number of NSpid (proc(5)).
 pub fn pid_inside(host_pid: i32) -> Result<i32, HostError> {
     let path = format!("/proc/{host_pid}/status");
-    let status = std::fs::read_to_string(&path).trying(|| format!("read {path}"))?;
+    let status = match std::fs::read_to_string(&path) {
+        // Callers take "no such file" for a program that is missing.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {
+            return Err(launch::died("the container's process"));
+        }
+        other => other.trying(|| format!("read {path}"))?,
+    };
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
     let pids: Vec<i32> = line.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
     Ok(pids.get(1).or(pids.first()).copied().unwrap_or(host_pid))
