@@ -294,3 +294,17 @@ fn preserved_fds_reach_the_container_and_no_others() {
     shell.run().success().prints("passed on\n5\n");
     env.assert_clean();
 }
+
+#[test]
+fn what_other_runtimes_can_and_this_one_cannot_is_refused_by_name() {
+    let env = Env::new();
+    let log = env.dir().join("log.json");
+    for command in ["checkpoint", "restore"] {
+        let cmd =
+            env.cmd(["--log-format", "json", "--log"]).arg(&log).args([command, "--image-path", "/i", "--tcp", "id"]);
+        cmd.run().fails(&format!("{command} is not supported"));
+    }
+    let entries = entries(&log);
+    assert_eq!(entries.len(), 2, "{entries:?}");
+    assert!(entries.iter().all(|entry| entry["level"] == "error"), "{entries:?}");
+}

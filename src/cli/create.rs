@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::activation;
 use super::context::Context;
 use super::failure::Failure;
 use super::hold;
@@ -137,16 +136,13 @@ impl Request {
             spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
             rootless::enter_own_namespaces()?;
         }
-        let sockets = activation::sockets();
-        let preserve_fds = activation::preserved(launch.preserve_fds, sockets.as_ref().map_or(0, |s| s.count))?;
+        let listen_fds = listen_fds();
+        let preserve_fds = preserved(launch.preserve_fds, listen_fds)?;
         check_preserved(preserve_fds)?;
         protect::from_overwriting().map_err(|error| Failure::new(format!("protect our own binary: {error}")))?;
         let (mut plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
         if launch.no_pivot {
             plan.rootfs.switch = RootSwitch::Cover;
-        }
-        if let Some(process) = &mut plan.process {
-            process.listen = sockets;
         }
         for warning in loaded.warnings.into_iter().chain(warnings) {
             context.log.debug(&warning);
@@ -161,6 +157,7 @@ impl Request {
             cgroup_driver: context.driver,
             preserve_fds,
             pidfd_socket: launch.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?,
+            listen_fds,
             new_keyring: !launch.no_new_keyring,
             created: engine::now(),
             oci_version: loaded.spec.version().clone(),
@@ -228,6 +225,38 @@ pub fn terminal(wanted: bool, socket: Option<&Path>, mode: Mode) -> Result<Termi
         (true, None, Mode::Foreground) => Ok(TerminalTo::Us(None)),
         (true, Some(_), Mode::Foreground) => {
             Err(Failure::new("--console-socket needs --detach: in the foreground the terminal is this one"))
+        }
+    }
+}
+
+/// How many descriptors the application gets beside its stdio. Far more than anybody hands on, and few enough to be
+/// looked at one by one.
+pub fn preserved(asked: u32, listen_fds: u32) -> Result<u32, Failure> {
+    const MOST: u32 = 1024;
+    asked.checked_add(listen_fds).filter(|count| *count <= MOST).ok_or_else(|| {
+        Failure::new(format!("--preserve-fds {asked} and LISTEN_FDS {listen_fds}: together more than {MOST}"))
+    })
+}
+
+/// sd_listen_fds(3): descriptors that somebody hands to this very process are the application's.
+fn listen_fds() -> u32 {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    match (number("LISTEN_PID"), number("LISTEN_FDS")) {
+        (Some(pid), Some(count)) if pid == std::process::id() => count,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_that_cannot_all_be_there_are_refused_before_they_are_counted() {
+        assert_eq!(preserved(3, 2).ok(), Some(5));
+        assert_eq!(preserved(1024, 0).ok(), Some(1024));
+        for (asked, listen_fds) in [(1025, 0), (0, u32::MAX), (u32::MAX, 1), (u32::MAX, u32::MAX)] {
+            assert!(preserved(asked, listen_fds).is_err(), "{asked} and {listen_fds}");
         }
     }
 }

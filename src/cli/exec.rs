@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::activation;
 use super::context::Context;
 use super::create::{self, Mode};
 use super::failure::Failure;
@@ -93,7 +92,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         return Err(Failure::new("exec needs a program to run: exec ID COMMAND [ARG…], or --process FILE"));
     }
     protect::from_overwriting().map_err(|error| Failure::new(format!("protect our own binary: {error}")))?;
-    host::create::check_preserved(activation::preserved(arguments.preserve_fds, 0)?)?;
+    host::create::check_preserved(create::preserved(arguments.preserve_fds, 0)?)?;
     let (id, seen) = look::at(context, &arguments.id)?;
     let event = if arguments.ignore_paused { Event::ExecWhilePausedRequested } else { Event::ExecRequested };
     let Some(snapshot) = &seen.snapshot else {

@@ -13,7 +13,6 @@ macro_rules! eprintln {
     ($($text:tt)*) => { $crate::cli::output::err(format_args!("{}\n", format_args!($($text)*))) };
 }
 
-mod activation;
 mod context;
 mod create;
 mod delete;
@@ -40,6 +39,7 @@ mod spec;
 mod start;
 mod state;
 mod time;
+mod unsupported;
 mod update;
 mod wait;
 
@@ -121,7 +121,7 @@ enum Command {
     /// Delete a stopped sandbox, or with --force any
     Delete(delete::Arguments),
     /// Run one more process in a sandbox
-    Exec(exec::Arguments),
+    Exec(Box<exec::Arguments>),
     /// Wait for the end of a sandbox and print its exit code
     Wait(wait::Arguments),
     /// List the processes of a sandbox
@@ -133,7 +133,7 @@ enum Command {
     /// Print what a sandbox uses, and when it runs out of memory, as JSON
     Events(events::Arguments),
     /// Change the limits of a sandbox
-    Update(update::Arguments),
+    Update(Box<update::Arguments>),
     /// Write a config.json to start from
     Spec(spec::Arguments),
     /// Print what this runtime can do, as JSON
@@ -148,6 +148,12 @@ enum Command {
     Recover(recover::Arguments),
     /// Look for anything out of order; exits 1 if there is
     Doctor(doctor::Arguments),
+    /// Not supported
+    #[command(hide = true)]
+    Checkpoint(unsupported::Arguments),
+    /// Not supported
+    #[command(hide = true)]
+    Restore(unsupported::Arguments),
 }
 
 /// Everything `main` does: from arguments to an exit code.
@@ -203,6 +209,8 @@ fn run(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::History(arguments) => history::run(context, &arguments),
         Command::Recover(arguments) => recover::run(context, &arguments),
         Command::Doctor(arguments) => doctor::run(context, &arguments),
+        Command::Checkpoint(arguments) => arguments.refuse("checkpoint"),
+        Command::Restore(arguments) => arguments.refuse("restore"),
     }
 }
 

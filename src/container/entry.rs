@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::SetupError;
-use crate::spec::plan::{ListenPlan, ProcessPlan};
+use crate::spec::plan::ProcessPlan;
 
 /// What execve will be given.
 pub struct Entry {
@@ -19,10 +19,7 @@ pub struct Entry {
 /// Looks the program up as the user and in the folder it will run in. Errors are those that callers parse.
 pub fn find(plan: &ProcessPlan) -> Result<Entry, SetupError> {
     let program = plan.args[0].clone();
-    let mut env = with_home(plan);
-    if let Some(listen) = &plan.listen {
-        tell_sockets(&mut env, listen);
-    }
+    let env = with_home(plan);
     let path = locate(&program, &env)?;
     let c_string =
         |text: &str| CString::new(text).map_err(|_| SetupError::Refused(format!("{text:?} holds a NUL byte")));
@@ -83,16 +80,6 @@ fn with_home(plan: &ProcessPlan) -> Vec<String> {
         env.push(format!("HOME={}", home_of(plan.uid, &passwd)));
     }
     env
-}
-
-/// Only this very process may take them for its own, and only it knows its pid.
-fn tell_sockets(env: &mut Vec<String>, listen: &ListenPlan) {
-    env.retain(|variable| {
-        !["LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES="].iter().any(|name| variable.starts_with(name))
-    });
-    env.push(format!("LISTEN_FDS={}", listen.count));
-    env.push(format!("LISTEN_PID={}", std::process::id()));
-    env.extend(listen.names.iter().map(|names| format!("LISTEN_FDNAMES={names}")));
 }
 
 fn home_of(uid: u32, passwd: &str) -> &str {
