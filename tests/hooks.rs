@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::command::DEADLINE;
-use common::{Bundle, Env, Lines, needs_root, until};
+use common::{Bundle, Env, Lines, needs_root, needs_tool, until};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -96,7 +96,33 @@ fn every_kind_of_hook_finds_its_state_its_environment_and_its_folder() {
     env.assert_clean();
 }
 
-/// As engines' hooks do: they find the rootfs by its path in the bundle, with the container's mounts in it.
+#[test]
+fn a_runtime_hook_may_add_a_mount_by_way_of_the_containers_mount_namespace() {
+    needs_root!();
+    needs_tool!("nsenter");
+    let env = Env::new();
+    let id = env.id("nsenter");
+    let added = env.dir().join("added");
+    fs::write(&added, "added").unwrap();
+    let bundle = env.bundle().args(&["cat", "/etc/added", "/etc/before"]);
+    for name in ["added", "before"] {
+        fs::write(bundle.rootfs().join("etc").join(name), "").unwrap();
+    }
+    let etc = bundle.rootfs().join("etc");
+    let script = |name: &str| {
+        format!(
+            "pid=$(grep -o '\"pid\":[0-9]*' | grep -o '[0-9]*'); nsenter -m -t $pid mount --bind {} {}/{name}",
+            added.display(),
+            etc.display()
+        )
+    };
+    let hooks = json!({"prestart": [hook(&script("before"))], "createRuntime": [hook(&script("added"))]});
+    let bundle = with_hooks(bundle, hooks);
+    env.run_bundle(&bundle, &id).run().success().prints("addedadded");
+    assert_eq!(fs::read_to_string(etc.join("added")).unwrap(), "", "it was mounted on the host");
+    env.assert_clean();
+}
+
 #[test]
 fn a_create_container_hook_finds_the_mounts_below_the_rootfs_and_may_add_to_them() {
     needs_root!();

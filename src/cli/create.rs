@@ -135,7 +135,8 @@ impl Request {
             spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
             rootless::enter_own_namespaces()?;
         }
-        let preserve_fds = preserved(launch.preserve_fds, listen_fds())?;
+        let listen_fds = listen_fds();
+        let preserve_fds = preserved(launch.preserve_fds, listen_fds)?;
         check_preserved(preserve_fds)?;
         protect::from_overwriting().map_err(|error| Failure::new(format!("protect our own binary: {error}")))?;
         let (plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
@@ -152,6 +153,7 @@ impl Request {
             cgroup_driver: context.driver,
             preserve_fds,
             pidfd_socket: launch.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?,
+            listen_fds,
             new_keyring: !launch.no_new_keyring,
             created: engine::now(),
             oci_version: loaded.spec.version().clone(),
@@ -232,9 +234,13 @@ pub fn preserved(asked: u32, listen_fds: u32) -> Result<u32, Failure> {
     })
 }
 
-/// sd_listen_fds(3): descriptors that systemd hands to us are the application's.
+/// sd_listen_fds(3): descriptors that somebody hands to this very process are the application's.
 fn listen_fds() -> u32 {
-    std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    match (number("LISTEN_PID"), number("LISTEN_FDS")) {
+        (Some(pid), Some(count)) if pid == std::process::id() => count,
+        _ => 0,
+    }
 }
 
 #[cfg(test)]

@@ -10,10 +10,12 @@ use super::attend::Attendant;
 use super::console::{Console, PidfdOf, PidfdSocket};
 use super::hooks::{Given, Ledger};
 use super::launch::{self, Inside, Launched};
+use super::net_devices::{self, Moved};
 use super::supervisor::{self, Donation, Supervisor};
-use super::{HostError, Trying, destroy, donate, idmap};
+use super::{HostError, Trying, destroy, donate, idmap, resctrl};
 use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
 use crate::container::channel::Order;
+use crate::container::net::NetDevice;
 use crate::container::{init, seccomp};
 use crate::control::{Client, Create, Request};
 use crate::engine::{Effects, Pace};
@@ -42,6 +44,8 @@ pub struct Options {
     pub preserve_fds: u32,
     /// Who gets the pidfd of the init.
     pub pidfd_socket: Option<PidfdSocket>,
+    /// So many of them are from socket activation.
+    pub listen_fds: u32,
     pub new_keyring: bool,
     pub created: Nanos,
     pub oci_version: String,
@@ -93,6 +97,9 @@ pub struct Creation<'a> {
     refs: Option<(ProcessRef, ProcessRef)>,
     client: Option<Client>,
     ledger: Option<Ledger>,
+    resctrl: Option<resctrl::Group>,
+    net_devices: Vec<NetDevice>,
+    moved: Option<Moved>,
     warnings: Vec<String>,
 }
 
@@ -121,6 +128,9 @@ impl<'a> Creation<'a> {
         let boot = procfs::boot().trying(|| "read the boot id".into())?;
         Ok(Creation {
             ledger: Ledger::make(folder, &options.id, &boot, &plan.hooks)?,
+            resctrl: resctrl::Group::prepare(plan.intel_rdt.as_ref(), &options.id, folder)?,
+            net_devices: net_devices::look_at(&plan.net_devices)?,
+            moved: None,
             warnings: Vec::new(),
             plan,
             options,
@@ -190,6 +200,9 @@ impl<'a> Creation<'a> {
     }
 
     fn make_cgroups(&mut self) -> Result<(), HostError> {
+        if let Some(group) = &self.resctrl {
+            group.make()?;
+        }
         let container = self.container_cgroup.make(self.plan.cgroup.resources.as_ref())?;
         self.made.push(self.container_cgroup.record());
         let supervisor = self.supervisor_cgroup.make(None)?;
@@ -235,6 +248,8 @@ impl<'a> Creation<'a> {
             cgroups: self.container_cgroup.view().into_iter().filter(|(_, folder)| folder.exists()).collect(),
             seccomp,
             preserved_fds: self.options.preserve_fds,
+            listen_fds: self.options.listen_fds,
+            net_devices: self.net_devices.clone(),
             session_keyring: if self.options.new_keyring {
                 launch::keyring_name(self.options.id.as_str())
             } else {
@@ -252,6 +267,10 @@ impl<'a> Creation<'a> {
             launched.order(Order::Go)?;
         }
         launched.expect_made()?;
+        if let Some(group) = &self.resctrl {
+            group.join(launched.pid)?;
+        }
+        self.moved = Moved::into(launched.pid, &self.net_devices)?;
         let reference = |pid: i32| {
             procfs::process_ref(pid).trying(|| format!("look at process {pid}"))?.ok_or_else(|| HostError::Supervisor {
                 text: format!("process {pid} died while it was being launched"),
@@ -265,13 +284,17 @@ impl<'a> Creation<'a> {
     fn adopt_init(&mut self) -> Result<(), HostError> {
         let plan = self.plan;
         let launched = self.launched.as_ref().ok_or_else(out_of_order)?;
-        let state = hook_state(plan, self.options, "creating", launched.pid).to_string().into_bytes();
-        if let Some(ledger) = &self.ledger {
-            let given = Given { state_json: &state, bundle: &self.options.bundle };
-            ledger.run(HookKind::Prestart, given)?;
-            ledger.run(HookKind::CreateRuntime, given)?;
-        }
         launched.order(Order::Go)?;
+        if plan.hooks.wait_for_mounts() {
+            launched.expect_made()?;
+            let state = hook_state(plan, self.options, "creating", launched.pid).to_string().into_bytes();
+            if let Some(ledger) = &self.ledger {
+                let given = Given { state_json: &state, bundle: &self.options.bundle };
+                ledger.run(HookKind::Prestart, given)?;
+                ledger.run(HookKind::CreateRuntime, given)?;
+            }
+            launched.order(Order::Go)?;
+        }
         if let Some(agent) = &mut self.agent {
             agent.set_init(launched.pid);
         }
@@ -314,6 +337,10 @@ impl<'a> Creation<'a> {
     }
 
     fn kill_container(&mut self) -> Result<(), HostError> {
+        // While there is a network namespace that they can be taken from.
+        if let Some(Err(error)) = self.moved.take().map(Moved::bring_back) {
+            self.warnings.push(crate::container::one_line(&error));
+        }
         let Some(launched) = self.launched.take() else { return Ok(()) };
         destroy::kill_and_wait(launched.pidfd.as_fd(), self.options.reaper == Reaper::Caller)
     }
@@ -333,7 +360,7 @@ impl<'a> Creation<'a> {
         self.joiners = None;
         self.made.iter().try_for_each(|record| cgroup::remove(record, destroy::deadline()))?;
         self.made.clear();
-        Ok(())
+        self.resctrl.as_ref().map_or(Ok(()), |group| resctrl::remove(&group.made))
     }
 }
 
@@ -390,7 +417,7 @@ impl Effects for Creation<'_> {
             spec_digest: options.spec_digest.clone(),
             cgroup: self.container_cgroup.record(),
             created: options.created,
-            owner: nix::unistd::getuid().as_raw(),
+            owner: super::rootless::caller(),
             annotations: self.plan.annotations.iter().cloned().collect(),
         };
         Some((sandbox, container))
@@ -422,7 +449,13 @@ fn incarnation() -> Option<String> {
 /// The process's pid in the sandbox's PID namespace, one level below ours: the second number of NSpid (proc(5)).
 pub fn pid_inside(host_pid: i32) -> Result<i32, HostError> {
     let path = format!("/proc/{host_pid}/status");
-    let status = std::fs::read_to_string(&path).trying(|| format!("read {path}"))?;
+    let status = match std::fs::read_to_string(&path) {
+        // Callers take "no such file" for a program that is missing.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {
+            return Err(launch::died("the container's process"));
+        }
+        other => other.trying(|| format!("read {path}"))?,
+    };
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
     let pids: Vec<i32> = line.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
     Ok(pids.get(1).or(pids.first()).copied().unwrap_or(host_pid))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::hooks::{Given, Ledger};
-use super::{HostError, Trying, probe};
+use super::{HostError, Trying, probe, resctrl};
 use crate::cgroup;
 use crate::engine::heal::Wreck;
 use crate::engine::{Effects, Pace};
@@ -37,6 +37,8 @@ pub struct Destruction {
     cgroups: Vec<CgroupRecord>,
     /// Cgroups that a creation was about to make: perhaps it did, perhaps they are somebody else's.
     intended: Vec<PathBuf>,
+    /// Deepest first.
+    resctrl: Vec<PathBuf>,
     hooks: Option<Hooks>,
     /// Where an update that was cut short has left its way back.
     folder: Option<Folder>,
@@ -56,6 +58,7 @@ impl Destruction {
             inits: containers.map(|container| container.init.clone()).collect(),
             cgroups,
             intended: Vec::new(),
+            resctrl: Vec::new(),
             hooks: None,
             folder: None,
             warnings: Vec::new(),
@@ -77,10 +80,17 @@ impl Destruction {
             inits: Vec::new(),
             cgroups: Vec::new(),
             intended: wreck.intent.map(|intent| intent.cgroups.clone()).unwrap_or_default(),
+            resctrl: Vec::new(),
             hooks: None,
             folder: None,
             warnings: Vec::new(),
         }
+    }
+
+    /// Groups of the resctrl file system, deepest first.
+    pub fn with_resctrl(mut self, groups: Vec<PathBuf>) -> Destruction {
+        self.resctrl = groups;
+        self
     }
 
     /// Its poststop hooks run once everything is dead; a failure is a warning.
@@ -154,7 +164,7 @@ impl Destruction {
         for folder in cgroup::remove_emptied(&self.intended, deadline())? {
             self.warnings.push(format!("left the cgroup {folder:?} alone: the processes in it are somebody else's"));
         }
-        Ok(())
+        resctrl::remove(&self.resctrl)
     }
 
     /// Takes an update that was cut short back. A value that is refused by now stops nothing: whoever heals goes on, and

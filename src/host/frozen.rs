@@ -3,9 +3,9 @@
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
-use super::HostError;
 use super::destroy::{Destruction, Hooks};
 use super::hooks::Ledger;
+use super::{HostError, resctrl};
 use crate::engine::heal::Wreck;
 use crate::model::record::{ContainerRecord, Snapshot};
 use crate::spec::{self, plan::Plan};
@@ -31,7 +31,7 @@ pub fn load(folder: &Folder, snapshot: &Snapshot) -> Result<Frozen, HostError> {
 /// What takes a sandbox down, with the poststop hooks of its configuration. Without a readable one there are none, and a
 /// warning says so.
 pub fn destruction_of(wreck: &Wreck<'_>) -> Destruction {
-    let destruction = Destruction::of_wreck(wreck);
+    let destruction = Destruction::of_wreck(wreck).with_resctrl(resctrl::noted(wreck.folder));
     let Some(snapshot) = wreck.snapshot else { return destruction };
     match hooks_of(wreck.folder, snapshot) {
         Ok(Some(hooks)) => destruction.with_hooks(hooks),

@@ -375,7 +375,7 @@ fn unexpected(report: Report) -> HostError {
     }
 }
 
-fn died(who: &str) -> HostError {
+pub(super) fn died(who: &str) -> HostError {
     HostError::Container { text: format!("{who} was killed while it set itself up"), exit_code: 1 }
 }
 

@@ -7,7 +7,7 @@ use oci_spec::runtime::{Process, Spec};
 
 use super::plan::ProcessPlan;
 use super::process::{check_mapped, process_plan};
-use super::{Host, SpecError, capabilities, check, mappings, namespaces, planner};
+use super::{Host, SpecError, capabilities, check, mappings, namespaces, placement};
 
 /// What the command line says; the rest is as in the container's configuration.
 #[derive(Debug, Clone, Default)]
@@ -96,18 +96,13 @@ pub fn exec_plan(
     host: &Host,
     warnings: &mut Vec<String>,
 ) -> Result<ProcessPlan, SpecError> {
-    if let Some(affinity) = process.exec_cpu_affinity()
-        && (affinity.initial().is_some() || affinity.cpu_affinity_final().is_some())
-    {
-        let problem = "processes run on the CPUs of the container's cgroup";
-        return Err(SpecError::unsupported("process.execCPUAffinity", problem));
-    }
     let mut planned = process_plan(process, host, warnings)?;
     if let Some(linux) = base.linux() {
         let joined = namespaces::plan(linux)?;
         // The container runs already: what its mappings had to warn of was told then.
         check_mapped(&planned, &mappings::of_container(linux, &joined, &mut Vec::new())?)?;
-        planned.personality = planner::personality(linux)?;
+        planned.personality = placement::personality(linux)?;
+        planned.memory_policy = placement::memory_policy(linux)?;
     }
     Ok(planned)
 }
@@ -182,11 +177,11 @@ mod tests {
     }
 
     #[test]
-    fn a_process_file_with_an_affinity_is_refused_not_ignored() {
-        let text = br#"{"args":["a"],"cwd":"/","execCPUAffinity":{"initial":"0-1"}}"#;
+    fn a_process_file_may_choose_its_cpus() {
+        let text = br#"{"args":["a"],"cwd":"/","execCPUAffinity":{"initial":"0-1","final":"65"}}"#;
         let (process, _) = parse_process(text).unwrap();
-        let error = exec_plan(&default_spec(false), &process, &HOST, &mut Vec::new()).unwrap_err();
-        assert_eq!(error.field(), Some("process.execCPUAffinity"));
+        let planned = exec_plan(&default_spec(false), &process, &HOST, &mut Vec::new()).unwrap();
+        assert_eq!((planned.affinity.initial, planned.affinity.last), (vec![3], vec![0, 2]));
     }
 
     #[test]

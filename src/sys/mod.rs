@@ -9,6 +9,7 @@ pub mod descriptors;
 pub mod image;
 pub mod memory;
 pub mod mount;
+pub mod netlink;
 pub mod open;
 pub mod pidfd;
 pub mod poller;
