@@ -64,6 +64,8 @@ fn a_paused_container_cannot_be_started_paused_deleted_or_exec_d_in() {
     refused(&env, &id, "paused", "pause", &["pause", &id]);
     refused(&env, &id, "paused", "delete", &["delete", &id]);
     refused(&env, &id, "paused", "exec", &["exec", "--detach", &id, "true"]);
+    // Engines and runc's own tests look for these words.
+    env.run(["exec", &id, "true"]).fails_with(255, &["cannot exec in a paused container", "--ignore-paused"]);
 }
 
 #[test]
@@ -79,6 +81,7 @@ fn a_stopped_container_can_only_be_deleted() {
     refused(&env, &id, "stopped", "pause", &["pause", &id]);
     refused(&env, &id, "stopped", "resume", &["resume", &id]);
     refused(&env, &id, "stopped", "exec", &["exec", "--detach", &id, "true"]);
+    env.run(["exec", &id, "true"]).fails_with(255, &["cannot exec in a stopped container"]);
     env.run(["kill", &id, "TERM"]).fails_with(1, &[&id, "container not running"]);
     env.delete(&id);
     env.assert_clean();

@@ -63,7 +63,13 @@ impl std::fmt::Display for Denial {
                 from.oci_status()
             ),
             (Phase::Paused, Event::ExecRequested) => {
-                write!(f, "cannot exec in container {id:?}: it is paused; resume it first, or use --ignore-paused")
+                write!(
+                    f,
+                    "cannot exec in a paused container: {id:?} is paused; resume it first, or use --ignore-paused"
+                )
+            }
+            (Phase::Stopped, Event::ExecRequested | Event::ExecWhilePausedRequested) => {
+                write!(f, "cannot exec in a stopped container: {id:?} is stopped")
             }
             _ => write!(f, "cannot {verb} container {id:?}: it is {}", from.oci_status()),
         }
