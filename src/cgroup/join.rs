@@ -8,7 +8,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Error, Result};
 use crate::model::record::CgroupRecord;
@@ -27,6 +27,11 @@ impl Joiner {
     /// For one more process of a container that exists. Folders that were never made (rootless) are left out.
     pub fn open(record: &CgroupRecord) -> Result<Joiner> {
         Joiner::of(record.folders.iter().map(|folder| folder.as_path()).filter(|folder| folder.exists()))
+    }
+
+    /// Into these folders, whatever they are: each has to exist.
+    pub fn exactly(folders: &[PathBuf]) -> Result<Joiner> {
+        Joiner::of(folders.iter().map(PathBuf::as_path))
     }
 
     pub(super) fn of<'a>(folders: impl Iterator<Item = &'a Path>) -> Result<Joiner> {
@@ -48,12 +53,13 @@ impl Joiner {
 
     /// Moves the calling process. It must have one thread: with more, v1 moves only the calling one.
     ///
-    /// On v2 this is the slow way: prefer [`Joiner::v2_folder`].
+    /// On v2 this is the slow way: prefer [`Joiner::v2_folder`]. Beside v1, where nothing is charged there, it is the only
+    /// one, and this leaves it out.
     pub fn join_self(&self) -> io::Result<()> {
         for tasks in &self.tasks {
             nix::unistd::write(tasks, b"0")?;
         }
-        if let Some(folder) = &self.folder {
+        if let (Some(folder), true) = (&self.folder, self.tasks.is_empty()) {
             let procs = format!("/proc/self/fd/{}/cgroup.procs", folder.as_raw_fd());
             nix::unistd::write(OpenOptions::new().write(true).open(procs)?, b"0")?;
         }

@@ -143,15 +143,16 @@ impl Layout {
     /// As a container sees its own cgroups: (name below /sys/fs/cgroup, host folder); on pure v2 the one name is empty.
     pub fn view(&self) -> Vec<(String, PathBuf)> {
         let name = |folder: &Folder| match folder.version {
-            Version::V1 => folder.mount.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            Version::V2 => String::new(),
+            Version::V1 => Some(folder.mount.file_name().unwrap_or_default().to_string_lossy().into_owned()),
+            Version::V2 => Some(String::new()),
+            Version::Beside => None,
         };
-        self.folders.iter().map(|folder| (name(folder), folder.path.clone())).collect()
+        self.folders.iter().filter_map(|folder| Some((name(folder)?, folder.path.clone()))).collect()
     }
 }
 
 impl Folder {
-    fn freezes(&self) -> bool {
+    pub(super) fn freezes(&self) -> bool {
         self.version == Version::V2 || self.has("freezer")
     }
 

@@ -15,6 +15,10 @@ use super::layout::{Folder, Layout, Role};
 use super::limits;
 use super::{Error, Result};
 
+/// The kernel's own list of files that a delegate may write to, and what it has always been at least.
+const DELEGATE: &str = "/sys/kernel/cgroup/delegate";
+const DELEGATED: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\n";
+
 impl Layout {
     /// Makes every folder, sets the limits, and opens what joining needs. A container's devices are restricted to the
     /// usual few and what `resources` adds, even without `resources`.
@@ -28,6 +32,8 @@ impl Layout {
         for folder in &self.folders {
             match make_folder(folder, &mut made) {
                 Ok(()) => folders.push(folder),
+                // Nothing depends on that one.
+                Err(Error::Make { source, .. }) if is_refused(&source) && folder.version == Version::Beside => {}
                 Err(Error::Make { source, .. }) if is_refused(&source) && !is_privileged() => {}
                 Err(error) => return Err(error),
             }
@@ -48,10 +54,33 @@ impl Layout {
         Ok(joiner)
     }
 
-    /// Refuses what `make` would refuse anyway, before anybody has written down that these cgroups are his: a folder with
-    /// processes in it or below it is somebody else's.
+    /// Refuses, before anybody has written down that these cgroups are his: a folder with processes in it or below it is
+    /// somebody else's, and in a frozen one whoever joined would stop.
     pub fn check_free(&self) -> Result<()> {
-        self.folders.iter().try_for_each(|folder| refuse_populated(&folder.path))
+        for folder in &self.folders {
+            refuse_populated(&folder.path)?;
+            if folder.freezes() && freeze::is_switched_on(&folder.path)? {
+                return Err(Error::Frozen { folder: folder.path.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the container's own part of the cgroup to `uid`, so that it can divide up what it has (cgroup-v2.rst,
+    /// "Delegation"). Only v2 can be delegated safely; elsewhere nothing is changed.
+    pub fn delegate(&self, uid: u32) -> Result<()> {
+        for folder in self.folders.iter().filter(|folder| folder.version == Version::V2) {
+            let list = files::read(Path::new(DELEGATE)).unwrap_or_else(|_| DELEGATED.to_owned());
+            let names = std::iter::once("").chain(list.lines().filter(|name| !name.is_empty() && !name.contains('/')));
+            for path in names.map(|name| folder.path.join(name)) {
+                match std::os::unix::fs::chown(&path, Some(uid), None) {
+                    // Files of controllers that are not enabled here.
+                    Err(error) if files::is_gone(&error) => {}
+                    other => other.map_err(|source| Error::Delegate { path, uid, source })?,
+                }
+            }
+        }
+        Ok(())
     }
 }
 

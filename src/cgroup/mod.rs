@@ -17,6 +17,7 @@
 //! them may be repeated, and a folder that was never made counts as removed. A container that was frozen when its freezer died
 //! stays frozen until [`thaw`] or a kill.
 
+mod choose;
 mod error;
 mod files;
 mod freeze;
@@ -30,6 +31,7 @@ mod oom;
 mod remove;
 mod stats;
 
+pub use choose::choose;
 pub use error::Error;
 pub use freeze::{freeze, is_frozen, thaw};
 pub use hierarchies::{Hierarchies, Hierarchy, Setup, Version};

@@ -8,7 +8,9 @@ use super::context::Context;
 use super::create::{self, Mode};
 use super::failure::Failure;
 use super::look;
+use crate::cgroup;
 use crate::engine::pod_of;
+use crate::host::agent::Agent;
 use crate::host::exec::Execution;
 use crate::host::foreground::{self, Forwarding};
 use crate::host::frozen::{self, Frozen};
@@ -60,6 +62,9 @@ pub struct Arguments {
     cap: Vec<String>,
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
+    /// Join this cgroup below the container's, [CONTROLLER[,CONTROLLER]:]PATH; with controllers it may be given again
+    #[arg(long, value_name = "PATH")]
+    cgroup: Vec<String>,
     /// Also in a paused container; the process starts when it is resumed
     #[arg(long)]
     ignore_paused: bool,
@@ -70,7 +75,14 @@ pub struct Arguments {
     command: Vec<String>,
 }
 
+/// As runc, so that callers can tell our failure from the program's own exit code.
+const FAILED: u8 = 255;
+
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    exec(context, arguments).map_err(|failure| failure.with_exit_code(FAILED))
+}
+
+fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     if arguments.process.is_none() && arguments.command.is_empty() {
         return Err(Failure::new("exec needs a program to run: exec ID COMMAND [ARG…], or --process FILE"));
     }
@@ -85,8 +97,15 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     pod_of(snapshot).step(id.as_str(), id.as_str(), event)?;
     let frozen = frozen::load(&seen.folder, snapshot)?;
     let process = plan(arguments, &frozen)?;
-    let seccomp = host::donate::seccomp(&frozen.plan)?;
+    let seccomp = host::donate::seccomp(&frozen.plan, seen.folder.root())?;
     let container = frozen::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
+    let notify = seccomp.as_ref().is_some_and(|program| program.notify);
+    let state = frozen::state_document(snapshot, "running", container.init.pid);
+    let agent = Agent::of(frozen.plan.seccomp.as_ref(), notify, state)?;
+    let cgroups = match arguments.cgroup.as_slice() {
+        [] => None,
+        asked => Some(cgroup::choose(&container.cgroup, asked)?),
+    };
     let mode = if arguments.detach { Mode::Detached } else { Mode::Foreground };
     let socket = arguments.console_socket.as_deref();
     let mut terminal = create::terminal(process.terminal, socket, mode)?;
@@ -102,6 +121,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         folder: seen.folder.dir(),
         process: &process,
         seccomp,
+        agent,
+        cgroups: cgroups.as_deref(),
         reaper,
         preserve_fds: arguments.preserve_fds,
         frozen: snapshot.state.sandbox.phase == Phase::Paused,

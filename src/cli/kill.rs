@@ -85,6 +85,15 @@ fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> 
     Ok(())
 }
 
+/// The processes that a sandbox which has ended left in its cgroup.
+pub fn left_over(context: &Context, snapshot: &Snapshot, facts: &Facts) -> Result<Vec<i32>, Failure> {
+    let Some(container) = root_container(snapshot) else { return Ok(Vec::new()) };
+    match leftovers(context, snapshot, facts)? {
+        Leftovers::Ours => Ok(cgroup::processes(&container.cgroup)?),
+        Leftovers::Strangers => Ok(Vec::new()),
+    }
+}
+
 /// Whose processes can be in the cgroup of a sandbox that has ended?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leftovers {

@@ -50,7 +50,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
             println!("{}", document["id"].as_str().unwrap_or_default());
         }
     } else if arguments.format == Format::Json {
-        println!("{}", json!(documents));
+        let in_order: Vec<_> = documents.iter().map(state::InOrder).collect();
+        println!("{}", serde_json::to_string(&in_order).unwrap_or_default());
     } else {
         print_table(&documents);
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::context::Context;
 use super::failure::Failure;
 use super::format::Format;
-use super::look;
+use super::{kill, look};
 use crate::cgroup;
 use crate::host::frozen::root_container;
 use crate::model::Phase;
@@ -26,20 +26,18 @@ pub struct Arguments {
 
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let (id, seen) = look::at(context, &arguments.id)?;
-    let snapshot = seen.snapshot.as_ref().filter(|_| seen.phase().is_alive());
+    let snapshot = seen.snapshot.as_ref().filter(|_| seen.phase().is_alive() || seen.phase() == Phase::Stopped);
     let Some(snapshot) = snapshot else {
-        let phase: Phase = seen.phase();
-        return Err(Failure::new(format!(
-            "cannot list the processes of container {:?}: it is {}",
-            id.as_str(),
-            phase.oci_status()
-        )));
+        let text = format!("cannot list the processes of container {:?}: it is being made", id.as_str());
+        return Err(Failure::new(text));
     };
     let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
-    let mut pids = cgroup::processes(&container.cgroup)?;
-    if container.cgroup.folders.is_empty() {
-        pids = in_namespace_of(container.init.pid);
-    }
+    let mut pids = match seen.phase() {
+        // As runc: whoever asks after the end sees what is left, mostly nothing.
+        Phase::Stopped => kill::left_over(context, snapshot, &seen.facts)?,
+        _ if container.cgroup.folders.is_empty() => in_namespace_of(container.init.pid),
+        _ => cgroup::processes(&container.cgroup)?,
+    };
     pids.sort_unstable();
     match arguments.format {
         Format::Json => println!("{}", json!(pids)),

@@ -1,6 +1,7 @@
 //! `state`: the OCI state of a sandbox (runtime-spec, "State"), with what runc adds and the supervisor's pid.
 
 use clap::Args;
+use serde::ser::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::context::Context;
@@ -23,8 +24,27 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         Some(snapshot) => document(snapshot, seen.phase().oci_status(), visible_pid(snapshot)),
         None => json!({ "ociVersion": OCI_VERSION, "id": id.as_str(), "status": "creating", "pid": 0, "bundle": "" }),
     };
-    println!("{state:#}");
+    print(&state);
     Ok(0)
+}
+
+fn print(state: &Value) {
+    // Never fails: every key is a string.
+    println!("{}", serde_json::to_string_pretty(&InOrder(state)).unwrap_or_default());
+}
+
+/// A state with its properties in runc's order, which some callers match as text; what is ours alone comes last.
+pub struct InOrder<'a>(pub &'a Value);
+
+impl Serialize for InOrder<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const ORDER: [&str; 9] =
+            ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "annotations", "owner"];
+        let members = self.0.as_object();
+        let known = ORDER.iter().filter_map(|key| Some((*key, members?.get(*key)?)));
+        let ours = members.into_iter().flatten().map(|(key, value)| (key.as_str(), value));
+        serializer.collect_map(known.chain(ours.filter(|(key, _)| !ORDER.contains(key))))
+    }
 }
 
 /// 0 once there is no process any more.
@@ -61,4 +81,19 @@ pub fn owner_name(uid: u32) -> String {
     let uid = uid.to_string();
     let line = passwd.lines().find(|line| line.split(':').nth(2) == Some(uid.as_str()));
     line.and_then(|line| line.split(':').next()).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_properties_that_runc_prints_come_in_its_order_and_ours_after_them() {
+        let state = json!({ "status": "running", "exit": 1, "created": "x", "bundle": "/b", "id": "a", "pid": 2,
+                            "ociVersion": "1.2.1", "rootfs": "/b/r", "owner": "", "annotations": {}, "a": 0 });
+        let text = serde_json::to_string(&InOrder(&state)).unwrap();
+        let expected = r#"{"ociVersion":"1.2.1","id":"a","pid":2,"status":"running","bundle":"/b","rootfs":"/b/r","#;
+        assert!(text.starts_with(expected), "{text}");
+        assert!(text.ends_with(r#""created":"x","annotations":{},"owner":"","a":0,"exit":1}"#), "{text}");
+    }
 }

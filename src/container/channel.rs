@@ -1,7 +1,11 @@
 //! The conversation between a launching process and the container's init: one SOCK_SEQPACKET pair, one message a step.
+//!
+//! The init may be under the application's seccomp filter already. So what it says and hears without descriptors goes by
+//! read(2) and write(2), which hardly any profile lacks; and write(2) is the one call that no agent can be asked about
+//! (`spec::seccomp` refuses that), since the listener itself is announced with it.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::sys::ready::{self, Readiness};
 use crate::sys::seqpacket::{self, Received};
@@ -18,6 +22,9 @@ pub enum Report {
     Made,
     /// The master side of its terminal.
     Terminal(OwnedFd),
+    /// It is under a seccomp filter that somebody else is asked about: the number of the listener in the init. The
+    /// creator takes a copy of that descriptor (pidfd_getfd(2)), then lets it go on.
+    Listener(RawFd),
     /// Everything is done but the start.
     Ready,
     /// It gave up; the exit code is what a foreground run reports.
@@ -45,6 +52,11 @@ pub fn report(channel: BorrowedFd<'_>, report: &Report) -> io::Result<()> {
         Report::Forked(pidfd) => send(channel, b"F", Some(pidfd)),
         Report::Made => send(channel, b"M", None),
         Report::Terminal(master) => send(channel, b"T", Some(master)),
+        Report::Listener(number) => {
+            let mut message = [b'L', 0, 0, 0, 0];
+            message[1..].copy_from_slice(&number.to_le_bytes());
+            send(channel, &message, None)
+        }
         Report::Ready => send(channel, b"R", None),
         Report::Failed { exit_code, text } => {
             let mut message = vec![b'E', *exit_code];
@@ -64,12 +76,18 @@ pub fn next_report(channel: BorrowedFd<'_>) -> io::Result<Report> {
         (Some(b'F'), Some(fd)) => Ok(Report::Forked(fd)),
         (Some(b'M'), _) => Ok(Report::Made),
         (Some(b'T'), Some(fd)) => Ok(Report::Terminal(fd)),
+        (Some(b'L'), _) => listener(&buffer[1..length]),
         (Some(b'R'), _) => Ok(Report::Ready),
         (Some(b'E'), _) => Ok(failed(&buffer[1..length])),
         (Some(other), _) => {
             Err(io::Error::new(io::ErrorKind::InvalidData, format!("unexpected report {other:#x} from the init")))
         }
     }
+}
+
+fn listener(payload: &[u8]) -> io::Result<Report> {
+    let number = payload.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    Ok(Report::Listener(RawFd::from_le_bytes(number)))
 }
 
 fn failed(payload: &[u8]) -> Report {
@@ -87,7 +105,12 @@ pub fn order(channel: BorrowedFd<'_>, order: Order) -> io::Result<()> {
 
 pub fn next_order(channel: BorrowedFd<'_>) -> io::Result<Order> {
     let mut buffer = [0u8; 8];
-    let (length, _) = receive(channel, &mut buffer)?;
+    let length = loop {
+        match nix::unistd::read(channel.as_raw_fd(), &mut buffer) {
+            Err(nix::Error::EINTR) => {}
+            other => break other?,
+        }
+    };
     match buffer[..length].first() {
         Some(b'G') => Ok(Order::Go),
         Some(b'S') => Ok(Order::Start),
@@ -96,8 +119,10 @@ pub fn next_order(channel: BorrowedFd<'_>) -> io::Result<Order> {
 }
 
 fn send(channel: BorrowedFd<'_>, message: &[u8], fd: Option<&OwnedFd>) -> io::Result<()> {
-    let fds: Vec<BorrowedFd> = fd.iter().map(|fd| fd.as_fd()).collect();
-    seqpacket::send(channel, message, &fds)
+    match fd {
+        Some(fd) => seqpacket::send(channel, message, &[fd.as_fd()]),
+        None => Ok(nix::unistd::write(channel, message).map(drop)?),
+    }
 }
 
 /// (length, descriptors); length 0 is the end of file.
@@ -120,10 +145,12 @@ mod tests {
         let (creator, init) = pair().unwrap();
         let failure = Report::Failed { exit_code: 127, text: "exec: not found".into() };
         report(init.as_fd(), &failure).unwrap();
+        report(init.as_fd(), &Report::Listener(1234)).unwrap();
         report(init.as_fd(), &Report::Terminal(creator.try_clone().unwrap())).unwrap();
         drop(init);
         assert!(matches!(next_report(creator.as_fd()).unwrap(),
             Report::Failed { exit_code: 127, text } if text == "exec: not found"));
+        assert!(matches!(next_report(creator.as_fd()).unwrap(), Report::Listener(1234)));
         assert!(matches!(next_report(creator.as_fd()).unwrap(), Report::Terminal(_)));
         assert!(matches!(next_report(creator.as_fd()).unwrap(), Report::Closed));
     }

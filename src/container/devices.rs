@@ -30,8 +30,9 @@ pub fn make_all(root: &Root<'_>, devices: &[DevicePlan], nodes: Nodes) -> Result
 
 fn make(root: &Root<'_>, device: &DevicePlan, nodes: Nodes) -> Result<(), SetupError> {
     let path = &device.path;
-    if nodes == Nodes::BoundFromHost {
-        return bind(root, path);
+    // A pipe needs no privilege, and the host has none of that name.
+    if nodes == Nodes::BoundFromHost && device.file_type != libc::S_IFIFO {
+        return bind(root, device);
     }
     let what = || format!("make the device {path:?}");
     let (folder, name) = root.parent(path)?;
@@ -41,7 +42,7 @@ fn make(root: &Root<'_>, device: &DevicePlan, nodes: Nodes) -> Result<(), SetupE
     let mode = Mode::from_bits_truncate(device.mode);
     match mknodat(Some(folder), &name, kind, Mode::empty(), number) {
         // We are inside a user namespace that somebody else has made.
-        Err(nix::Error::EPERM) => return bind(root, path),
+        Err(nix::Error::EPERM) => return bind(root, device),
         other => other.step(what)?,
     }
     let owner = (Some(device.uid.into()), Some(device.gid.into()));
@@ -51,9 +52,19 @@ fn make(root: &Root<'_>, device: &DevicePlan, nodes: Nodes) -> Result<(), SetupE
     nix::sys::stat::fchmodat(Some(folder), &name, mode, nix::sys::stat::FchmodatFlags::FollowSymlink).step(what)
 }
 
-fn bind(root: &Root<'_>, path: &Path) -> Result<(), SetupError> {
-    let target = root.file(path)?;
+/// The host's node of the same name, if it is the same device: mode and owner are those it has.
+fn bind(root: &Root<'_>, device: &DevicePlan) -> Result<(), SetupError> {
+    let path = &device.path;
     let tree = host_node(path)?;
+    let found = nix::sys::stat::fstat(tree.as_raw_fd()).step(|| format!("look at the host's {path:?}"))?;
+    let number = libc::makedev(device.major as u32, device.minor as u32);
+    if found.st_mode & libc::S_IFMT != device.file_type || found.st_rdev != number {
+        let (major, minor) = (device.major, device.minor);
+        return Err(SetupError::Refused(format!(
+            "the device {path:?}: in a user namespace it has to be the host's, whose {path:?} is not {major}:{minor}"
+        )));
+    }
+    let target = root.file(path)?;
     mount::attach(tree.as_fd(), target.as_fd()).step(|| format!("bind the host's device {path:?}"))
 }
 

@@ -11,7 +11,7 @@ use super::devices::Nodes;
 use super::mounts::{CgroupView, Sources, set_propagation};
 use super::root::Root;
 use super::terminal::Terminal;
-use super::{SetupError, Step, devices, entry, identity, masks, mounts, terminal};
+use super::{Moment, SetupError, Step, devices, entry, identity, masks, mounts, terminal};
 use crate::spec::plan::{NamespaceKind, Plan, ProcessPlan};
 use crate::sys::mount::{self, Attributes, Extent};
 use crate::sys::{clone, descriptors, process, signals};
@@ -87,17 +87,14 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
         hear_start(channel)?;
         return Err(SetupError::Refused("the configuration has no process to start".into()));
     };
-    let entry = finish_process(application, donations.seccomp.as_ref(), terminal.as_ref(), groups)?;
+    descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
+    let entry = finish_process(application, donations.seccomp.as_ref(), terminal.as_ref(), groups, channel)?;
     say(channel, &Report::Ready)?;
     hear_start(channel)?;
     if !plan.hooks.start_container.is_empty() {
         super::hooks::run(&plan.hooks.start_container, "startContainer", &hook_state(donations, "created"))
             .map_err(|error| SetupError::Refused(error.to_string()))?;
     }
-    if application.no_new_privileges {
-        super::load_seccomp(donations.seccomp.as_ref())?;
-    }
-    descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
     Err(entry.execute())
 }
 
@@ -141,7 +138,7 @@ pub(super) fn new_keyring(name: &std::ffi::CStr) -> Result<(), SetupError> {
 /// Everything that happens in the new mount namespace, up to and with pivot_root.
 fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, SetupError> {
     let own_mounts = is_new(plan, NamespaceKind::Mount);
-    let propagation = plan.rootfs.propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
+    let propagation = plan.rootfs.propagation.unwrap_or(0);
     let host = std::fs::File::open("/").step(|| "open /".into())?;
     if own_mounts {
         // What follows must not appear on the host, whatever the spec asks for in the end.
@@ -155,7 +152,7 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
     let root = Root(tree);
 
     let sources = Sources { binds: &donations.binds, cgroups: &donations.cgroups };
-    mounts::attach_all(&root, &plan.mounts, &sources)?;
+    let unfinished = mounts::attach_all(&root, &plan.mounts, &sources)?;
     let nodes = if plan.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User) {
         Nodes::BoundFromHost
     } else {
@@ -177,6 +174,7 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
         }
         _ => None,
     };
+    unfinished.finish()?;
     if !plan.hooks.create_container.is_empty() {
         super::hooks::run(&plan.hooks.create_container, "createContainer", &hook_state(donations, "creating"))
             .map_err(|error| SetupError::Refused(error.to_string()))?;
@@ -193,7 +191,8 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
         mount::set_attributes(tree, Extent::One, attributes, None).step(|| "make the root read-only".into())?;
     }
     pivot(tree).step(|| format!("make {:?} the root", plan.rootfs.path))?;
-    if own_mounts {
+    // Unless the spec says something, every mount stays what it is: a volume that is shared with the host, too.
+    if own_mounts && propagation != 0 {
         let top = std::fs::File::open("/").step(|| "open the new root".into())?;
         set_propagation(top.as_fd(), propagation).step(|| "set rootfsPropagation".into())?;
     }
@@ -235,27 +234,28 @@ fn pivot(tree: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// From a set-up container to a process that only needs execve.
+/// From a set-up container to a process that only needs execve. From the filter on as few system calls as possible, since
+/// each must be in the profile: all descriptors are closed at exec by now.
 pub(super) fn finish_process(
     plan: &ProcessPlan,
     seccomp: Option<&super::seccomp::Program>,
     terminal: Option<&Terminal>,
     groups: identity::Groups,
+    channel: BorrowedFd<'_>,
 ) -> Result<entry::Entry, SetupError> {
     if let Some(terminal) = terminal {
         terminal.chown(plan.uid)?;
         terminal.become_stdio()?;
     }
     identity::apply_limits(plan)?;
-    if !plan.no_new_privileges {
-        // Needs CAP_SYS_ADMIN, which we are about to lose.
-        super::load_seccomp(seccomp)?;
-    }
+    super::load_seccomp(Moment::Privileged, plan, seccomp, channel)?;
     identity::become_user(plan, groups)?;
     if plan.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().step(|| "set no_new_privs".into())?;
     }
-    entry::find(plan)
+    let entry = entry::find(plan)?;
+    super::load_seccomp(Moment::Last, plan, seccomp, channel)?;
+    Ok(entry)
 }
 
 fn say(channel: BorrowedFd<'_>, report: &Report) -> Result<(), SetupError> {

@@ -69,15 +69,12 @@ fn enter(plan: &ProcessPlan, donations: &Donations) -> Result<std::convert::Infa
     } else {
         None
     };
-    let entry = finish_process(plan, donations.seccomp.as_ref(), terminal.as_ref(), donations.groups)?;
+    descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
+    let entry = finish_process(plan, donations.seccomp.as_ref(), terminal.as_ref(), donations.groups, channel)?;
     channel::report(channel, &Report::Ready).map_err(|_| SetupError::CreatorGone)?;
     match channel::next_order(channel) {
         Ok(Order::Start) => {}
         _ => return Err(SetupError::CreatorGone),
     }
-    if plan.no_new_privileges {
-        super::load_seccomp(donations.seccomp.as_ref())?;
-    }
-    descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
     Err(entry.execute())
 }

@@ -15,7 +15,7 @@ use crate::sys::mount::{self, Attributes, Extent};
 pub fn mask_all(root: &Root<'_>, paths: &[PathBuf]) -> Result<(), SetupError> {
     let mut empty: Option<OwnedFd> = None;
     for path in paths {
-        let Some(target) = root.find(path)? else { continue };
+        let Some(target) = find(root, path)? else { continue };
         let cover = if is_folder(&target)? {
             match &empty {
                 // A copy of the one that is already attached: every kernel allows that.
@@ -34,6 +34,14 @@ pub fn mask_all(root: &Root<'_>, paths: &[PathBuf]) -> Result<(), SetupError> {
     Ok(())
 }
 
+/// What has a file for a parent is not there either.
+fn find(root: &Root<'_>, path: &Path) -> Result<Option<OwnedFd>, SetupError> {
+    match root.find(path) {
+        Err(SetupError::Resolve { source, .. }) if source.kind() == std::io::ErrorKind::NotADirectory => Ok(None),
+        other => other,
+    }
+}
+
 fn new_empty_folder() -> std::io::Result<OwnedFd> {
     let options = [("nr_blocks", "1"), ("nr_inodes", "1"), ("mode", "755")];
     let options: Vec<_> = options.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned()))).collect();
@@ -45,7 +53,7 @@ fn new_empty_folder() -> std::io::Result<OwnedFd> {
 /// Each path bound onto itself, read-only.
 pub fn make_readonly(root: &Root<'_>, paths: &[PathBuf]) -> Result<(), SetupError> {
     for path in paths {
-        let Some(target) = root.find(path)? else { continue };
+        let Some(target) = find(root, path)? else { continue };
         let what = || format!("make {path:?} read-only");
         let tree = mount::clone_tree(target.as_fd(), c"", Extent::Tree, 0).step(what)?;
         let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };

@@ -11,6 +11,7 @@
 //!    │ id mappings, hooks of the runtime
 //!    │ ──────────── Go ─────────────────▶ mounts, devices, pivot, identity
 //!    │ ◀─────────── Terminal (master) ─── only with a terminal
+//!    │ ◀─────────── Listener (number) ─── only with a seccomp agent; answered with Go
 //!    │ ◀─────────── Ready ─────────────── (or Failed: what it tried, and why that failed)
 //!    │ hands its end to the supervisor
 //!  supervisor ───── Start ──────────────▶ startContainer hooks, execve
@@ -35,6 +36,7 @@ pub mod seccomp;
 mod terminal;
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 
 pub use identity::Groups;
@@ -104,11 +106,37 @@ pub fn prepare_inheritance(plan: &ProcessPlan) -> Result<(), SetupError> {
     identity::label_next_exec(plan)
 }
 
-/// Installs the application's filter. Without no_new_privs this needs CAP_SYS_ADMIN (seccomp(2)), so it comes before the
-/// capabilities go; with it, as late as possible.
-fn load_seccomp(program: Option<&seccomp::Program>) -> Result<(), SetupError> {
-    let Some(program) = program else { return Ok(()) };
-    crate::sys::seccomp::load(&program.bpf, program.flags).step(|| "load the seccomp filter".into()).map(drop)
+/// When the filter is installed. Without no_new_privs this needs CAP_SYS_ADMIN (seccomp(2)), so it comes before the
+/// capabilities go; with it, as late as possible, but before startContainer hooks, and while the creator is still there to
+/// take a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    Privileged,
+    Last,
+}
+
+fn seccomp_moment(process: &ProcessPlan) -> Moment {
+    if process.no_new_privileges { Moment::Last } else { Moment::Privileged }
+}
+
+/// Installs the application's filter if now is its moment. Once it has a listener, every call may be one that the agent
+/// is asked about: the creator hands it on, and we keep none, or calls would wait for ever when the agent is gone.
+fn load_seccomp(
+    now: Moment,
+    process: &ProcessPlan,
+    program: Option<&seccomp::Program>,
+    channel: BorrowedFd<'_>,
+) -> Result<(), SetupError> {
+    let Some(program) = program.filter(|_| seccomp_moment(process) == now) else { return Ok(()) };
+    let listener =
+        crate::sys::seccomp::load(&program.bpf, program.flags).step(|| "load the seccomp filter".to_owned())?;
+    let Some(listener) = listener else { return Ok(()) };
+    let gone = |_| SetupError::CreatorGone;
+    channel::report(channel, &channel::Report::Listener(listener.as_raw_fd())).map_err(gone)?;
+    match channel::next_order(channel).map_err(gone)? {
+        channel::Order::Go => Ok(()),
+        _ => Err(SetupError::CreatorGone),
+    }
 }
 
 /// `result.step("what we tried")`: the one way errors get their context in here.

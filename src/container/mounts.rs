@@ -21,19 +21,41 @@ pub struct Sources<'a> {
     pub cgroups: &'a CgroupView,
 }
 
-pub fn attach_all(root: &Root<'_>, plans: &[MountPlan], sources: &Sources<'_>) -> Result<(), SetupError> {
-    for (plan, bind) in plans.iter().zip(sources.binds) {
-        attach_one(root, plan, bind.as_ref(), sources.cgroups)?;
+/// Read-only mounts in which later mounts and devices still need a place: they are made so when those have it.
+pub struct Unfinished<'a>(Vec<(&'a MountPlan, OwnedFd)>);
+
+impl Unfinished<'_> {
+    pub fn finish(self) -> Result<(), SetupError> {
+        for (plan, tree) in self.0 {
+            let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+            mount::set_attributes(tree.as_fd(), Extent::One, attributes, None)
+                .step(|| format!("make the mount {:?} read-only", plan.destination))?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
+pub fn attach_all<'a>(
+    root: &Root<'_>,
+    plans: &'a [MountPlan],
+    sources: &Sources<'_>,
+) -> Result<Unfinished<'a>, SetupError> {
+    let mut unfinished = Vec::new();
+    for (plan, bind) in plans.iter().zip(sources.binds) {
+        if let Some(tree) = attach_one(root, plan, bind.as_ref(), sources.cgroups)? {
+            unfinished.push((plan, tree));
+        }
+    }
+    Ok(Unfinished(unfinished))
+}
+
+/// Some: a mount that is to be made read-only at the end.
 fn attach_one(
     root: &Root<'_>,
     plan: &MountPlan,
     bind: Option<&OwnedFd>,
     cgroups: &CgroupView,
-) -> Result<(), SetupError> {
+) -> Result<Option<OwnedFd>, SetupError> {
     let destination = &plan.destination;
     refuse_dangerous(plan, bind)?;
     match (&plan.kind, bind) {
@@ -41,7 +63,7 @@ fn attach_one(
             let target = if is_folder(tree)? { root.folder(destination)? } else { root.file(destination)? };
             refuse_in_proc(plan, Some(tree), &target)?;
             mount::attach(tree.as_fd(), target.as_fd()).step(|| format!("mount {destination:?}"))?;
-            finish(plan, tree.as_fd())
+            finish(plan, tree.as_fd()).map(|()| None)
         }
         (MountKind::Bind { source, .. }, None) => {
             Err(SetupError::Refused(format!("the bind mount of {source:?} was not donated")))
@@ -49,27 +71,57 @@ fn attach_one(
         (MountKind::Filesystem { fstype, source, options }, _) => {
             let target = filesystem_target(root, plan, fstype)?;
             refuse_in_proc(plan, None, &target)?;
-            let tree = new_filesystem(fstype, source, options, plan.attrs_set)
+            let later = plan.attrs_set & libc::MOUNT_ATTR_RDONLY != 0 && has_room_for_others(plan, fstype);
+            let attributes = if later { plan.attrs_set & !libc::MOUNT_ATTR_RDONLY } else { plan.attrs_set };
+            let tree = new_filesystem(fstype, source, options, attributes)
                 .step(|| format!("mount {fstype} at {destination:?}"))?;
             if plan.copy_up {
                 fill_from_below(root, destination, tree.as_fd())?;
             }
             mount::attach(tree.as_fd(), target.as_fd()).step(|| format!("mount {fstype} at {destination:?}"))?;
-            finish(plan, tree.as_fd())
+            finish(plan, tree.as_fd())?;
+            Ok(later.then_some(tree))
         }
-        (MountKind::Cgroup, _) => attach_cgroups(root, plan, cgroups),
+        (MountKind::Remount, _) => remount(root, plan).map(|()| None),
+        (MountKind::Cgroup, _) => attach_cgroups(root, plan, cgroups).map(|()| None),
     }
+}
+
+/// A tmpfs begins empty, and /dev is ours to fill.
+fn has_room_for_others(plan: &MountPlan, fstype: &str) -> bool {
+    fstype == "tmpfs" || normal(&plan.destination) == Path::new("/dev")
+}
+
+/// `remount`: other attributes for what an earlier mount has put at the destination.
+fn remount(root: &Root<'_>, plan: &MountPlan) -> Result<(), SetupError> {
+    let destination = &plan.destination;
+    let what = || format!("remount {destination:?}: is anything mounted there?");
+    let missing = || SetupError::Refused(format!("remount {destination:?}: there is nothing of that name"));
+    let target = root.find(destination)?.ok_or_else(missing)?;
+    let attributes = Attributes { set: plan.attrs_set, clear: plan.attrs_clear, propagation: 0 };
+    mount::set_attributes(target.as_fd(), Extent::One, attributes, None).step(what)?;
+    finish(plan, target.as_fd())
 }
 
 /// A procfs or sysfs must land on a real folder: through a symlink it would appear elsewhere, and the masks with it
 /// (CVE-2019-16884, CVE-2023-28642).
 fn filesystem_target(root: &Root<'_>, plan: &MountPlan, fstype: &str) -> Result<OwnedFd, SetupError> {
-    if matches!(fstype, "proc" | "sysfs")
-        && let Some(target) = root.find_without_symlinks(&plan.destination)?
-    {
-        return Ok(target);
+    if !matches!(fstype, "proc" | "sysfs") {
+        return root.folder(&plan.destination);
     }
-    root.folder(&plan.destination)
+    let destination = &plan.destination;
+    match root.find_without_symlinks(destination) {
+        Ok(Some(target)) if is_folder(&target)? => Ok(target),
+        Ok(None) => root.folder(destination),
+        Err(SetupError::Resolve { source, .. }) if source.raw_os_error() != Some(libc::ELOOP) => {
+            Err(SetupError::Resolve { path: destination.clone(), source })
+        }
+        _ => {
+            let text =
+                format!("{destination:?} must be mounted on ordinary directory: the image has something else there");
+            Err(SetupError::Refused(text))
+        }
+    }
 }
 
 /// Kernel file systems refuse flags of a superblock that others share ("ro" of sysfs): only mount attributes are set.

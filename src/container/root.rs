@@ -73,8 +73,11 @@ impl Root<'_> {
         let (parent, name) = self.parent(path)?;
         match open::at(parent.as_fd(), &name, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW, 0o644) {
             Ok(fd) => Ok(fd),
+            // A symlink that leads to nothing yet, or something that has just appeared.
             Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
-                self.find(path)?.ok_or(SetupError::Resolve { path: path.into(), source })
+                let confined = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+                open::create_confined(self.0, relative(path), 0o644, confined)
+                    .map_err(|source| SetupError::Resolve { path: path.into(), source })
             }
             Err(source) => Err(SetupError::Resolve { path: path.into(), source }),
         }

@@ -5,10 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::agent::Agent;
+use super::attend::Attendant;
 use super::console::Console;
 use super::launch::{self, Inside, Launched};
 use super::supervisor::{self, Donation, Supervisor};
-use super::{HostError, Trying, destroy, donate, foreground, idmap};
+use super::{HostError, Trying, destroy, donate, idmap};
 use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
 use crate::container::channel::Order;
 use crate::container::{hooks, init, seccomp};
@@ -18,7 +20,7 @@ use crate::model::record::{
     Boot, CgroupRecord, ContainerRecord, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord,
 };
 use crate::model::{Effect, Id};
-use crate::spec::plan::{NamespaceKind, Plan};
+use crate::spec::plan::{MountKind, NamespaceKind, Plan};
 use crate::store::Folder;
 use crate::sys::procfs;
 
@@ -74,6 +76,7 @@ pub struct Creation<'a> {
     rootfs: Option<OwnedFd>,
     binds: Vec<Option<OwnedFd>>,
     seccomp: Option<seccomp::Program>,
+    agent: Option<Agent>,
     container_cgroup: Layout,
     supervisor_cgroup: Layout,
     joiners: Option<(Joiner, Joiner)>,
@@ -102,7 +105,9 @@ impl<'a> Creation<'a> {
         supervisor_cgroup.check_free()?;
         let rootfs = donate::rootfs(&plan.rootfs)?;
         let binds = donate::binds(plan)?;
-        let seccomp = donate::seccomp(plan)?;
+        let seccomp = donate::seccomp(plan, folder.root())?;
+        let notify = seccomp.as_ref().is_some_and(|program| program.notify);
+        let agent = Agent::of(plan.seccomp.as_ref(), notify, hook_state(plan, options, "creating", 0))?;
         folder.write_file("config.json", &options.spec_bytes)?;
         let spec = folder.open_file("config.json")?;
         let what = || "prepare the sandbox's folder".to_owned();
@@ -117,6 +122,7 @@ impl<'a> Creation<'a> {
             rootfs: Some(rootfs),
             binds,
             seccomp,
+            agent,
             container_cgroup,
             supervisor_cgroup,
             joiners: None,
@@ -165,6 +171,9 @@ impl<'a> Creation<'a> {
     fn make_cgroups(&mut self) -> Result<(), HostError> {
         let container = self.container_cgroup.make(self.plan.cgroup.resources.as_ref())?;
         self.made.push(self.container_cgroup.record());
+        if let Some(owner) = owner_of_cgroup(self.plan) {
+            self.container_cgroup.delegate(owner)?;
+        }
         let supervisor = self.supervisor_cgroup.make(None)?;
         self.made.push(self.supervisor_cgroup.record());
         self.joiners = Some((container, supervisor));
@@ -192,7 +201,7 @@ impl<'a> Creation<'a> {
     fn launch_init(&mut self) -> Result<(), HostError> {
         let rootfs = self.rootfs.take().ok_or_else(out_of_order)?;
         let (binds, seccomp) = (std::mem::take(&mut self.binds), self.seccomp.take());
-        let hook_state = self.hook_state("creating", 0);
+        let hook_state = hook_state(self.plan, self.options, "creating", 0);
         let supervisor = self.supervisor.as_ref().ok_or_else(out_of_order)?;
         let (joiner, _) = self.joiners.as_ref().ok_or_else(out_of_order)?;
         let inside = match self.pid_namespace() {
@@ -237,21 +246,15 @@ impl<'a> Creation<'a> {
     fn adopt_init(&mut self) -> Result<(), HostError> {
         let plan = self.plan;
         let launched = self.launched.as_ref().ok_or_else(out_of_order)?;
-        let state = self.hook_state("creating", launched.pid).to_string().into_bytes();
+        let state = hook_state(plan, self.options, "creating", launched.pid).to_string().into_bytes();
         hooks::run(&plan.hooks.prestart, "prestart", &state)?;
         hooks::run(&plan.hooks.create_runtime, "createRuntime", &state)?;
         launched.order(Order::Go)?;
-        let terminal = &mut self.terminal;
+        if let Some(agent) = &mut self.agent {
+            agent.set_init(launched.pid);
+        }
         let patience = plan.hooks.create_container.is_empty().then_some(launch::STEP_DEADLINE);
-        launched.expect_ready(patience, |master| match terminal {
-            TerminalTo::Nowhere => Ok(()),
-            TerminalTo::Socket(console) => console.send(master.as_fd()),
-            TerminalTo::Us(kept) => {
-                foreground::fit(master.as_fd());
-                *kept = Some(master);
-                Ok(())
-            }
-        })?;
+        launched.expect_ready(patience, &mut Attendant::new(&mut self.terminal, self.agent.as_ref()))?;
         self.supervisor.as_ref().ok_or_else(out_of_order)?.wait_until_ready()?;
         let deadline = Some(Instant::now() + CALL_DEADLINE);
         let mut client = Client::connect(self.folder.as_fd(), deadline)?;
@@ -274,20 +277,6 @@ impl<'a> Creation<'a> {
             Some(Some(text)) => HostError::Supervisor { text },
             _ => error,
         }
-    }
-
-    /// What hooks read on their standard input (runtime-spec, "State").
-    fn hook_state(&self, status: &str, pid: i32) -> serde_json::Value {
-        let annotations: BTreeMap<&str, &str> =
-            self.plan.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        serde_json::json!({
-            "ociVersion": self.options.oci_version,
-            "id": self.options.id.as_str(),
-            "status": status,
-            "pid": pid,
-            "bundle": self.options.bundle,
-            "annotations": annotations,
-        })
     }
 
     fn kill_container(&mut self) -> Result<(), HostError> {
@@ -364,6 +353,32 @@ impl Effects for Creation<'_> {
         };
         Some((sandbox, container))
     }
+}
+
+/// What hooks read on their standard input (runtime-spec, "State").
+fn hook_state(plan: &Plan, options: &Options, status: &str, pid: i32) -> serde_json::Value {
+    let annotations: BTreeMap<&str, &str> =
+        plan.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    serde_json::json!({
+        "ociVersion": options.oci_version,
+        "id": options.id.as_str(),
+        "status": status,
+        "pid": pid,
+        "bundle": options.bundle,
+        "annotations": annotations,
+    })
+}
+
+/// Who gets the container's cgroup, as runc decides it: root of a user namespace of its own, if it has a cgroup
+/// namespace, too, and cgroups that are mounted for writing.
+fn owner_of_cgroup(plan: &Plan) -> Option<u32> {
+    let new = |kind| plan.namespaces.iter().any(|n| n.kind == kind && n.path.is_none());
+    let writable = plan
+        .mounts
+        .iter()
+        .any(|mount| matches!(mount.kind, MountKind::Cgroup) && mount.attrs_set & libc::MOUNT_ATTR_RDONLY == 0);
+    let root = plan.uid_mappings.iter().find(|mapping| mapping.container == 0)?;
+    (new(NamespaceKind::User) && new(NamespaceKind::Cgroup) && writable).then_some(root.host)
 }
 
 /// 32 random hex digits.

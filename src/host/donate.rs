@@ -2,23 +2,29 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use super::{HostError, Trying};
 use crate::container::seccomp;
-use crate::spec::plan::{MountKind, MountPlan, Plan, RootfsPlan};
+use crate::spec::plan::{IdMapping, IdmapPlan, MountKind, MountPlan, NamespaceKind, Plan, RootfsPlan};
+use crate::store::Root;
 use crate::sys::mount::{self, Attributes, Extent};
 
-/// The seccomp profile as a program. A listener would have to be handed on; that is not done yet, and a filter that
-/// nobody answers would stop the application at a random place.
-pub fn seccomp(plan: &Plan) -> Result<Option<seccomp::Program>, HostError> {
-    let program = plan.seccomp.as_ref().map(seccomp::compile).transpose()?;
-    if program.as_ref().is_some_and(|program| program.notify) {
-        let text = "linux.seccomp: SCMP_ACT_NOTIFY is not supported by this version".to_owned();
-        return Err(HostError::Container { text, exit_code: 1 });
+/// The seccomp profile as a program: compiled once for all containers of this root that have the same.
+pub fn seccomp(plan: &Plan, root: &Root) -> Result<Option<seccomp::Program>, HostError> {
+    let Some(profile) = &plan.seccomp else { return Ok(None) };
+    let name = seccomp::fingerprint(profile);
+    let kept = name.as_ref().and_then(|name| root.cached(name)).and_then(|bytes| seccomp::Program::from_bytes(&bytes));
+    if kept.is_some() {
+        return Ok(kept);
     }
-    Ok(program)
+    let program = seccomp::compile(profile)?;
+    if let Some(name) = name {
+        // Without it the next one compiles again, that is all.
+        let _ = root.cache(&name, &program.to_bytes());
+    }
+    Ok(Some(program))
 }
 
 /// The rootfs and everything below it, as a detached tree whose mounts never reach the host.
@@ -32,15 +38,12 @@ pub fn rootfs(plan: &RootfsPlan) -> Result<OwnedFd, HostError> {
 
 /// One detached tree per bind mount, in the order of the spec; None for other mounts.
 pub fn binds(plan: &Plan) -> Result<Vec<Option<OwnedFd>>, HostError> {
-    plan.mounts.iter().map(bind).collect()
+    let mut idmaps = Idmaps { plan, made: Vec::new() };
+    plan.mounts.iter().map(|mount| bind(mount, &mut idmaps)).collect()
 }
 
-fn bind(plan: &MountPlan) -> Result<Option<OwnedFd>, HostError> {
+fn bind(plan: &MountPlan, idmaps: &mut Idmaps<'_>) -> Result<Option<OwnedFd>, HostError> {
     let MountKind::Bind { source, recursive } = &plan.kind else { return Ok(None) };
-    if plan.idmap.is_some() {
-        let text = format!("mount {:?}: idmapped mounts are not supported by this version", plan.destination);
-        return Err(HostError::Container { text, exit_code: 1 });
-    }
     let what = || format!("open the source {source:?} of the bind mount at {:?}", plan.destination);
     let extent = if *recursive { Extent::Tree } else { Extent::One };
     let follow = if plan.source_nofollow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
@@ -52,11 +55,104 @@ fn bind(plan: &MountPlan) -> Result<Option<OwnedFd>, HostError> {
         mount::set_attributes(tree.as_fd(), Extent::Tree, attributes, None).trying(what)?;
     }
     if plan.attrs_set != 0 || plan.attrs_clear != 0 {
-        let attributes = Attributes { set: plan.attrs_set, clear: plan.attrs_clear, propagation: 0 };
-        mount::set_attributes(tree.as_fd(), Extent::One, attributes, None)
+        set_unlocked(tree.as_fd(), plan.attrs_set, plan.attrs_clear)
             .trying(|| format!("set the attributes of the bind mount at {:?}", plan.destination))?;
     }
+    if let Some(idmap) = &plan.idmap {
+        idmaps.apply(plan, idmap, source, tree.as_fd())?;
+    }
     Ok(Some(tree))
+}
+
+/// A mount that came into a user namespace from outside has its nosuid, nodev, noexec, read-only and access time locked
+/// (mount_namespaces(7)): what may not be taken off stays on, what is to be added is added.
+fn set_unlocked(tree: BorrowedFd<'_>, set: u64, clear: u64) -> io::Result<()> {
+    let change = |set, clear| {
+        let attributes = Attributes { set, clear, propagation: 0 };
+        mount::set_attributes(tree, Extent::One, attributes, None)
+    };
+    match change(set, clear) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            const LOCKABLE: [u64; 5] = [
+                libc::MOUNT_ATTR_RDONLY,
+                libc::MOUNT_ATTR_NOSUID,
+                libc::MOUNT_ATTR_NODEV,
+                libc::MOUNT_ATTR_NOEXEC,
+                libc::MOUNT_ATTR_NOSYMFOLLOW,
+            ];
+            change(set & !libc::MOUNT_ATTR__ATIME & !libc::MOUNT_ATTR_NODIRATIME, 0).map_err(|_| error)?;
+            for bit in LOCKABLE.into_iter().filter(|bit| clear & bit != 0) {
+                let _ = change(0, bit);
+            }
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// The user namespaces of idmapped mounts: one for all mounts with the same mappings.
+struct Idmaps<'a> {
+    plan: &'a Plan,
+    made: Vec<(Mappings, OwnedFd)>,
+}
+
+type Mappings = (Vec<IdMapping>, Vec<IdMapping>);
+
+impl Idmaps<'_> {
+    fn apply(
+        &mut self,
+        mount: &MountPlan,
+        idmap: &IdmapPlan,
+        source: &Path,
+        tree: BorrowedFd<'_>,
+    ) -> Result<(), HostError> {
+        let namespace = self.namespace(idmap)?;
+        let attributes = Attributes { set: libc::MOUNT_ATTR_IDMAP, ..Attributes::default() };
+        let extent = if idmap.recursive { Extent::Tree } else { Extent::One };
+        mount::set_attributes(tree, extent, attributes, Some(namespace)).trying(|| {
+            format!(
+                "map the ids of the mount at {:?}: {} of {source:?} has to support idmapped mounts, in this kernel and for \
+                 this user",
+                mount.destination,
+                filesystem_of(tree)
+            )
+        })
+    }
+
+    fn namespace(&mut self, idmap: &IdmapPlan) -> Result<BorrowedFd<'_>, HostError> {
+        let own = idmap.uid_mappings.is_empty();
+        let mappings = if own {
+            (self.plan.uid_mappings.clone(), self.plan.gid_mappings.clone())
+        } else {
+            (idmap.uid_mappings.clone(), idmap.gid_mappings.clone())
+        };
+        let at = match self.made.iter().position(|(made, _)| *made == mappings) {
+            Some(at) => at,
+            None => {
+                let joined = self.plan.namespaces.iter().find(|namespace| namespace.kind == NamespaceKind::User);
+                let namespace = match joined.and_then(|namespace| namespace.path.as_ref()).filter(|_| own) {
+                    Some(path) => std::fs::File::open(path)
+                        .trying(|| format!("open the user namespace {path:?} for an idmapped mount"))?
+                        .into(),
+                    None => super::idmap::namespace_for(&mappings.0, &mappings.1)?,
+                };
+                self.made.push((mappings, namespace));
+                self.made.len() - 1
+            }
+        };
+        Ok(self.made[at].1.as_fd())
+    }
+}
+
+/// "the file system (tmpfs)", by the device that /proc/self/mountinfo names.
+fn filesystem_of(tree: BorrowedFd<'_>) -> String {
+    let name = nix::sys::stat::fstat(tree.as_raw_fd()).ok().and_then(|stat| {
+        let device = format!("{}:{}", libc::major(stat.st_dev), libc::minor(stat.st_dev));
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some(&device))?;
+        Some(line.split_once(" - ")?.1.split(' ').next()?.to_owned())
+    });
+    name.map_or("the file system".to_owned(), |name| format!("the file system ({name})"))
 }
 
 fn clone_path(path: &Path, extent: Extent, flags: i32) -> io::Result<OwnedFd> {

@@ -1,11 +1,14 @@
 //! One more process in a running container.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::time::Instant;
 
+use super::agent::Agent;
+use super::attend::Attendant;
 use super::create::{CALL_DEADLINE, TerminalTo, pid_inside};
 use super::launch::{self, Inside, Launched, Target};
-use super::{HostError, foreground, namespaces, probe};
+use super::{HostError, namespaces, probe};
 use crate::cgroup::Joiner;
 use crate::container::{Groups, join, seccomp};
 use crate::control::{Client, ExecuteAsync, Request};
@@ -19,6 +22,9 @@ pub struct Execution<'a> {
     pub folder: BorrowedFd<'a>,
     pub process: &'a ProcessPlan,
     pub seccomp: Option<seccomp::Program>,
+    pub agent: Option<Agent>,
+    /// The cgroups to join; None: the container's own.
+    pub cgroups: Option<&'a [PathBuf]>,
     pub reaper: Reaper,
     pub preserve_fds: u32,
     /// The container is paused: the process starts when it is resumed.
@@ -34,7 +40,10 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launch
     };
     let init = probe::open_if_alive(&execution.container.init, boot)?.ok_or_else(gone)?;
     let supervisor = probe::open_if_alive(&execution.sandbox.supervisor, boot)?.ok_or_else(gone)?;
-    let joiner = Joiner::open(&execution.container.cgroup)?;
+    let joiner = match execution.cgroups {
+        Some(folders) => Joiner::exactly(folders)?,
+        None => Joiner::open(&execution.container.cgroup)?,
+    };
     let namespaces = namespaces::differing(execution.container.init.pid)?;
     let inside = match execution.sandbox.pid_namespace {
         PidNamespace::Own => Inside::NamespaceOf(supervisor.as_fd()),
@@ -51,15 +60,7 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launch
     let target = Target { init: init.as_fd(), namespaces, joiner: &joiner };
     let launched = launch::exec(execution.process, donate, &target, inside, execution.reaper, patience)?;
     let started = launched
-        .expect_ready(patience, |master| match terminal {
-            TerminalTo::Nowhere => Ok(()),
-            TerminalTo::Socket(console) => console.send(master.as_fd()),
-            TerminalTo::Us(kept) => {
-                foreground::fit(master.as_fd());
-                *kept = Some(master);
-                Ok(())
-            }
-        })
+        .expect_ready(patience, &mut Attendant::new(terminal, execution.agent.as_ref()))
         .and_then(|()| match execution.reaper {
             Reaper::Supervisor => adopt(execution.folder, execution.container, &launched),
             Reaper::Caller => Ok(()),

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 
+use super::attend::Attendant;
 use super::{HostError, Trying, namespaces};
 use crate::cgroup::Joiner;
 use crate::container::channel::{self, Order, Report};
@@ -324,18 +325,21 @@ impl Launched {
         channel::order(self.channel.as_fd(), order).trying(|| "tell the container's init to go on".into())
     }
 
-    /// Until it is ready; a terminal's master is handed to `terminal` on the way. Without `patience` for as long as the
-    /// hooks that run meanwhile take: they have timeouts of their own.
-    pub fn expect_ready(
-        &self,
-        patience: Option<Duration>,
-        mut terminal: impl FnMut(OwnedFd) -> Result<(), HostError>,
-    ) -> Result<(), HostError> {
+    /// Until it is ready; what it has for others is handed on by `attend` on the way. Without `patience` for as long as
+    /// the hooks that run meanwhile take: they have timeouts of their own.
+    pub fn expect_ready(&self, patience: Option<Duration>, attend: &mut Attendant<'_>) -> Result<(), HostError> {
+        let mut what = "setting up the container".to_owned();
         loop {
-            match self.next("setting up the container", patience)? {
+            match self.next(&what, patience).map_err(|error| attend.cause_of(error))? {
                 Report::Ready => return Ok(()),
-                Report::Terminal(master) => terminal(master)?,
-                other => return Err(unexpected(other)),
+                Report::Terminal(master) => attend.terminal(master)?,
+                Report::Listener(number) => {
+                    let listener = pidfd::descriptor(self.pidfd.as_fd(), number)
+                        .trying(|| "take the listener of the seccomp filter over".into())?;
+                    what = attend.listener(listener, self.pid)?;
+                    self.order(Order::Go)?;
+                }
+                other => return Err(attend.cause_of(unexpected(other))),
             }
         }
     }

@@ -5,6 +5,8 @@
 //! names; processes that nobody has recorded die with the process that made them, because each of them holds a pipe or
 //! a pidfd of its creator until it is adopted.
 
+pub mod agent;
+pub mod attend;
 pub mod console;
 pub mod create;
 pub mod destroy;

@@ -71,6 +71,6 @@ mod tests {
         let typed: Features = serde_json::from_value(document.clone()).unwrap();
         assert_eq!(typed.oci_version_min(), "1.0.0");
         assert!(document["linux"]["capabilities"].as_array().unwrap().len() > 37);
-        assert!(!document["mountOptions"].as_array().unwrap().contains(&json!("remount")));
+        assert!(document["mountOptions"].as_array().unwrap().contains(&json!("remount")));
     }
 }

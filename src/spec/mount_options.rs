@@ -139,7 +139,7 @@ static TABLE: &[(&str, Meaning)] = &[
 
 /// Every word that is supported, in alphabetical order.
 pub(super) fn supported() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().filter(|(_, meaning)| !matches!(meaning, Remount)).map(|(word, _)| *word)
+    TABLE.iter().map(|(word, _)| *word)
 }
 
 pub(super) fn read(words: &[String]) -> Options {

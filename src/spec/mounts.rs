@@ -43,10 +43,6 @@ fn plan_one(
         check::text(&format!("{field}.options[{index}]"), word)?;
     }
     let mut options = mount_options::read(words);
-    if options.remount {
-        let problem = "remount: give the options to the mount itself".to_owned();
-        return Err(SpecError::unsupported(format!("{field}.options"), problem));
-    }
     let idmap = idmap(field, mount, &options, around)?;
     let kind = kind(field, mount, &mut options, around, warnings)?;
     let tmpfs = matches!(&kind, MountKind::Filesystem { fstype, .. } if fstype == "tmpfs");
@@ -90,6 +86,9 @@ fn kind(
 ) -> Result<MountKind, SpecError> {
     let fstype = mount.typ().as_deref().unwrap_or_default();
     check::text(&format!("{field}.type"), fstype)?;
+    if options.remount {
+        return remount(field, options);
+    }
     match (options.bind, fstype) {
         (Some(reach), _) => bind(field, mount, reach, options, around, warnings),
         (None, "bind") => bind(field, mount, Reach::One, options, around, warnings),
@@ -107,6 +106,18 @@ fn kind(
             Ok(MountKind::Cgroup)
         }
         (None, _) => filesystem(field, mount, fstype, options, around),
+    }
+}
+
+/// Of a mount, not of a file system: that one may be shared with the host.
+fn remount(field: &str, options: &Options) -> Result<MountKind, SpecError> {
+    let first = options.superblock.first().or(options.data.first().map(|(key, _)| key));
+    match first {
+        None => Ok(MountKind::Remount),
+        Some(word) => {
+            let problem = format!("remount changes a mount, and {} belongs to its file system", check::quote(word));
+            Err(SpecError::unsupported(format!("{field}.options"), problem))
+        }
     }
 }
 

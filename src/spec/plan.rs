@@ -108,6 +108,8 @@ pub enum MountKind {
     Bind { source: PathBuf, recursive: bool },
     /// A new file system; options are what is not a flag, as fsconfig(2) takes them: (key, value) or a bare key.
     Filesystem { fstype: String, source: String, options: Vec<(String, Option<String>)> },
+    /// `remount`: the attributes of what is mounted at the destination already.
+    Remount,
     /// The container's own cgroup: a v2 mount, or a tmpfs of v1 hierarchies, whichever the host has.
     Cgroup,
 }

@@ -13,7 +13,7 @@ pub(super) fn check(seccomp: &LinuxSeccomp) -> Result<(), SpecError> {
     let field = |name: &str| format!("linux.seccomp.{name}");
     errno(&field("defaultErrnoRet"), seccomp.default_action(), seccomp.default_errno_ret())?;
     if seccomp.default_action() == LinuxSeccompAction::ScmpActNotify {
-        let problem = "SCMP_ACT_NOTIFY cannot be the default: the process could not even hand its listener over";
+        let problem = "SCMP_ACT_NOTIFY cannot be used as default action: the listener could not even be handed over";
         return Err(SpecError::invalid(field("defaultAction"), problem));
     }
     let mut notifies = false;
@@ -38,7 +38,7 @@ fn check_rule(field: &str, rule: &LinuxSyscall) -> Result<(), SpecError> {
     for (index, name) in rule.names().iter().enumerate() {
         check::text(&format!("{field}.names[{index}]"), name)?;
         if name == "write" && rule.action() == LinuxSeccompAction::ScmpActNotify {
-            let problem = "write cannot be notified: the process hands its listener over with it";
+            let problem = "SCMP_ACT_NOTIFY cannot be used for the write syscall: the listener is handed over with it";
             return Err(SpecError::invalid(format!("{field}.names[{index}]"), problem));
         }
     }

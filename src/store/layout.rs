@@ -176,6 +176,10 @@ impl Root {
 }
 
 impl Folder {
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }

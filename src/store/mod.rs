@@ -6,6 +6,7 @@
 //! <root>/store/db/             the database: the durable truth
 //! <root>/store/db.making/      a new one on its way; db.made when it is whole
 //! <root>/store/pending         commits that had to wait
+//! <root>/cache/                what can be computed again
 //! <root>/sandboxes/.new-~…/    a sandbox being made: not there yet
 //! <root>/sandboxes/<id>/       a sandbox: lock (with the intent), sandbox.json, exits, and what others put there
 //! <root>/sandboxes/.gone-~…/   a sandbox being removed: not there any more
@@ -23,6 +24,7 @@
 //!
 //! **A full disk** stops none of lock, intent, exit records, retire and remove: their blocks were allocated at birth.
 
+mod cache;
 mod commit;
 mod db;
 mod error;

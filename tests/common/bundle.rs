@@ -21,18 +21,7 @@ impl Bundle {
     /// A bundle whose rootfs holds busybox and nothing else; it runs `/bin/true`, without a terminal.
     pub fn busybox(dir: &Path) -> Bundle {
         let bundle = Bundle::empty(dir);
-        let rootfs = bundle.rootfs();
-        for folder in ["bin", "dev", "etc", "proc", "root", "sys", "tmp"] {
-            fs::create_dir_all(rootfs.join(folder)).expect("a folder of the rootfs");
-        }
-        let busybox = BUSYBOX.iter().find(|path| Path::new(path).exists()).expect("install busybox-static");
-        fs::copy(busybox, rootfs.join("bin/busybox")).expect("copy busybox");
-        for applet in applets(busybox).iter().filter(|applet| *applet != "busybox") {
-            symlink("busybox", rootfs.join("bin").join(applet)).expect("a symlink for an applet");
-        }
-        fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n")
-            .unwrap();
-        fs::write(rootfs.join("etc/group"), "root:x:0:\nuser:x:1000:\n").expect("etc/group");
+        busybox_rootfs(&bundle.rootfs());
         bundle.args(&["/bin/true"])
     }
 
@@ -128,6 +117,20 @@ impl Bundle {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("chmod");
         self
     }
+}
+
+/// Makes a root that holds busybox, its applets, two users and nothing else.
+pub fn busybox_rootfs(rootfs: &Path) {
+    for folder in ["bin", "dev", "etc", "proc", "root", "sys", "tmp"] {
+        fs::create_dir_all(rootfs.join(folder)).expect("a folder of the rootfs");
+    }
+    let busybox = BUSYBOX.iter().find(|path| Path::new(path).exists()).expect("install busybox-static");
+    fs::copy(busybox, rootfs.join("bin/busybox")).expect("copy busybox");
+    for applet in applets(busybox).iter().filter(|applet| *applet != "busybox") {
+        symlink("busybox", rootfs.join("bin").join(applet)).expect("a symlink for an applet");
+    }
+    fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n").unwrap();
+    fs::write(rootfs.join("etc/group"), "root:x:0:\nuser:x:1000:\n").expect("etc/group");
 }
 
 /// What `sandkeep spec` writes, made once.

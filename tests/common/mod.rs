@@ -18,12 +18,14 @@ pub mod env;
 pub mod leftovers;
 pub mod process;
 pub mod stream;
+pub mod terminal;
 
 pub use bundle::Bundle;
 pub use command::{Cmd, Outcome};
 pub use env::Env;
 pub use process::{in_own_process, until};
 pub use stream::Lines;
+pub use terminal::Terminal;
 
 /// Says aloud that a test cannot be done here, and why, and leaves the test.
 macro_rules! skipped {

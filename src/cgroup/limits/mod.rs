@@ -74,7 +74,7 @@ pub(super) fn restrict_devices(folders: &[&Folder], rules: Option<&[LinuxDeviceC
     for folder in folders {
         match folder.version {
             Version::V1 if folder.has("devices") => devices::write(&folder.path, &rules)?,
-            Version::V1 => {}
+            Version::V1 | Version::Beside => {}
             Version::V2 => device_program::attach(&folder.path, &rules)?,
         }
     }

@@ -2,9 +2,13 @@
 //! * the native architecture is always part of it;
 //! * names of system calls that are not known are skipped: profiles are written for every kernel at once;
 //! * a rule that does what happens anyway is left out;
+//! * system calls newer than the profile do not exist ([`newer_calls`]);
 //! * conditions on different arguments must all hold; of several on the same argument, one.
 //!
 //! Nothing here touches the calling process: [`crate::sys::seccomp::load`] does, with what this returns.
+
+mod encoded;
+mod newer_calls;
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -15,6 +19,8 @@ use nix::sys::memfd::{MemFdCreateFlag, memfd_create};
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
 };
+
+pub use encoded::fingerprint;
 
 use crate::sys::seccomp::{FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAG_WAIT_KILLABLE_RECV};
 
@@ -53,6 +59,12 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Program, CompileError> {
     for arch in profile.architectures().iter().flatten() {
         filter.add_arch(architecture(*arch)).map_err(|source| CompileError::Architecture { arch: *arch, source })?;
     }
+    let mut archs = vec![ScmpArch::native()];
+    for arch in profile.architectures().iter().flatten().map(|arch| architecture(*arch)) {
+        if arch != ScmpArch::Native && !archs.contains(&arch) {
+            archs.push(arch);
+        }
+    }
     let mut unknown = Vec::new();
     let mut notify = false;
     for rule in profile.syscalls().iter().flatten() {
@@ -72,7 +84,9 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Program, CompileError> {
             notify |= wanted == ScmpAction::Notify;
         }
     }
-    Ok(Program { bpf: export(&filter)?, flags: flags(profile, notify), notify, unknown })
+    let mut bpf = newer_calls::before(profile, &archs);
+    bpf.extend(export(&filter)?);
+    Ok(Program { bpf, flags: flags(profile, notify), notify, unknown })
 }
 
 fn add(
