@@ -72,6 +72,7 @@ fn golden_bytes_still_load_and_mean_the_same() {
             "pending" => schema::encode_pending(&schema::decode_pending(&bytes).unwrap()),
             "exit-record" => exits::encode_payload(&exits::decode_payload(&bytes).unwrap()),
             "limits" => store::encode_limits(&store::decode_limits(&bytes).unwrap()),
+            "scope" => store::encode_scope(&store::decode_scope(&bytes).unwrap()),
             other => panic!("nobody knows how to load {other}"),
         };
         let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();

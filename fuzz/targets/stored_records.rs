@@ -23,6 +23,7 @@ fuzz_target!(|data: &[u8]| {
     survives!(data, schema::decode_journal_entry, schema::encode_journal_entry);
     survives!(data, schema::decode_pending, schema::encode_pending);
     survives!(data, store::decode_limits, store::encode_limits);
+    survives!(data, store::decode_scope, store::encode_scope);
 
     let records = exits::decode_all(data);
     let again: Vec<u8> = records.iter().flat_map(exits::encode).collect();

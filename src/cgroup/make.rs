@@ -30,7 +30,7 @@ impl Layout {
         let mut made = Made::default();
         let mut folders = Vec::with_capacity(self.folders.len());
         for folder in &self.folders {
-            match make_folder(folder, &mut made) {
+            match make_folder(folder, self.role, &mut made) {
                 Ok(()) => folders.push(folder),
                 // Nothing depends on that one.
                 Err(Error::Make { source, .. }) if is_refused(&source) && folder.version == Version::Beside => {}
@@ -40,7 +40,7 @@ impl Layout {
         }
         match (self.role, resources) {
             _ if self.folders.is_empty() => {}
-            (Role::Container, resources) => {
+            (Role::Container | Role::Scope, resources) => {
                 limits::apply(&folders, resources.unwrap_or(&LinuxResources::default()))?;
                 if is_privileged() {
                     limits::restrict_devices(&folders, resources.and_then(|r| r.devices().as_deref()))?;
@@ -102,10 +102,11 @@ impl Drop for Made {
     }
 }
 
-fn make_folder(folder: &Folder, made: &mut Made) -> Result<()> {
+fn make_folder(folder: &Folder, role: Role, made: &mut Made) -> Result<()> {
     let failed = |source| Error::Make { folder: folder.path.clone(), source };
     let parent = folder.path.parent().unwrap_or(&folder.mount);
-    if folder.version == Version::V2 {
+    // systemd alone decides which controllers are passed on in its part of the tree.
+    if folder.version == Version::V2 && role != Role::Scope {
         make_parents(parent, &folder.mount).map_err(failed)?;
         enable_controllers(parent, &folder.mount).map_err(failed)?;
     }
@@ -119,6 +120,7 @@ fn make_folder(folder: &Folder, made: &mut Made) -> Result<()> {
     };
     match result {
         Ok(()) => made.0.push(folder.path.clone()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && role == Role::Scope => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => take_over(&folder.path)?,
         Err(error) => return Err(failed(error)),
     }
@@ -199,7 +201,7 @@ fn is_refused(error: &io::Error) -> bool {
 }
 
 /// Root, and of the user namespace that the machine was booted with.
-fn is_privileged() -> bool {
+pub(super) fn is_privileged() -> bool {
     let all_ids = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
     nix::unistd::geteuid().is_root() && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(all_ids)
 }

@@ -18,6 +18,7 @@ pub mod idmap;
 pub mod launch;
 pub mod namespaces;
 pub mod pidfile;
+pub mod placeholder;
 pub mod probe;
 pub mod protect;
 pub mod running;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use oci_spec::runtime::LinuxResources;
-use sandkeep::cgroup::{self, Driver, Hierarchies, Joiner, Layout, Setup};
+use sandkeep::cgroup::{self, Hierarchies, Joiner, Layout, Setup};
 use sandkeep::model::Id;
 use sandkeep::spec::plan::CgroupPlan;
 
@@ -69,7 +69,7 @@ impl Container {
         let hierarchies = kind.hierarchies();
         let id = Id::parse(&format!("{name}-{kind:?}-{}", std::process::id())).unwrap();
         let plan = CgroupPlan { path: path.map(str::to_owned), resources: None };
-        let layout = Layout::of_container(&hierarchies, &plan, &id, Driver::Cgroupfs).unwrap();
+        let layout = Layout::of_container(&hierarchies, &plan, &id).unwrap();
         Container { hierarchies, layout, resources: serde_json::from_str(resources).unwrap() }
     }
 

@@ -23,6 +23,7 @@ use super::layout::Folder;
 use super::{Error, Result};
 
 pub use change::{Change, set_back};
+pub(super) use v2::weight_of_shares;
 
 /// One value for one file of one controller.
 #[derive(Debug, Clone, PartialEq, Eq)]

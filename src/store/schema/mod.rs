@@ -99,6 +99,7 @@ pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("pending", schemars::schema_for!(v1::PendingV1)),
         ("exit-record", schemars::schema_for!(crate::model::exits::ExitRecordV1)),
         ("limits", schemars::schema_for!(super::limits::LimitsV1)),
+        ("scope", schemars::schema_for!(super::scope::ScopeV1)),
     ]
 }
 
