@@ -69,15 +69,12 @@ impl Systemd {
 }
 
 fn serve(mut stream: UnixStream, peer: &Peer, tag: &str) {
-    let mut greeting = [0; b"\0AUTH EXTERNAL\r\nDATA\r\n".len()];
+    let mut greeting = [0; b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n".len()];
     if stream.read_exact(&mut greeting).is_err() {
         return;
     }
-    assert_eq!(&greeting, b"\0AUTH EXTERNAL\r\nDATA\r\n");
+    assert_eq!(&greeting, b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n");
     stream.write_all(b"DATA\r\nOK 0123456789abcdef\r\n").unwrap();
-    let mut begin = [0; 7];
-    stream.read_exact(&mut begin).unwrap();
-    assert_eq!(&begin, b"BEGIN\r\n");
     let mut job = 0;
     loop {
         let mut fixed = [0; FIXED];

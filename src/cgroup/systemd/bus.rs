@@ -104,27 +104,25 @@ impl Connection {
     }
 
     /// EXTERNAL without a name: the kernel tells the other side who we are, also across user namespaces.
+    ///
+    /// All of it is sent at once, as systemd's own clients do: a systemd that reads BEGIN and the first call together
+    /// leaves the call lying until something else arrives (seen with 252).
     fn authenticate(&mut self, path: &Path) -> Result<(), BusError> {
         let deadline = Instant::now() + DEADLINE;
-        self.stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\n")?;
-        for expected in ["DATA", "OK "] {
-            let line = self.line(deadline)?;
-            if !line.starts_with(expected) {
-                return Err(BusError::Refused { path: path.to_owned() });
-            }
+        self.stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+        // Nothing follows the two lines until we call.
+        let mut told = Vec::new();
+        while told.split(|byte| *byte == b'\n').count() < 3 && told.len() < 512 {
+            let mut bytes = [0; 128];
+            let count = self.read_some(&mut bytes, deadline)?;
+            told.extend_from_slice(&bytes[..count]);
         }
-        Ok(self.stream.write_all(b"BEGIN\r\n")?)
-    }
-
-    /// Byte by byte: what follows the last line is a message.
-    fn line(&mut self, deadline: Instant) -> Result<String, BusError> {
-        let mut line = Vec::new();
-        while !line.ends_with(b"\r\n") && line.len() < 512 {
-            let mut byte = [0];
-            self.read(&mut byte, deadline)?;
-            line.push(byte[0]);
+        let told = String::from_utf8_lossy(&told);
+        let mut lines = told.lines();
+        if lines.next() == Some("DATA") && lines.next().is_some_and(|line| line.starts_with("OK ")) {
+            return Ok(());
         }
-        Ok(String::from_utf8_lossy(&line).into_owned())
+        Err(BusError::Refused { path: path.to_owned() })
     }
 
     /// Calls the manager and returns its answer.
@@ -201,20 +199,27 @@ impl Connection {
     fn read(&mut self, buffer: &mut [u8], deadline: Instant) -> Result<(), BusError> {
         let mut filled = 0;
         while filled < buffer.len() {
+            filled += self.read_some(&mut buffer[filled..], deadline)?;
+        }
+        Ok(())
+    }
+
+    /// At least one byte.
+    fn read_some(&mut self, buffer: &mut [u8], deadline: Instant) -> Result<usize, BusError> {
+        loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(BusError::Timeout);
             }
             self.stream.set_read_timeout(Some(left))?;
-            match self.stream.read(&mut buffer[filled..]) {
+            match self.stream.read(buffer) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                Ok(count) => filled += count,
+                Ok(count) => return Ok(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(BusError::Timeout),
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
     }
 }
 
