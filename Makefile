@@ -3,9 +3,11 @@
 #   make build         the static release binary, at most 6 MB
 #   make demo          build it, run a busybox bundle, look at it from all sides
 #   make test          every test (as root: others say aloud what they skip)
+#   make test-vm       those that run containers, on Debian's own kernel with nothing but cgroup v2 (qemu); TESTS=all for more
 #   make lint          rustfmt and clippy
 #   make conformance   runc's own integration tests, beside Debian's runc; ONLY=exec.bats, or ONLY='exec.bats:--user'
 #   make crash-matrix  SIGKILL of create, start, update and delete: 40 system calls and 80 moments each
+#   make soak          two minutes of random commands by several processes, with random deaths
 #   make fuzz          every fuzz target, a minute in all
 #   make bench         beside crun and runc, in one run
 #   make schema        write state-schema/ and the diagram anew after a wanted change of a stored shape
@@ -22,7 +24,7 @@ export LIBSECCOMP_LINK_TYPE ?= static
 export LIBSECCOMP_LIB_PATH ?= /usr/lib/$(MACHINE)-linux-gnu
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: all build demo test lint conformance crash-matrix fuzz fuzz-build bench schema install tools clean
+.PHONY: all build demo test test-vm lint conformance crash-matrix soak fuzz fuzz-build bench schema install tools clean
 
 all: build
 
@@ -42,6 +44,11 @@ demo: build
 test: tools
 	cargo test --locked --no-fail-fast
 
+test-vm: build
+	tests/vm/run $(BINARY) $(TESTS)
+	@tests/scripts/debian-packages cpio e2fsprogs qemu-system-x86
+	tests/vm/run $(BINARY)
+
 lint: tools
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
@@ -52,7 +59,10 @@ conformance: $(if $(RUNTIME),,build)
 
 crash-matrix: build
 	SANDKEEP_BIN=$(abspath $(BINARY)) SANDKEEP_CRASH_POINTS=40 SANDKEEP_CRASH_MOMENTS=80 \
-	  cargo test --locked --test crash -- --nocapture --test-threads=1
+	  cargo test --locked --test crash --test hooks_crash -- --nocapture --test-threads=1
+
+soak: build
+	SANDKEEP_BIN=$(abspath $(BINARY)) cargo test --locked --test soak -- --ignored --nocapture
 
 fuzz-build: tools
 	fuzz/run build

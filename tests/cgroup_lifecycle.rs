@@ -211,7 +211,7 @@ fn one_more_process_joins_through_the_record_alone() {
         let container = Container::new(kind, "exec", None, "{}");
         let record = container.layout.record();
         container.layout.make(None).unwrap();
-        let joiner = Arc::new(cgroup::Joiner::open(&record).unwrap());
+        let joiner = Arc::new(cgroup::Joiner::open(&record, std::process::id() as i32).unwrap());
         assert_eq!(joiner.v2_folder().is_some(), kind == Kind::V2 || Kind::here().contains(&Kind::V2));
         assert_eq!(joiner.fds().count(), record.folders.len());
         let mut child = container.spawn(&joiner, "exec sleep 100");

@@ -75,12 +75,12 @@ fn measure() {
             });
         }
         make();
-        median("opening what joins", || time(|| Joiner::open(&record).unwrap()));
+        median("opening what joins", || time(|| Joiner::open(&record, std::process::id() as i32).unwrap()));
         // Moving a process is slow when nobody did it for a while: as in real life, it has been quiet before each.
         let quiet = || std::thread::sleep(Duration::from_millis(60));
         median("join_self", || {
             quiet();
-            let joiner = Arc::new(Joiner::open(&record).unwrap());
+            let joiner = Arc::new(Joiner::open(&record, std::process::id() as i32).unwrap());
             in_child(&container, move || joiner.join_self().unwrap())
         });
         let folders = record.folders.clone();
@@ -93,7 +93,7 @@ fn measure() {
                 }
             })
         });
-        let joiner = Arc::new(Joiner::open(&record).unwrap());
+        let joiner = Arc::new(Joiner::open(&record, std::process::id() as i32).unwrap());
         let freeze = |cgroup: &dyn Fn()| {
             let mut child = container.spawn(&joiner, "exec sleep 100");
             let took = time(cgroup);

@@ -6,14 +6,13 @@
 
 mod common;
 
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::fs;
 use std::time::{Duration, Instant, SystemTime};
 
 use common::cgroup::limit;
 use common::command::DEADLINE;
-use common::{Bundle, Cmd, Env, needs_root, needs_tool};
+use common::{Bundle, Cmd, Env, needs_root, needs_tool, strace};
 
 const CI_POINTS: usize = 12;
 const CI_MOMENTS: usize = 12;
@@ -168,9 +167,7 @@ fn at_system_calls(victim: Victim) {
     for (point, (name, occurrence)) in points.iter().enumerate() {
         let id = env.id(&format!("s{point}"));
         victim.prepare(&env, &bundle, &id);
-        let inject = format!("inject={name}:signal=KILL:when={occurrence}");
-        let strace = Cmd::new("strace").args(["-qq", "-o", "/dev/null", "-e", &format!("trace={name}"), "-e", &inject]);
-        let outcome = strace.args(victim.command(&env, &bundle, &id)).run();
+        let outcome = strace::killed_at(victim.command(&env, &bundle, &id), name, *occurrence);
         killed += usize::from(!outcome.status.success());
         let place = format!("{victim:?} killed at {name} number {occurrence}");
         check(victim, &env, &bundle, &id, &place, &mut wrong);
@@ -263,23 +260,9 @@ fn check(victim: Victim, env: &Env, bundle: &Bundle, id: &str, place: &str, wron
 fn trace(victim: Victim, env: &Env, bundle: &Bundle) -> Vec<(String, usize)> {
     let id = env.id("trace");
     victim.prepare(env, bundle, &id);
-    let file = env.dir().join("trace");
-    let strace = Cmd::new("strace").args(["-qq", "-o"]).arg(&file);
-    strace.args(victim.command(env, bundle, &id)).run().code(0);
+    let calls = strace::calls(env, victim.command(env, bundle, &id));
     env.run(["delete", "--force", &id]).code(0);
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    let text = fs::read_to_string(&file).expect("strace writes its trace");
-    let names = text.lines().filter_map(|line| Some(line.split_once('(')?.0));
-    let names = names.filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
-    // The first execve is strace's own child becoming the command; the last call never returns.
-    let calls = names.filter(|name| !matches!(*name, "execve" | "exit_group"));
     calls
-        .map(|name| {
-            let number = seen.entry(name.to_owned()).or_default();
-            *number += 1;
-            (name.to_owned(), *number)
-        })
-        .collect()
 }
 
 /// How long the command takes when it is left alone: the middle of three.

@@ -7,7 +7,9 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use common::{Env, Lines, needs_root};
+use common::process::send;
+use common::{Env, Lines, needs_root, until};
+use nix::sys::signal::Signal;
 
 const AT_ONCE: usize = 20;
 
@@ -110,6 +112,48 @@ fn a_stopped_process_that_holds_a_lock_stops_no_other_sandbox() {
     // The hook was the creator's child; if it outlived its creator, it ends at the end of what it reads.
     let _ = std::fs::File::options().write(true).custom_flags(nix::libc::O_NONBLOCK).open(&never);
     env.run(["recover"]).code(0);
+    env.assert_clean();
+}
+
+/// Less than anybody waits for the store before he goes on without it.
+const SOON: Duration = Duration::from_secs(8);
+
+#[test]
+fn a_supervisor_that_does_not_answer_keeps_nobody_from_the_store() {
+    needs_root!();
+    let env = Env::new();
+    let (silent, other) = (env.id("silent"), env.id("other"));
+    env.created(&env.bundle().args(&["sleep", "1000"]), &silent);
+    let supervisor = env.supervisor(&silent);
+    send(supervisor, Signal::SIGSTOP);
+    let start = env.cmd(["start", &silent]).spawn();
+    let lock = env.root().join("sandboxes").join(&silent).join("lock");
+    until(Duration::from_secs(20), "intent of the start", || {
+        std::fs::read(&lock).is_ok_and(|bytes| bytes.windows(15).any(|bytes| bytes == b"start-requested"))
+    });
+    env.run_bundle(&env.bundle(), &other).deadline(SOON).run().success();
+    send(supervisor, Signal::SIGCONT);
+    start.finish(Duration::from_secs(60)).success();
+    env.run(["delete", "--force", &silent]).success();
+    env.assert_clean();
+}
+
+#[test]
+fn a_hook_between_a_run_and_its_application_keeps_nobody_from_the_store() {
+    needs_root!();
+    let env = Env::new();
+    let (slow, other) = (env.id("slow"), env.id("other"));
+    let shared = env.dir().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    let hook = "touch /shared/begun; while ! test -e /shared/go; do sleep 0.01; done";
+    let bundle = env.bundle().bind(&shared, "/shared", &["rbind", "rw"]).edit(|config| {
+        config["hooks"] = serde_json::json!({"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", hook]}]});
+    });
+    let running = env.run_bundle(&bundle, &slow).spawn();
+    until(Duration::from_secs(20), "running hook", || shared.join("begun").exists());
+    env.run_bundle(&env.bundle(), &other).deadline(SOON).run().success();
+    std::fs::write(shared.join("go"), "").unwrap();
+    running.finish(Duration::from_secs(60)).success();
     env.assert_clean();
 }
 

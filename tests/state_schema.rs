@@ -70,6 +70,7 @@ fn golden_bytes_still_load_and_mean_the_same() {
             "records" => schema::encode_records(&schema::decode_records(&bytes).unwrap()),
             "state" => schema::encode_state(&schema::decode_state(&bytes).unwrap()),
             "pending" => schema::encode_pending(&schema::decode_pending(&bytes).unwrap()),
+            "hook-record" => schema::encode_hook_record(&schema::decode_hook_record(&bytes).unwrap()),
             "exit-record" => exits::encode_payload(&exits::decode_payload(&bytes).unwrap()),
             "limits" => store::encode_limits(&store::decode_limits(&bytes).unwrap()),
             "scope" => store::encode_scope(&store::decode_scope(&bytes).unwrap()),

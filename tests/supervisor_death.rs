@@ -42,7 +42,7 @@ fn killing_the_supervisor_ends_the_sandbox() {
     assert_eq!(env.wait(&id), 137);
     let state = env.state(&id);
     assert_eq!((&state["status"], &state["pid"]), (&"stopped".into(), &0.into()));
-    env.run(["exec", "--detach", &id, "true"]).fails_with(1, &[&id, "stopped"]);
+    env.run(["exec", "--detach", &id, "true"]).fails_with(255, &[&id, "stopped"]);
     env.delete(&id);
     env.gone(&id);
     env.assert_clean();
@@ -76,12 +76,39 @@ fn a_foreground_run_whose_supervisor_dies_says_137() {
     let (mut lines, out) = Lines::pipe();
     let running = env.run_bundle(&bundle, &id).stdout(out).spawn();
     lines.until("up");
+    assert!(!listens(running.pid()), "the command would keep the control socket open after the supervisor's end");
     // The application may say so before its supervisor has told the command that it runs.
     process::until(DEADLINE, "record of the start", || env.status(&id) == "running");
     send(env.supervisor(&id), Signal::SIGKILL);
     running.finish(DEADLINE).code(137);
     env.run(["recover"]).code(0);
     env.run(["delete", "--force", &id]);
+    env.assert_clean();
+}
+
+/// It dies after the application has begun and before the command has heard of that.
+#[test]
+fn a_foreground_run_whose_supervisor_dies_while_it_starts_says_137_too() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("starting");
+    let shared = env.dir().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    let hook = "touch /shared/begun; while ! test -e /shared/go; do sleep 0.01; done";
+    let bundle = env.bundle().bind(&shared, "/shared", &["rbind", "rw"]).script("echo up; exec sleep 1000");
+    let bundle = bundle.edit(|config| {
+        config["hooks"]["startContainer"] = serde_json::json!([{ "path": "/bin/sh", "args": ["sh", "-c", hook] }]);
+    });
+    let (mut lines, out) = Lines::pipe();
+    let running = env.run_bundle(&bundle, &id).stdout(out).spawn();
+    process::until(DEADLINE, "running hook", || shared.join("begun").exists());
+    let supervisor = env.supervisor(&id);
+    send(supervisor, Signal::SIGSTOP);
+    std::fs::write(shared.join("go"), "").unwrap();
+    lines.until("up");
+    send(supervisor, Signal::SIGKILL);
+    running.finish(DEADLINE).fails_with(137, &["supervisor is gone"]);
+    env.gone(&id);
     env.assert_clean();
 }
 
@@ -125,6 +152,7 @@ fn a_supervisor_is_confined_and_holds_nothing_of_its_caller() {
     let id = env.id("confined");
     env.started(&env.bundle().args(&["sleep", "1000"]), &id);
     let supervisor = env.supervisor(&id);
+    assert!(listens(supervisor));
     let status = |name| process::status_line(supervisor, name).unwrap_or_default();
     assert_eq!(status("CapEff"), "0000000000000020", "CAP_KILL alone");
     assert_eq!(status("CapPrm"), "0000000000000020");
@@ -144,6 +172,18 @@ fn a_supervisor_is_confined_and_holds_nothing_of_its_caller() {
     let (own, containers) = (cgroups(supervisor), cgroups(env.pid(&id)));
     assert_ne!(own, containers, "it has a cgroup of its own");
     env.run(["delete", "--force", &id]).success();
+}
+
+/// Whether the process has a control socket that others may connect to.
+fn listens(pid: i32) -> bool {
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    let inodes: Vec<String> = sockets
+        .lines()
+        .filter(|line| line.ends_with("/control.sock") && line.split_whitespace().nth(3) == Some("00010000"))
+        .map(|line| format!("socket:[{}]", line.split_whitespace().nth(6).unwrap()))
+        .collect();
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|to| inodes.contains(&to.display().to_string()))
 }
 
 fn cgroups(pid: i32) -> String {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Cmd, Env, needs_root, needs_tool};
+use common::{Bundle, Cmd, Env, Lines, needs_root, needs_tool};
 use serde_json::json;
 
 #[test]
@@ -69,14 +69,226 @@ fn inside_a_user_namespace_of_somebody_else_the_whole_life_of_a_sandbox_works() 
     env.assert_clean();
 }
 
+/// An ordinary user of this machine, with ids of its own: /etc/passwd and its kin are replaced for its processes alone.
+struct Ordinary<'a> {
+    env: &'a Env,
+    files: std::path::PathBuf,
+}
+
+const USER: u32 = 54321;
+const FIRST_SUBID: u32 = 700_000;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Further {
+    Ids,
+    None,
+}
+
+impl Ordinary<'_> {
+    fn with(env: &Env, further: Further) -> Ordinary<'_> {
+        let files = env.dir().join("etc");
+        std::fs::create_dir_all(&files).unwrap();
+        let passwd = format!("root:x:0:0:root:/root:/bin/sh\nplain:x:{USER}:{USER}::/:/bin/sh\n");
+        std::fs::write(files.join("passwd"), passwd).unwrap();
+        let line = if further == Further::Ids { format!("plain:{FIRST_SUBID}:65536\n") } else { String::new() };
+        for name in ["subuid", "subgid"] {
+            std::fs::write(files.join(name), &line).unwrap();
+        }
+        chown_to_user(env.dir());
+        Ordinary { env, files }
+    }
+
+    /// A bundle that belongs to the user, with what `spec --rootless` writes.
+    fn bundle(&self) -> Bundle {
+        let bundle = self.env.bundle();
+        std::fs::remove_file(bundle.config_path()).unwrap();
+        chown_to_user(self.env.dir());
+        self.sandkeep(["spec", "--rootless", "--bundle"]).arg(&bundle.dir).run().success();
+        bundle.edit(|config| config["process"]["terminal"] = json!(false))
+    }
+
+    fn sandkeep<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
+        let script = format!(
+            "for f in passwd subuid subgid; do mount --bind {}/$f /etc/$f || exit 9; done; \
+             exec setpriv --reuid {USER} --regid {USER} --clear-groups \"$0\" \"$@\"",
+            self.files.display()
+        );
+        let cmd = Cmd::new("unshare").args(["--mount", "sh", "-c", &script]).arg(self.env.binary());
+        cmd.arg("--root").arg(self.env.root()).args(args)
+    }
+}
+
+fn chown_to_user(dir: &std::path::Path) {
+    Cmd::new("chown").args(["-hR", &format!("{USER}:{USER}")]).arg(dir).run().success();
+}
+
 #[test]
-fn an_ordinary_user_is_told_what_to_do() {
+fn an_ordinary_user_runs_what_spec_rootless_writes() {
     needs_root!();
-    needs_tool!("setpriv");
+    needs_tool!("setpriv", "unshare");
     let env = Env::new();
-    let bundle = env.bundle();
-    let cmd = Cmd::new("setpriv").args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-    let cmd = cmd.arg(env.binary()).args(["--root", "/tmp/nobody-here", "run", "--bundle"]).arg(&bundle.dir).arg("x");
-    cmd.run().fails("user namespace");
-    assert!(!std::path::Path::new("/tmp/nobody-here").exists());
+    for further in [Further::Ids, Further::None] {
+        let user = Ordinary::with(&env, further);
+        let script = "id -u; cat /proc/self/uid_map | tr -s ' '; touch /made; mount -t tmpfs x /tmp && echo mounted";
+        let bundle = user.bundle().script(script).edit(|config| config["root"]["readonly"] = json!(false));
+        let outcome = user.sandkeep(["run", "--bundle"]).arg(&bundle.dir).arg(env.id("plain")).run();
+        // Root of the container is root of nothing but what it has made.
+        assert_eq!(outcome.stdout, "0\n 0 0 1\n", "{outcome}");
+        use std::os::unix::fs::MetadataExt;
+        assert_eq!(std::fs::metadata(bundle.rootfs().join("made")).unwrap().uid(), USER);
+    }
+    env.assert_clean();
+}
+
+#[test]
+fn the_whole_life_of_an_ordinary_users_sandbox_works() {
+    needs_root!();
+    needs_tool!("setpriv", "unshare", "newuidmap", "newgidmap");
+    let env = Env::new();
+    let user = Ordinary::with(&env, Further::Ids);
+    let id = env.id("life");
+    let bundle = user.bundle().script("echo up; exec sleep 1000").edit(|config| {
+        let mappings = json!([
+            { "containerID": 0, "hostID": USER, "size": 1 },
+            { "containerID": 1, "hostID": FIRST_SUBID, "size": 65536 },
+        ]);
+        config["linux"]["uidMappings"] = mappings.clone();
+        config["linux"]["gidMappings"] = mappings;
+        config["process"]["user"] = json!({ "uid": 7, "gid": 8, "additionalGids": [9] });
+    });
+    let (mut lines, out) = Lines::pipe();
+    user.sandkeep(["create", "--bundle"]).arg(&bundle.dir).arg(&id).stdout(out).run().success();
+    assert_eq!(user.sandkeep(["state", &id]).run().success().json()["status"], "created");
+    user.sandkeep(["start", &id]).run().success();
+    lines.until("up");
+    let pid = user.sandkeep(["state", &id]).run().success().json()["pid"].as_i64().unwrap() as i32;
+    let uids = common::process::status_line(pid, "Uid").unwrap();
+    assert!(uids.starts_with(&format!("{}\t", FIRST_SUBID + 6)), "{uids}");
+    user.sandkeep(["exec", &id, "id", "-u"]).run().success().prints("7\n");
+    user.sandkeep(["exec", "--user", "0:0", &id, "sh", "-c", "id -u; hostname"])
+        .run()
+        .success()
+        .prints("0\nsandkeep\n");
+    user.sandkeep(["exec", "--detach", &id, "sleep", "500"]).run().success();
+    let listed = user.sandkeep(["list", "--format", "json"]).run().success().json();
+    assert_eq!((&listed[0]["id"], &listed[0]["owner"]), (&json!(id), &json!("plain")));
+    // The sleep of before, and the application.
+    let processes = user.sandkeep(["ps", "--format", "json", &id]).run().success().json();
+    assert_eq!(processes.as_array().unwrap().len(), 2, "{processes}");
+    let limit = ["update", "--pids-limit", "50", &id];
+    user.sandkeep(limit).run().fails("pids");
+    // Its application has an id that the user may not signal by itself.
+    user.sandkeep(["kill", &id, "KILL"]).run().success();
+    user.sandkeep(["wait", &id]).run().success().prints("137\n");
+    user.sandkeep(["delete", &id]).run().success();
+    user.sandkeep(["doctor"]).run().success();
+    user.sandkeep(["run", "--detach", "--bundle"])
+        .arg(&bundle.dir)
+        .arg(&id)
+        .stdout(std::process::Stdio::null())
+        .run()
+        .success();
+    user.sandkeep(["kill", "--all", &id, "KILL"]).run().success();
+    user.sandkeep(["wait", &id]).run().success().prints("137\n");
+    user.sandkeep(["delete", &id]).run().success();
+    // A sandbox that runs is deleted too, and one whose creation was cut short is healed away.
+    user.sandkeep(["create", "--bundle"]).arg(&bundle.dir).arg(&id).stdout(std::process::Stdio::null()).run().success();
+    user.sandkeep(["delete", "--force", &id]).run().success();
+    user.sandkeep(["state", &id]).run().fails("does not exist");
+    env.assert_clean();
+}
+
+/// Killed at moments between the first namespace and the running application: the user's own `recover` finds it all.
+#[test]
+fn a_killed_run_of_an_ordinary_user_leaves_nothing_that_recover_does_not_heal() {
+    needs_root!();
+    needs_tool!("setpriv", "unshare", "newuidmap", "newgidmap");
+    let env = Env::new();
+    let user = Ordinary::with(&env, Further::Ids);
+    let bundle = user.bundle().args(&["sleep", "1000"]);
+    for moment in [20, 40, 60, 80, 100, 130, 160, 200, 300] {
+        let id = env.id(&format!("killed{moment}"));
+        let run = user.sandkeep(["run", "--bundle"]).arg(&bundle.dir).arg(&id).spawn();
+        // Killed by the deadline, if it is not done for by then.
+        let _ = run.finish_or_kill(std::time::Duration::from_millis(moment));
+        user.sandkeep(["recover"]).run();
+        user.sandkeep(["delete", "--force", &id]).run();
+        user.sandkeep(["state", &id]).run().fails("does not exist");
+    }
+    common::until(common::command::DEADLINE, "an end of all processes", || env.leftovers().is_empty());
+    user.sandkeep(["doctor"]).run().success();
+}
+
+/// A view of a folder of one's own; the machine's root cannot be had that way, and the reason is told.
+#[test]
+fn an_ordinary_user_does_things_in_a_throw_away_sandbox() {
+    needs_root!();
+    needs_tool!("setpriv", "unshare");
+    let env = Env::new();
+    let user = Ordinary::with(&env, Further::None);
+    let rootfs = user.bundle().rootfs();
+    let script = "id -u; touch /thrown-away && ls /thrown-away";
+    let run = user.sandkeep(["do", "--rootfs"]).arg(&rootfs).args(["--", "sh", "-c", script]).run();
+    run.success().prints("0\n/thrown-away\n");
+    assert!(!rootfs.join("thrown-away").exists());
+    user.sandkeep(["do", "true"]).run().fails("--rootfs");
+    env.assert_clean();
+}
+
+#[test]
+fn what_an_ordinary_user_cannot_have_is_told() {
+    needs_root!();
+    needs_tool!("setpriv", "unshare", "newuidmap", "newgidmap");
+    let env = Env::new();
+    let user = Ordinary::with(&env, Further::Ids);
+    let run = |bundle: &Bundle| user.sandkeep(["run", "--bundle"]).arg(&bundle.dir).arg(env.id("cannot")).run();
+    let bundle = user.bundle().namespace("user", None).edit(|config| {
+        for mappings in ["uidMappings", "gidMappings"] {
+            config["linux"].as_object_mut().unwrap().remove(mappings);
+        }
+    });
+    run(&bundle).fails("an ordinary user needs {\"type\": \"user\"} and mappings; see `sandkeep spec --rootless`");
+    let bundle = user.bundle().edit(|config| config["linux"]["uidMappings"][0]["hostID"] = json!(1));
+    run(&bundle).fails_with(1, &["linux.uidMappings", "/etc/subuid"]);
+    let bundle = user.bundle().edit(|config| config["linux"]["gidMappings"][0]["size"] = json!(2));
+    run(&bundle).fails_with(1, &["linux.gidMappings", "/etc/subgid"]);
+    let secret = std::path::Path::new("/etc/shadow");
+    let bundle = user.bundle().args(&["cat", "/secret"]).bind(secret, "/secret", &["bind"]);
+    let outcome = run(&bundle);
+    assert!(
+        !outcome.status.success() && outcome.stdout.is_empty() && outcome.stderr.contains("ermission denied"),
+        "{outcome}"
+    );
+    env.assert_clean();
+}
+
+#[test]
+fn a_user_namespace_is_joined_by_path_and_a_time_namespace_has_its_offsets() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("owner");
+    let bundle = env.bundle().args(&["sleep", "1000"]).edit(|config| {
+        config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
+        config["linux"]["uidMappings"] = json!([{ "containerID": 0, "hostID": 100000, "size": 65536 }]);
+        config["linux"]["gidMappings"] = config["linux"]["uidMappings"].clone();
+    });
+    env.started(&bundle, &id);
+    let path = format!("/proc/{}/ns/user", env.pid(&id));
+    let bundle = env.bundle().script("cat /proc/self/uid_map | tr -s ' '; touch /dev/shm/x && stat -c %u /dev/shm/x");
+    let bundle = bundle.namespace("user", Some(&path)).edit(|config| {
+        config["process"]["user"] = json!({ "uid": 5, "gid": 5 });
+    });
+    env.run_bundle(&bundle, &env.id("joins")).run().success().prints(" 0 100000 65536\n5\n");
+    env.run(["delete", "--force", &id]).success();
+    let script = "cat /proc/self/timens_offsets | tr -s ' '; cut -d. -f1 /proc/uptime";
+    let bundle = env.bundle().script(script).edit(|config| {
+        config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "time" }));
+        config["linux"]["timeOffsets"] =
+            json!({ "monotonic": { "secs": 7, "nanosecs": 5 }, "boottime": { "secs": 864000 } });
+    });
+    let told = env.run_bundle(&bundle, &env.id("time")).run().success().stdout;
+    let (offsets, uptime) = told.trim_end().rsplit_once('\n').unwrap();
+    assert_eq!(offsets, "monotonic 7 5\nboottime 864000 0");
+    assert!(uptime.parse::<u64>().unwrap() >= 864_000, "{told}");
+    env.assert_clean();
 }

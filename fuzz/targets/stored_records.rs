@@ -22,6 +22,7 @@ fuzz_target!(|data: &[u8]| {
     survives!(data, schema::decode_intent, schema::encode_intent);
     survives!(data, schema::decode_journal_entry, schema::encode_journal_entry);
     survives!(data, schema::decode_pending, schema::encode_pending);
+    survives!(data, schema::decode_hook_record, schema::encode_hook_record);
     survives!(data, store::decode_limits, store::encode_limits);
     survives!(data, store::decode_scope, store::encode_scope);
 

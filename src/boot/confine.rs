@@ -34,8 +34,7 @@ pub fn be_a_daemon() -> Result<(), ConfineError> {
     step("raise its descriptor limit", privilege::raise_descriptor_limit(MAX_DESCRIPTORS))
 }
 
-/// `0` means the writer itself; a single thread joins through `tasks` of v1 ten times faster than through
-/// `cgroup.procs`, so the donor chooses which file it was.
+/// Cgroups of v1: `0` written into `tasks` means the writer itself. On v2 the supervisor was born where it belongs.
 pub fn join_cgroups(files: Vec<OwnedFd>) -> Result<(), ConfineError> {
     for file in files {
         step("join its cgroup", File::from(file).write_all(b"0"))?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::keeper::{Cause, Keeper, MAX_UNASKED, Process, Role, Start, Token, Unasked, refusal, short};
 use super::strays::{Stray, Strays};
+use crate::container::channel;
 use crate::control::method::{ErrorCode, Exited, Reply};
 use crate::model::Id;
 use crate::model::exits::ExitRecord;
@@ -119,7 +120,7 @@ impl Keeper {
         let (start, outcome) = match seqpacket::receive(socket.as_fd(), &mut buffer) {
             Ok(Received::End) => (Start::Started, Ok(Reply::Done)),
             Ok(Received::Message { length, .. }) => {
-                let text = String::from_utf8_lossy(&buffer[..length.min(MAX_START_ERROR)]).trim_end().to_owned();
+                let text = channel::failure_text(&buffer[..length.min(MAX_START_ERROR)]);
                 (Start::Failed, Err(refusal(ErrorCode::StartFailed, text)))
             }
             Ok(Received::Nothing) if !ended => return,

@@ -3,6 +3,10 @@
 //! Writing a pid into a v1 `cgroup.procs` locks out every fork and exit on the machine and waits for an RCU grace
 //! period. A process with one thread that writes `0` into `tasks` moves only itself and needs no such lock. On v2 there is
 //! no such file; there a process is best born in the cgroup, with CLONE_INTO_CGROUP.
+//!
+//! A v2 cgroup that hands controllers on takes no process itself. A container that may write to its cgroups (an init
+//! system, a container engine) makes its own into such a one and moves on into one below: whoever joins later follows its
+//! init there.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -10,6 +14,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::files;
+use super::hierarchies::Hierarchies;
 use super::{Error, Result};
 use crate::model::record::CgroupRecord;
 
@@ -24,9 +30,13 @@ pub struct Joiner {
 }
 
 impl Joiner {
-    /// For one more process of a container that exists. Folders that were never made (rootless) are left out.
-    pub fn open(record: &CgroupRecord) -> Result<Joiner> {
-        Joiner::of(record.folders.iter().map(|folder| folder.as_path()).filter(|folder| folder.exists()))
+    /// For one more process of a container that exists, beside its `init`. Folders that were never made (rootless) are
+    /// left out.
+    pub fn open(record: &CgroupRecord, init: i32) -> Result<Joiner> {
+        let there = record.folders.iter().filter(|folder| folder.exists());
+        let folders: Vec<PathBuf> =
+            there.map(|folder| below_with(init, folder).unwrap_or_else(|| folder.clone())).collect();
+        Joiner::of(folders.iter().map(PathBuf::as_path))
     }
 
     /// Into these folders, whatever they are: each has to exist.
@@ -51,14 +61,18 @@ impl Joiner {
         Ok(joiner)
     }
 
-    /// Moves the calling process. It must have one thread: with more, v1 moves only the calling one.
-    ///
-    /// On v2 this is the slow way: prefer [`Joiner::v2_folder`]. Beside v1, where nothing is charged there, it is the only
-    /// one, and this leaves it out.
-    pub fn join_self(&self) -> io::Result<()> {
+    /// Moves the calling process, on v1 only: on v2 it was born there ([`Joiner::v2_folder`]). It must have one thread:
+    /// with more, v1 moves only the calling one.
+    pub fn join_v1(&self) -> io::Result<()> {
         for tasks in &self.tasks {
             nix::unistd::write(tasks, b"0")?;
         }
+        Ok(())
+    }
+
+    /// The same on either version; the slow way on v2. Beside v1, where nothing is charged on v2, that is left out.
+    pub fn join_self(&self) -> io::Result<()> {
+        self.join_v1()?;
         if let (Some(folder), true) = (&self.folder, self.tasks.is_empty()) {
             let procs = format!("/proc/self/fd/{}/cgroup.procs", folder.as_raw_fd());
             nix::unistd::write(OpenOptions::new().write(true).open(procs)?, b"0")?;
@@ -71,8 +85,24 @@ impl Joiner {
         self.folder.as_ref().map(|folder| folder.as_fd())
     }
 
-    /// Everything that must stay open across a fork for [`Joiner::join_self`] to work.
+    /// What must stay open across a fork for [`Joiner::join_v1`] to work. Whoever writes `0` into each joins, too.
+    pub fn v1_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.tasks.iter().map(|fd| fd.as_fd())
+    }
+
+    /// What must stay open across a fork for [`Joiner::join_self`] to work.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.tasks.iter().chain(&self.folder).map(|fd| fd.as_fd())
     }
+}
+
+/// Where `init` is, if `folder` is of v2 and takes no process itself, and `init` is below it.
+fn below_with(init: i32, folder: &Path) -> Option<PathBuf> {
+    let handed_on = files::read(&folder.join("cgroup.subtree_control")).ok()?;
+    if handed_on.trim().is_empty() {
+        return None;
+    }
+    let mounts = files::read(Path::new("/proc/self/mountinfo")).ok()?;
+    let its = Hierarchies::parse(&mounts, &files::read(&PathBuf::from(format!("/proc/{init}/cgroup"))).ok()?).ok()?;
+    its.all().iter().map(|hierarchy| hierarchy.mount.join(&hierarchy.own)).find(|at| at.starts_with(folder))
 }

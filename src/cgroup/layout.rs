@@ -216,6 +216,11 @@ fn shorten(name: &str, longest: usize) -> String {
     format!("{}@{hash}", &name[..keep])
 }
 
+/// `linux.cgroup` of the features document (runtime-spec, features-linux.md).
+pub fn features() -> serde_json::Value {
+    serde_json::json!({ "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,10 +8,10 @@ use super::context::Context;
 use super::failure::Failure;
 use super::hold;
 use super::log::Level;
-use crate::engine::{self, Held, NewSandbox};
-use crate::host::console::Console;
+use crate::engine::{self, Effects, Held, NewSandbox};
+use crate::host::console::{Console, PidfdSocket};
 use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
-use crate::host::{pidfile, protect};
+use crate::host::{pidfile, protect, rootless};
 use crate::model::record::Reaper;
 use crate::model::{Denial, Event, Id, Machine};
 use crate::spec::{self, plan::Plan};
@@ -37,6 +37,9 @@ pub struct LaunchArguments {
     /// Write the application's pid here, last; the caller then has to reap it
     #[arg(long, value_name = "PATH")]
     pub pid_file: Option<PathBuf>,
+    /// Send the pidfd of the application's init to whoever listens here
+    #[arg(long, value_name = "PATH")]
+    pub pidfd_socket: Option<PathBuf>,
     /// Accepted for runc's sake: the root is always pivoted
     #[arg(long)]
     pub no_pivot: bool,
@@ -58,8 +61,9 @@ fn create(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let request = Request::load(context, launch, &arguments.id, reaper_for(launch), Lifetime::Own)?;
     let terminal = terminal_for(&request.plan, launch.console_socket.as_deref(), Mode::Detached)?;
     let root = context.open_or_make_root()?;
-    let (mut held, creation) = request.create(&root, terminal)?;
+    let (mut held, creation) = request.create(context, &root, terminal)?;
     hold::tell_notices(context, &mut held);
+    tell_processes(context, &request.options.id, &creation);
     if let (Some(path), Some(init)) = (&launch.pid_file, creation.init())
         && let Err(error) = pidfile::write(path, init.pid)
     {
@@ -70,6 +74,13 @@ fn create(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         return Err(error.into());
     }
     Ok(0)
+}
+
+/// For `--debug`.
+pub fn tell_processes(context: &Context, id: &Id, creation: &Creation<'_>) {
+    let supervisor = creation.supervisor().map_or(0, |supervisor| supervisor.pid);
+    let init = creation.init().map_or(0, |init| init.pid);
+    context.log.debug(&format!("container {:?}: supervisor {supervisor}, init {init}", id.as_str()));
 }
 
 /// Whoever asks for a pid file gets a process it can wait for.
@@ -119,8 +130,13 @@ impl Request {
         lifetime: Lifetime,
     ) -> Result<Request, Failure> {
         let id = Id::parse(id)?;
-        refuse_ordinary_user()?;
-        let preserve_fds = preserved(launch.preserve_fds, listen_fds())?;
+        if rootless::needed() {
+            // What is wrong with the configuration is said before anything is done about it.
+            spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
+            rootless::enter_own_namespaces()?;
+        }
+        let listen_fds = listen_fds();
+        let preserve_fds = preserved(launch.preserve_fds, listen_fds)?;
         check_preserved(preserve_fds)?;
         protect::from_overwriting().map_err(|error| Failure::new(format!("protect our own binary: {error}")))?;
         let (plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
@@ -136,6 +152,8 @@ impl Request {
             attached: lifetime == Lifetime::Attached,
             cgroup_driver: context.driver,
             preserve_fds,
+            pidfd_socket: launch.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?,
+            listen_fds,
             new_keyring: !launch.no_new_keyring,
             created: engine::now(),
             oci_version: loaded.spec.version().clone(),
@@ -146,7 +164,12 @@ impl Request {
     }
 
     /// Claims the id and launches; on a failure nothing is left.
-    pub fn create<'r>(&'r self, root: &'r Root, terminal: TerminalTo) -> Result<(Held<'r>, Creation<'r>), Failure> {
+    pub fn create<'r>(
+        &'r self,
+        context: &Context,
+        root: &'r Root,
+        terminal: TerminalTo,
+    ) -> Result<(Held<'r>, Creation<'r>), Failure> {
         let id = &self.options.id;
         refuse_taken(root, id)?;
         let (folder, guard) = root.prepare()?;
@@ -160,20 +183,12 @@ impl Request {
             }
         };
         let new = NewSandbox { id: id.clone(), folder, guard, cgroups: creation.cgroups() };
-        let held = engine::create(root, new, &mut creation)?;
-        Ok((held, creation))
+        let created = engine::create(root, new, &mut creation);
+        for warning in creation.take_warnings() {
+            context.log.warn(&warning);
+        }
+        Ok((created?, creation))
     }
-}
-
-/// Every mount and every cgroup needs privileges that an ordinary user has only inside a user namespace.
-fn refuse_ordinary_user() -> Result<(), Failure> {
-    if nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    Err(Failure::new(
-        "running as an ordinary user is not supported by this version: run as root, or inside a user namespace where \
-         you are root, e.g. `unshare --map-root-user --map-auto --mount sandkeep …` or through rootless podman",
-    ))
 }
 
 /// A sandbox of that id stands in the way, unless it is one whose creation was cut short: that one is healed away.
@@ -196,9 +211,9 @@ pub fn terminal_for(plan: &Plan, socket: Option<&Path>, mode: Mode) -> Result<Te
 pub fn terminal(wanted: bool, socket: Option<&Path>, mode: Mode) -> Result<TerminalTo, Failure> {
     match (wanted, socket, mode) {
         (false, None, _) => Ok(TerminalTo::Nowhere),
-        (false, Some(_), _) => {
-            Err(Failure::new("--console-socket is given, but process.terminal of the configuration is false"))
-        }
+        (false, Some(_), _) => Err(Failure::new(
+            "--console-socket is given, but the process has no terminal: set process.terminal, or use exec --tty",
+        )),
         (true, Some(path), Mode::Detached) => Ok(TerminalTo::Socket(Console::connect(path)?)),
         (true, None, Mode::Detached) => Err(Failure::new(
             "the container wants a terminal (process.terminal): give --console-socket, or set it to false",
@@ -219,9 +234,13 @@ pub fn preserved(asked: u32, listen_fds: u32) -> Result<u32, Failure> {
     })
 }
 
-/// sd_listen_fds(3): descriptors that systemd hands to us are the application's.
+/// sd_listen_fds(3): descriptors that somebody hands to this very process are the application's.
 fn listen_fds() -> u32 {
-    std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    match (number("LISTEN_PID"), number("LISTEN_FDS")) {
+        (Some(pid), Some(count)) if pid == std::process::id() => count,
+        _ => 0,
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `exec`: one more process in a sandbox.
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,10 +12,11 @@ use super::look;
 use crate::cgroup;
 use crate::engine::pod_of;
 use crate::host::agent::Agent;
+use crate::host::console::PidfdSocket;
 use crate::host::exec::Execution;
 use crate::host::foreground::{self, Forwarding};
 use crate::host::frozen::{self, Frozen};
-use crate::host::{self, pidfile, protect};
+use crate::host::{self, pidfile, probe, protect, rootless};
 use crate::model::record::Reaper;
 use crate::model::{Denial, Event, Machine, Phase};
 use crate::spec::plan::ProcessPlan;
@@ -62,6 +64,9 @@ pub struct Arguments {
     cap: Vec<String>,
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
+    /// Send the pidfd of the process to whoever listens here
+    #[arg(long, value_name = "PATH")]
+    pidfd_socket: Option<PathBuf>,
     /// Join this cgroup below the container's, [CONTROLLER[,CONTROLLER]:]PATH; with controllers it may be given again
     #[arg(long, value_name = "PATH")]
     cgroup: Vec<String>,
@@ -91,10 +96,15 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let (id, seen) = look::at(context, &arguments.id)?;
     let event = if arguments.ignore_paused { Event::ExecWhilePausedRequested } else { Event::ExecRequested };
     let Some(snapshot) = &seen.snapshot else {
-        let from = Phase::Creating;
+        let from = seen.phase();
         return Err(Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }.into());
     };
     pod_of(snapshot).step(id.as_str(), id.as_str(), event)?;
+    if rootless::needed()
+        && let Some(supervisor) = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)?
+    {
+        rootless::join_namespace_of(supervisor.as_fd())?;
+    }
     let frozen = frozen::load(&seen.folder, snapshot)?;
     let process = plan(arguments, &frozen)?;
     let seccomp = host::donate::seccomp(&frozen.plan, seen.folder.root())?;
@@ -109,6 +119,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let mode = if arguments.detach { Mode::Detached } else { Mode::Foreground };
     let socket = arguments.console_socket.as_deref();
     let mut terminal = create::terminal(process.terminal, socket, mode)?;
+    let pidfd_socket = arguments.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?;
     let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
     // In the foreground we wait ourselves; whoever asks for a pid file gets a process it can wait for.
     let reaper = match (mode, &arguments.pid_file) {
@@ -125,6 +136,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         cgroups: cgroups.as_deref(),
         reaper,
         preserve_fds: arguments.preserve_fds,
+        pidfd_socket,
         frozen: snapshot.state.sandbox.phase == Phase::Paused,
     };
     let launched = host::exec::run(execution, &mut terminal)?;
@@ -134,6 +146,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         launched.abort();
         return Err(error.into());
     }
+    context.log.debug(&format!("process {} runs in container {:?}", launched.pid, id.as_str()));
     let Some(signals) = signals else { return Ok(0) };
     Ok(foreground::wait(&launched, terminal.into_master(), &signals)?)
 }

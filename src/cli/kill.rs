@@ -1,7 +1,8 @@
 //! `kill`: a signal for the application, or with --all for every process of its cgroup.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -11,8 +12,8 @@ use super::look;
 use crate::cgroup;
 use crate::engine::{Facts, pod_of};
 use crate::host::frozen::root_container;
-use crate::host::probe;
-use crate::model::record::{PidNamespace, Snapshot};
+use crate::host::{probe, rootless};
+use crate::model::record::{CgroupRecord, PidNamespace, Snapshot};
 use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::sys::{pidfd, procfs};
 
@@ -41,18 +42,35 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
 /// To the application alone, through a pidfd whose process is the very one of the record.
 pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     let (id, seen) = look::at(context, id)?;
-    let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, Phase::Creating))?;
+    let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, seen.phase()))?;
     pod_of(snapshot).step(id.as_str(), id.as_str(), Event::SignalRequested)?;
     let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let init = probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?;
     let init = init.ok_or_else(|| denied(&id, Phase::Stopped))?;
+    if rootless::needed()
+        && let Some(supervisor) = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)?
+    {
+        rootless::join_namespace_of(supervisor.as_fd())?;
+    }
     pidfd::send_signal(init.as_fd(), signal).map_err(|error| match error.raw_os_error() {
         Some(libc::ESRCH) => denied(&id, Phase::Stopped),
         _ => Failure::new(format!("cannot signal container {:?}: {error}", id.as_str())),
     })?;
-    // In a frozen v1 cgroup even SIGKILL waits for the thaw.
-    if signal == libc::SIGKILL && snapshot.state.sandbox.phase == Phase::Paused {
-        cgroup::thaw(&container.cgroup)?;
+    if signal == libc::SIGKILL {
+        see_it_end(init.as_fd(), &container.cgroup)?;
+    }
+    Ok(())
+}
+
+/// In a frozen v1 cgroup even SIGKILL waits for the thaw, and a pause may be under way: whatever has not ended soon is
+/// thawed, a bounded number of times.
+fn see_it_end(killed: BorrowedFd<'_>, cgroup: &CgroupRecord) -> Result<(), Failure> {
+    const SOON: Duration = Duration::from_millis(10);
+    for _ in 0..20 {
+        if cgroup.freezer.is_none() || pidfd::wait_exit(killed, Some(Instant::now() + SOON))? {
+            break;
+        }
+        cgroup::thaw(cgroup)?;
     }
     Ok(())
 }
@@ -60,7 +78,7 @@ pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
 /// Also when the application itself is gone: what it left in its cgroup is meant, and nothing else that is there now.
 fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     let (id, seen) = look::at(context, id)?;
-    let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, Phase::Creating))?;
+    let snapshot = seen.snapshot.as_ref().ok_or_else(|| denied(&id, seen.phase()))?;
     let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     if container.cgroup.folders.is_empty() {
         return send(context, id.as_str(), signal);
@@ -76,6 +94,10 @@ fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> 
         if leftovers(context, snapshot, &seen.facts)? == Leftovers::Strangers {
             return Err(denial.into());
         }
+    }
+    // Without the privilege to make cgroups there are none; when the init dies, the supervisor ends all others.
+    if !container.cgroup.folders.iter().any(|folder| folder.is_dir()) {
+        return send(context, id.as_str(), signal);
     }
     if signal == libc::SIGKILL {
         cgroup::kill_and_wait(&container.cgroup, crate::host::destroy::deadline())?;

@@ -35,8 +35,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
                 }
                 documents.push(document);
             }
-            Ok(look::Seen { folder, snapshot: None, .. }) => {
-                documents.push(json!({ "id": folder.name(), "status": "creating", "pid": 0, "bundle": "" }));
+            Ok(seen) => {
+                let status = seen.phase().oci_status();
+                documents.push(json!({ "id": seen.folder.name(), "status": status, "pid": 0, "bundle": "" }));
             }
             Err(failure) => {
                 unreadable += 1;

@@ -15,11 +15,12 @@ pub struct Seen {
     /// None while it is being made and no process of it is recorded yet.
     pub snapshot: Option<Snapshot>,
     pub facts: Facts,
+    phase: Phase,
 }
 
 impl Seen {
     pub fn phase(&self) -> Phase {
-        self.snapshot.as_ref().map_or(Phase::Creating, |snapshot| snapshot.state.sandbox.phase)
+        self.phase
     }
 
     pub fn state(&self) -> Option<&ContainerState> {
@@ -31,32 +32,53 @@ impl Seen {
 pub fn at(context: &Context, id: &str) -> Result<(Id, Seen), Failure> {
     let id = Id::parse(id)?;
     let Some(root) = context.open_root()? else { return Err(Failure::does_not_exist(id.as_str())) };
-    match root.find(&id)? {
-        Some(folder) => Ok((id, look(folder)?)),
-        None => Err(Failure::does_not_exist(id.as_str())),
+    while let Some(folder) = root.find(&id)? {
+        if let Some(seen) = look(folder)? {
+            return Ok((id, seen));
+        }
     }
+    Err(Failure::does_not_exist(id.as_str()))
 }
 
 /// Every sandbox; one that cannot be read is a failure of its own and stops no other.
 pub fn all(root: &Root) -> Result<Vec<Result<Seen, Failure>>, Failure> {
-    Ok(root.folders()?.into_iter().map(look).collect())
+    Ok(root.folders()?.into_iter().filter_map(|folder| look(folder).transpose()).collect())
 }
 
-fn look(folder: Folder) -> Result<Seen, Failure> {
-    let snapshot = folder.read_snapshot()?;
-    let Some(snapshot) = snapshot else {
-        return Ok(Seen { folder, snapshot: None, facts: Facts::default() });
+/// None: it was deleted while we looked, and what was seen in its folder means nothing.
+fn look(folder: Folder) -> Result<Option<Seen>, Failure> {
+    let looked = examine(&folder);
+    if !folder.is_current()? {
+        return Ok(None);
+    }
+    let (snapshot, facts, phase) = looked?;
+    Ok(Some(Seen { folder, snapshot, facts, phase }))
+}
+
+fn examine(folder: &Folder) -> Result<(Option<Snapshot>, Facts, Phase), Failure> {
+    // Before the snapshot: a creation has an intent until its outcome is published.
+    let intent = folder.intent_unlocked();
+    let left_over = intent.as_ref().filter(|intent| !holder_is_alive(intent));
+    let Some(mut seen) = folder.read_snapshot()? else {
+        // Its creator is dead, and everything it made with it.
+        let phase = if left_over.is_some() { Phase::Stopped } else { Phase::Creating };
+        return match intent {
+            Some(_) => Ok((None, Facts::default(), phase)),
+            None => Err(Failure::new(format!(
+                "the snapshot of the sandbox in {:?} is lost: `sandkeep recover` writes it again",
+                folder.path()
+            ))),
+        };
     };
-    let left_over = folder.intent_unlocked().filter(|intent| !holder_is_alive(intent));
     let depth = if left_over.is_some() { Depth::Deep } else { Depth::Shallow };
-    let facts = Prober.facts(&folder, &snapshot, depth);
+    let facts = Prober.facts(folder, &seen, depth);
     let at = engine::now();
-    let mut seen = snapshot;
     if let Some(intent) = left_over {
-        tell_left_over(&mut seen, &intent, &facts, at);
+        tell_left_over(&mut seen, intent, &facts, at);
     }
     let seen = engine::observe(&seen, &facts, at);
-    Ok(Seen { folder, snapshot: Some(seen), facts })
+    let phase = seen.state.sandbox.phase;
+    Ok((Some(seen), facts, phase))
 }
 
 fn holder_is_alive(intent: &Intent) -> bool {

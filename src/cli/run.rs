@@ -58,22 +58,32 @@ pub fn execute(
     let root = context.open_or_make_root()?;
     // Before the first thread of this process.
     let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
-    let (held, mut creation) = request.create(&root, terminal)?;
-    let started = start::release(held, id, creation.take_client(), &request.plan.hooks).and_then(|mut held| {
+    let (held, mut creation) = request.create(context, &root, terminal)?;
+    let hooks = &request.plan.hooks;
+    let started = start::Poststart::of(&held, hooks).and_then(|poststart| {
+        let mut held = start::release(held, id, creation.take_client(), hooks, poststart.as_ref())?;
         hold::tell_notices(context, &mut held);
         let snapshot = held.snapshot().clone();
         // The transition is complete: a hook that hangs must not keep `delete` from the sandbox.
         drop(held);
-        start::run_poststart(&request.plan.hooks.poststart, &snapshot)?;
+        if let Some(poststart) = &poststart {
+            poststart.run(&snapshot)?;
+        }
         if let (Some(path), Some(init)) = (&launch.pid_file, creation.init()) {
             pidfile::write(path, init.pid)?;
         }
         Ok(())
     });
     if let Err(failure) = started {
+        // Before the deletion, which kills whatever still lives.
+        let killed = signals.as_ref().and_then(|_| creation.killed_with_supervisor());
         warn_of(context, "delete", delete::force(context, &root, id));
-        return Err(failure);
+        return Err(match killed {
+            Some(code) => failure.with_exit_code(code),
+            None => failure,
+        });
     }
+    create::tell_processes(context, id, &creation);
     let Some(signals) = signals else { return Ok(0) };
     let code = wait(context, &mut creation, &signals);
     // Whatever fails from here on, the application's exit code is what the caller asked for.

@@ -6,16 +6,15 @@ use clap::Args;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{hold, state};
-use crate::container::hooks;
+use super::hold;
 use crate::control::Client;
 use crate::engine::{EngineError, Held, Pace};
-use crate::host::HostError;
-use crate::host::frozen;
+use crate::host::hooks::Ledger;
 use crate::host::running::Release;
+use crate::host::{HostError, frozen, poststart};
 use crate::model::record::Snapshot;
 use crate::model::{Event, Id};
-use crate::spec::plan::{HookPlan, HooksPlan};
+use crate::spec::plan::HooksPlan;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -28,12 +27,15 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let Some(root) = context.open_root()? else { return Err(Failure::does_not_exist(id.as_str())) };
     let Some(held) = hold::hold(&root, &id)? else { return Err(Failure::does_not_exist(id.as_str())) };
     let hooks = frozen::load(held.folder(), held.snapshot())?.plan.hooks;
-    let mut held = release(held, &id, None, &hooks)?;
+    let poststart = Poststart::of(&held, &hooks)?;
+    let mut held = release(held, &id, None, &hooks, poststart.as_ref())?;
     hold::tell_notices(context, &mut held);
     let snapshot = held.snapshot().clone();
     // The transition is complete: a hook that hangs must not keep `delete` from the sandbox.
     drop(held);
-    if let Err(failure) = run_poststart(&hooks.poststart, &snapshot) {
+    if let Some(poststart) = &poststart
+        && let Err(failure) = poststart.run(&snapshot)
+    {
         if let Err(gone) = super::kill::send(context, id.as_str(), libc::SIGKILL) {
             context.log.debug(&format!("nothing was left to kill after a failed poststart hook: {}", gone.text));
         }
@@ -43,10 +45,22 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
 }
 
 /// The transition itself; `client` is the connection of a creation that goes straight on.
-pub fn release<'a>(held: Held<'a>, id: &Id, client: Option<Client>, hooks: &HooksPlan) -> Result<Held<'a>, Failure> {
+pub fn release<'a>(
+    held: Held<'a>,
+    id: &Id,
+    client: Option<Client>,
+    hooks: &HooksPlan,
+    poststart: Option<&Poststart>,
+) -> Result<Held<'a>, Failure> {
     let folder = held.folder().dir().try_clone_to_owned()?;
     let pace = Pace::with_hooks(!hooks.start_container.is_empty());
-    let mut effects = Release { folder: folder.as_fd(), container: id, client, pace };
+    let mut effects = Release {
+        folder: folder.as_fd(),
+        container: id,
+        client,
+        pace,
+        ledger: poststart.map(|poststart| &poststart.0),
+    };
     match held.transition(id, Event::StartRequested, &mut effects)? {
         crate::engine::Outcome::Held(mut held) => {
             // What runs next may take its time, and others want the store.
@@ -57,12 +71,20 @@ pub fn release<'a>(held: Held<'a>, id: &Id, client: Option<Client>, hooks: &Hook
     }
 }
 
-/// A failure here is the end of the container (runtime-spec, "Lifecycle"). To be called without the sandbox's lock.
-pub fn run_poststart(poststart: &[HookPlan], snapshot: &Snapshot) -> Result<(), Failure> {
-    if poststart.is_empty() {
-        return Ok(());
+/// Poststart hooks that this command will run.
+pub struct Poststart(Ledger);
+
+impl Poststart {
+    pub fn of(held: &Held<'_>, hooks: &HooksPlan) -> Result<Option<Poststart>, Failure> {
+        if hooks.poststart.is_empty() {
+            return Ok(None);
+        }
+        let sandbox = &held.snapshot().sandbox;
+        Ok(Ledger::make(held.folder(), &sandbox.id, &sandbox.boot, hooks)?.map(Poststart))
     }
-    let document = frozen::state_document(snapshot, "running", state::visible_pid(snapshot)).to_string();
-    hooks::run(poststart, "poststart", document.as_bytes())
-        .map_err(|error| Failure::new(crate::container::one_line(&error)))
+
+    /// A failure here is the end of the container (runtime-spec, "Lifecycle"). To be called without the sandbox's lock.
+    pub fn run(&self, snapshot: &Snapshot) -> Result<(), Failure> {
+        Ok(poststart::run(&self.0, snapshot)?)
+    }
 }

@@ -10,14 +10,14 @@ use super::context::Context;
 use super::failure::Failure;
 use super::look::{self, Seen};
 use super::time;
-use crate::control::{Client, ControlError};
+use crate::control::{Client, ControlError, ErrorCode};
 use crate::engine;
 use crate::host::probe;
-use crate::model::record::Exit;
+use crate::model::record::{Boot, Exit, ProcessRef};
 use crate::model::{Id, Phase};
 use crate::sys::pidfd;
 
-/// How long a supervisor that hung up is watched before it is asked again.
+/// How long a process that somebody waits for is watched before it is asked again.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
@@ -42,6 +42,14 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         Some(pid) => of_process(context, &arguments.id, pid)?,
         None => of_sandbox(context, &arguments.id)?,
     };
+    if exit.is_unknown() {
+        let id = &arguments.id;
+        context.log.warn(&format!(
+            "the exit status of {id:?} is not known, {} stands for it: another process reaped it, its caller as a rule, \
+             and kernels before Linux 6.15 tell the status to nobody else",
+            exit.code
+        ));
+    }
     match arguments.format {
         Format::Text => println!("{}", exit.code),
         Format::Json => println!(
@@ -59,20 +67,45 @@ fn of_sandbox(context: &Context, id: &str) -> Result<Exit, Failure> {
         if let Some(exit) = known_exit(&seen) {
             return Ok(exit);
         }
-        let asked = Client::connect(seen.folder.dir(), None).and_then(|mut client| client.wait(&id, None));
-        match asked {
+        let asked = Client::connect(seen.folder.dir(), None).map_err(Unheard::Before);
+        match asked.and_then(|mut client| client.wait(&id, None).map_err(Unheard::Meanwhile)) {
             Ok(exited) => return Ok(exited.exit()),
-            // The end came between the look and the call: it is on disk, or will be inferred.
-            Err(ControlError::Gone | ControlError::Transport { .. }) => {
-                let (_, seen) = look::at(context, id.as_str())?;
-                match known_exit(&seen) {
-                    Some(exit) => return Ok(exit),
-                    None if !seen.facts.supervisor_alive => return Ok(engine::inferred(engine::now())),
-                    None => let_it_go(&seen)?,
+            Err(unheard) if unheard.is_end() => match look::at(context, id.as_str()) {
+                // A supervisor answers all who wait before it leaves, unless it is killed.
+                Err(_) if matches!(unheard, Unheard::Meanwhile(_)) => return Ok(engine::inferred(engine::now())),
+                looked => {
+                    let (_, seen) = looked?;
+                    match known_exit(&seen) {
+                        // The end came between the look and the call.
+                        Some(exit) => return Ok(exit),
+                        None if seen.phase() == Phase::Creating => let_its_maker_go_on(&seen)?,
+                        None if !seen.facts.supervisor_alive => return Ok(engine::inferred(engine::now())),
+                        None => let_it_go(&seen)?,
+                    }
                 }
+            },
+            // Its supervisor is there, and has not been given the container yet.
+            Err(Unheard::Meanwhile(ControlError::Refused { code: ErrorCode::NotFound, .. }))
+                if seen.phase() == Phase::Creating =>
+            {
+                let_its_maker_go_on(&seen)?
             }
-            Err(error) => return Err(error.into()),
+            Err(Unheard::Before(error) | Unheard::Meanwhile(error)) => return Err(error.into()),
         }
+    }
+}
+
+/// Why a supervisor gave no answer: before it had understood the question, or while it was to answer.
+enum Unheard {
+    Before(ControlError),
+    Meanwhile(ControlError),
+}
+
+impl Unheard {
+    /// That of the supervisor, or of its connections.
+    fn is_end(&self) -> bool {
+        let (Unheard::Before(error) | Unheard::Meanwhile(error)) = self;
+        matches!(error, ControlError::Gone | ControlError::Transport { .. })
     }
 }
 
@@ -80,8 +113,20 @@ fn of_sandbox(context: &Context, id: &str) -> Result<Exit, Failure> {
 /// it may as well answer again.
 fn let_it_go(seen: &Seen) -> Result<(), Failure> {
     let Some(snapshot) = &seen.snapshot else { return Ok(()) };
-    if let Some(supervisor) = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)? {
-        pidfd::wait_exit(supervisor.as_fd(), Some(Instant::now() + BETWEEN_ATTEMPTS))?;
+    watch(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)
+}
+
+/// The command that is making the sandbox has a moment to go on with it.
+fn let_its_maker_go_on(seen: &Seen) -> Result<(), Failure> {
+    match seen.folder.intent_unlocked() {
+        Some(intent) => watch(&intent.holder, &intent.boot),
+        None => Ok(()),
+    }
+}
+
+fn watch(process: &ProcessRef, boot: &Boot) -> Result<(), Failure> {
+    if let Some(pidfd) = probe::open_if_alive(process, boot)? {
+        pidfd::wait_exit(pidfd.as_fd(), Some(Instant::now() + BETWEEN_ATTEMPTS))?;
     }
     Ok(())
 }

@@ -90,6 +90,15 @@ fn listener(payload: &[u8]) -> io::Result<Report> {
     Ok(Report::Listener(RawFd::from_le_bytes(number)))
 }
 
+/// What a process that was told to start says when it fails, read by who has only the bytes of it.
+pub fn failure_text(message: &[u8]) -> String {
+    let text = match message {
+        [b'E', _, text @ ..] => text,
+        other => other,
+    };
+    String::from_utf8_lossy(text).trim_end().to_owned()
+}
+
 fn failed(payload: &[u8]) -> Report {
     let (code, text) = payload.split_first().unwrap_or((&1, b""));
     Report::Failed { exit_code: *code, text: String::from_utf8_lossy(text).into_owned() }

@@ -4,15 +4,15 @@
 //! A hook can do whatever it likes but stop us: it may not read its input, may write for ever, may leave processes
 //! behind that hold its output open, may outlive its timeout. It is waited for by its pidfd, never by the end of a pipe.
 //!
-//! If we die while a hook runs, it goes on by itself; whoever recovers knows from the intent that hooks were being run.
+//! If we die while a hook runs, it goes on by itself. What the CLI runs is recorded around each hook (`host::hooks`), so
+//! that whoever recovers neither runs it again nor leaves it running; what an init runs ends with the init's PID namespace.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -22,8 +22,10 @@ use nix::sys::memfd::{MemFdCreateFlag, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::held::{Child, Program};
 use crate::spec::plan::HookPlan;
-use crate::sys::pidfd;
+use crate::sys::image::Image;
+use crate::sys::pidfd::{self, Ended};
 
 /// How much of what a hook wrote is kept for its error: the end, where the reason stands.
 const TAIL: usize = 2048;
@@ -32,49 +34,67 @@ const TAIL: usize = 2048;
 pub enum HookError {
     #[error("the state cannot be prepared for the {kind} hook {path:?}")]
     State { kind: String, path: PathBuf, source: io::Error },
-    #[error("the {kind} hook {path:?} cannot be started")]
+    #[error("error running hook: the {kind} hook {path:?} cannot be started")]
     Start { kind: String, path: PathBuf, source: io::Error },
     #[error("the {kind} hook {path:?} was started but cannot be watched")]
     Watch { kind: String, path: PathBuf, source: io::Error },
-    #[error("the {kind} hook {path:?} failed: {outcome}{output}")]
+    // The first words are runc's, which its callers look for.
+    #[error("error running hook: the {kind} hook {path:?} failed: {outcome}{output}")]
     Failed { kind: String, path: PathBuf, outcome: String, output: String },
-    #[error("the {kind} hook {path:?} did not end within its timeout of {seconds} s and was killed{output}")]
+    #[error(
+        "error running hook: the {kind} hook {path:?} did not end within its timeout of {seconds} s and was killed{output}"
+    )]
     TimedOut { kind: String, path: PathBuf, seconds: u32, output: String },
 }
 
-/// Runs the hooks in order and stops at the first that fails. `kind` names them in errors, as in the specification;
-/// `state_json` is what each reads from its standard input.
+/// What hooks are run as.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// As in the specification: it names them in errors.
+    pub kind: &'a str,
+    /// What each reads from its standard input.
+    pub state_json: &'a [u8],
+    /// The working directory; None: our own.
+    pub folder: Option<&'a Path>,
+}
+
+/// Runs the hooks in order and stops at the first that fails.
 ///
 /// SIGCHLD must not be ignored by the calling process: how a hook ended would be lost.
-pub fn run(hooks: &[HookPlan], kind: &str, state_json: &[u8]) -> Result<(), HookError> {
-    hooks.iter().try_for_each(|hook| run_one(hook, kind, state_json))
+pub fn run(hooks: &[HookPlan], call: Call<'_>) -> Result<(), HookError> {
+    hooks.iter().try_for_each(|hook| run_one(hook, call, |_| Ok(())))
 }
 
-/// Runs all the hooks in order, whatever becomes of each: for `poststop`, where a failure is only told.
-pub fn run_all(hooks: &[HookPlan], kind: &str, state_json: &[u8]) -> Vec<HookError> {
-    hooks.iter().filter_map(|hook| run_one(hook, kind, state_json).err()).collect()
+/// `begins` is told the pid of the hook before that does anything; on its error, or our death, the hook never does.
+pub fn run_one<E: From<HookError>>(
+    hook: &HookPlan,
+    call: Call<'_>,
+    begins: impl FnOnce(i32) -> Result<(), E>,
+) -> Result<(), E> {
+    let named = |kind: fn(String, PathBuf, io::Error) -> HookError| {
+        move |source| kind(call.kind.to_owned(), hook.path.clone(), source)
+    };
+    let input =
+        in_memory(call.state_json).map_err(named(|kind, path, source| HookError::State { kind, path, source }))?;
+    let start = named(|kind, path, source| HookError::Start { kind, path, source });
+    let (program, mut output) = program(hook, input, call.folder).map_err(&start)?;
+    let held = program.fork().map_err(&start)?;
+    begins(held.pid)?;
+    let child = held.execute().map_err(&start)?;
+    Ok(wait(&child, hook, call.kind, &mut output)?)
 }
 
-fn run_one(hook: &HookPlan, kind: &str, state_json: &[u8]) -> Result<(), HookError> {
+fn wait(child: &Child, hook: &HookPlan, kind: &str, output: &mut Output) -> Result<(), HookError> {
     let (kind, path) = (kind.to_owned(), hook.path.clone());
-    let input = match in_memory(state_json) {
-        Ok(input) => input,
-        Err(source) => return Err(HookError::State { kind, path, source }),
-    };
-    let mut child = match command(hook, input).spawn() {
-        Ok(child) => child,
-        Err(source) => return Err(HookError::Start { kind, path, source }),
-    };
     let deadline = hook.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
-    let mut output = Output::of(&mut child);
-    let watched = watch(&child, &mut output, deadline);
+    let watched = watch(child, output, deadline);
     if !matches!(watched, Ok(Ending::Ended)) {
         // The leader is not reaped yet, so the number still names this group.
-        let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+        let _ = killpg(Pid::from_raw(child.pid), Signal::SIGKILL);
     }
-    let status = child.wait();
+    let status = pidfd::wait_exit(child.pidfd.as_fd(), None).and_then(|_| pidfd::wait_child(child.pidfd.as_fd()));
     match (watched, status) {
-        (Ok(Ending::Ended), Ok(status)) if status.success() => Ok(()),
+        (Ok(Ending::Ended), Ok(Some(0))) => Ok(()),
         (Ok(Ending::Ended), Ok(status)) => {
             Err(HookError::Failed { kind, path, outcome: outcome(status), output: output.told() })
         }
@@ -96,15 +116,17 @@ fn in_memory(state_json: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-fn command(hook: &HookPlan, input: OwnedFd) -> Command {
-    let mut command = Command::new(&hook.path);
-    if let Some((name, args)) = hook.args.split_first() {
-        command.arg0(name).args(args);
-    }
-    let pairs = hook.env.iter().map(|entry| entry.split_once('=').unwrap_or((entry, "")));
-    command.env_clear().envs(pairs);
-    command.stdin(Stdio::from(input)).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    command
+/// Ready to be forked, and our ends of what it writes to.
+fn program(hook: &HookPlan, input: OwnedFd, folder: Option<&Path>) -> io::Result<(Program, Output)> {
+    let text = |text: &str| CString::new(text).map_err(io::Error::from);
+    let path = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
+    let args = hook.args.iter().map(|arg| text(arg)).collect::<io::Result<_>>()?;
+    let env = hook.env.iter().map(|entry| text(entry)).collect::<io::Result<_>>()?;
+    let (out, its_out) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    let (err, its_err) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    let image = Image::new(path(&hook.path)?, args, env);
+    let folder = folder.map(path).transpose()?;
+    Ok((Program { image, folder, stdio: [input, its_out, its_err] }, Output::of(out, err)))
 }
 
 enum Ending {
@@ -113,7 +135,6 @@ enum Ending {
 }
 
 fn watch(child: &Child, output: &mut Output, deadline: Option<Instant>) -> io::Result<Ending> {
-    let handle = pidfd::open(child.id() as i32)?;
     output.never_block()?;
     loop {
         let timeout = match deadline {
@@ -126,7 +147,7 @@ fn watch(child: &Child, output: &mut Output, deadline: Option<Instant>) -> io::R
                 }
             },
         };
-        let mut watched = vec![PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
+        let mut watched = vec![PollFd::new(child.pidfd.as_fd(), PollFlags::POLLIN)];
         watched.extend(output.open().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
         match poll(&mut watched, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -152,10 +173,9 @@ struct Pipe {
 }
 
 impl Output {
-    fn of(child: &mut Child) -> Output {
-        let out = child.stdout.take().map(|pipe| File::from(OwnedFd::from(pipe)));
-        let err = child.stderr.take().map(|pipe| File::from(OwnedFd::from(pipe)));
-        Output { out: Pipe { end: out, tail: Vec::new() }, err: Pipe { end: err, tail: Vec::new() } }
+    fn of(out: OwnedFd, err: OwnedFd) -> Output {
+        let pipe = |end: OwnedFd| Pipe { end: Some(end.into()), tail: Vec::new() };
+        Output { out: pipe(out), err: pipe(err) }
     }
 
     fn never_block(&self) -> io::Result<()> {
@@ -205,12 +225,18 @@ impl Pipe {
     }
 }
 
-fn outcome(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => format!("killed by signal {signal}"),
-        (None, None) => status.to_string(),
+/// A raw wait status (wait(2)); None: somebody else has reaped it.
+fn outcome(status: Option<i32>) -> String {
+    match status.map(Ended::of) {
+        Some(Ended { signal: Some(signal), .. }) => format!("killed by signal {signal}{}", meaning_of(signal)),
+        Some(Ended { code, signal: None }) => format!("exit code {code}"),
+        None => "nobody knows how it ended".to_owned(),
     }
+}
+
+/// What a startContainer hook gets for a call that the seccomp filter kills for; other numbers are known by heart.
+fn meaning_of(signal: u8) -> &'static str {
+    if i32::from(signal) == libc::SIGSYS { " (bad system call)" } else { "" }
 }
 
 #[cfg(test)]
@@ -222,8 +248,12 @@ mod tests {
         HookPlan { path: "/bin/sh".into(), args, env: vec!["A=b c=d".into(), "PATH=/usr/bin:/bin".into()], timeout }
     }
 
+    fn call<'a>(kind: &'a str, state_json: &'a [u8]) -> Call<'a> {
+        Call { kind, state_json, folder: None }
+    }
+
     fn failure(script: &str, timeout: Option<u32>) -> String {
-        run(&[shell(script, timeout)], "prestart", b"{}").unwrap_err().to_string()
+        run(&[shell(script, timeout)], call("prestart", b"{}")).unwrap_err().to_string()
     }
 
     #[test]
@@ -232,7 +262,7 @@ mod tests {
         let log = folder.path().join("log");
         let write = |text: &str| shell(&format!("{{ {text}; }} >> {}", log.display()), None);
         let hooks = [write("cat"), write("echo; echo $0"), write("env | grep -v -e PWD -e SHLVL -e '^_='")];
-        run(&hooks, "createRuntime", br#"{"id":"x"}"#).unwrap();
+        run(&hooks, call("createRuntime", br#"{"id":"x"}"#)).unwrap();
         let lines = std::fs::read_to_string(log).unwrap();
         assert_eq!(lines.lines().collect::<Vec<_>>()[..3], [r#"{"id":"x"}"#, "hook-name", "A=b c=d"]);
     }
@@ -242,24 +272,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let never = folder.path().join("never");
         let hooks = [shell("echo reason >&2; echo more >&2; exit 7", None), shell(&format!("> {never:?}"), None)];
-        let error = run(&hooks, "prestart", b"{}").unwrap_err().to_string();
-        assert_eq!(error, "the prestart hook \"/bin/sh\" failed: exit code 7: reason | more");
+        let error = run(&hooks, call("prestart", b"{}")).unwrap_err().to_string();
+        assert_eq!(error, "error running hook: the prestart hook \"/bin/sh\" failed: exit code 7: reason | more");
         assert!(!never.exists());
         assert!(failure("kill -9 $$", None).ends_with("killed by signal 9"));
+        assert!(failure("kill -31 $$", None).ends_with("(bad system call)"));
         assert!(failure("echo only here; exit 1", None).ends_with("exit code 1: only here"));
     }
 
     #[test]
     fn a_missing_hook_is_named() {
         let hook = HookPlan { path: "/no/such/hook".into(), args: vec![], env: vec![], timeout: None };
-        let error = run(&[hook], "poststart", b"{}").unwrap_err();
+        let error = run(&[hook], call("poststart", b"{}")).unwrap_err();
         assert!(matches!(error, HookError::Start { .. }));
         assert!(error.to_string().contains("/no/such/hook"), "{error}");
     }
 
     #[test]
     fn a_hook_that_never_reads_a_large_state_does_not_block_us() {
-        run(&[shell("exec <&-; true", Some(60))], "prestart", &vec![b' '; 1 << 20]).unwrap();
+        run(&[shell("exec <&-; true", Some(60))], call("prestart", &vec![b' '; 1 << 20])).unwrap();
     }
 
     #[test]
@@ -288,15 +319,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let pid_file = folder.path().join("pid");
         let before = Instant::now();
-        run(&[shell(&format!("sleep 1000 & echo $! > {}", pid_file.display()), None)], "poststart", b"{}").unwrap();
+        run(&[shell(&format!("sleep 1000 & echo $! > {}", pid_file.display()), None)], call("poststart", b"{}"))
+            .unwrap();
         assert!(before.elapsed() < Duration::from_secs(500));
         let pid: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
         nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it still runs");
     }
 
     #[test]
-    fn all_poststop_hooks_run_and_each_failure_is_told() {
-        let hooks = [shell("exit 1", None), shell("true", None), shell("exit 2", None)];
-        assert_eq!(run_all(&hooks, "poststop", b"{}").len(), 2);
+    fn a_hook_that_may_not_begin_never_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let never = folder.path().join("never");
+        let failed = HookError::State { kind: String::new(), path: "/".into(), source: io::ErrorKind::Other.into() };
+        let refused = run_one(&shell(&format!("> {never:?}"), None), call("poststop", b"{}"), |_| Err(failed));
+        assert!(matches!(refused, Err(HookError::State { .. })));
+        assert!(!never.exists());
     }
 }

@@ -15,7 +15,7 @@ use crate::sys::process::{self, SchedulerAttributes};
 pub fn apply_limits(plan: &ProcessPlan) -> Result<(), SetupError> {
     for (resource, soft, hard) in &plan.rlimits {
         process::set_rlimit(*resource, *soft, *hard)
-            .step(|| format!("set rlimit {resource} to {soft}:{hard} (soft:hard)"))?;
+            .step(|| format!("set {} to {soft}:{hard} (soft:hard)", crate::spec::rlimit_name(*resource)))?;
     }
     if let Some(scheduler) = &plan.scheduler {
         let mut attributes = SchedulerAttributes::default();
@@ -26,15 +26,30 @@ pub fn apply_limits(plan: &ProcessPlan) -> Result<(), SetupError> {
         attributes.runtime = scheduler.runtime;
         attributes.deadline = scheduler.deadline;
         attributes.period = scheduler.period;
-        process::set_scheduler(attributes).step(|| "set process.scheduler".into())?;
+        process::set_scheduler(attributes).step(|| match scheduler.priority {
+            0 => "set process.scheduler".into(),
+            // sched(7): with CONFIG_RT_GROUP_SCHED a cgroup has no time for them but what it is given.
+            _ => "set process.scheduler (a v1 cpu cgroup also needs linux.resources.cpu.realtimeRuntime)".to_owned(),
+        })?;
     }
     if let Some(priority) = plan.io_priority {
         process::set_io_priority(priority).step(|| "set process.ioPriority".into())?;
+    }
+    if let Some(policy) = &plan.memory_policy {
+        process::set_memory_policy(policy.mode, &policy.nodes).step(|| "set linux.memoryPolicy".into())?;
     }
     if let Some(persona) = plan.personality {
         process::set_personality(persona).step(|| "set linux.personality".into())?;
     }
     Ok(())
+}
+
+/// An empty mask leaves the choice to the kernel.
+pub fn run_on(cpus: &[u64], field: &str) -> Result<(), SetupError> {
+    if cpus.is_empty() {
+        return Ok(());
+    }
+    process::set_affinity(cpus).step(|| format!("set process.execCPUAffinity.{field}"))
 }
 
 /// /proc/self/oom_score_adj; written while /proc is still the host's.

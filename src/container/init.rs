@@ -8,6 +8,7 @@ use nix::mount::MntFlags;
 
 use super::channel::{self, Order, Report};
 use super::devices::Nodes;
+use super::hooks::Call;
 use super::mounts::{CgroupView, Sources, set_propagation};
 use super::root::Root;
 use super::terminal::Terminal;
@@ -29,6 +30,10 @@ pub struct Donations {
     /// LISTEN_FDS and --preserve-fds: this many descriptors from 3 on belong to the application.
     pub preserved_fds: u32,
     pub session_keyring: Option<std::ffi::CString>,
+    /// LISTEN_FDS: so many of the preserved ones are sockets that somebody activated us for.
+    pub listen_fds: u32,
+    /// Moved into our network namespace before the first Go after Made.
+    pub net_devices: Vec<super::net::NetDevice>,
     /// The state that startContainer and createContainer hooks read, but for the status and the pid.
     pub hook_state: serde_json::Value,
 }
@@ -54,10 +59,12 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
     signals::reset().step(|| "reset signals".into())?;
     nix::unistd::setsid().step(|| "start a session".into())?;
     let has = |kind| plan.namespaces.iter().any(|namespace| namespace.kind == kind);
-    if has(NamespaceKind::User) && is_new(plan, NamespaceKind::User) {
-        // Mappings are written by the creator; until then we are nobody.
-        say(channel, &Report::Made)?;
-        hear_go(channel)?;
+    if has(NamespaceKind::User) {
+        if is_new(plan, NamespaceKind::User) {
+            // Mappings are written by the creator; until then we are nobody.
+            say(channel, &Report::Made)?;
+            hear_go(channel)?;
+        }
         become_root_of_namespace()?;
     }
     if is_new(plan, NamespaceKind::Cgroup) {
@@ -76,26 +83,39 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
     say(channel, &Report::Made)?;
     hear_go(channel)?;
 
+    super::net::set_up_all(&donations.net_devices)?;
     if let Some(name) = &donations.session_keyring {
         new_keyring(name)?;
     }
     let groups = identity::Groups::of_ourselves();
     let terminal = if has(NamespaceKind::Mount) { enter_rootfs(plan, donations)? } else { None };
 
-    let Some(application) = &plan.process else {
+    let Some(mut application) = plan.process.clone() else {
         say(channel, &Report::Ready)?;
         hear_start(channel)?;
         return Err(SetupError::Refused("the configuration has no process to start".into()));
     };
     descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
-    let entry = finish_process(application, donations.seccomp.as_ref(), terminal.as_ref(), groups, channel)?;
+    application.env.extend(listen_environment(donations.listen_fds));
+    let entry = finish_process(&application, donations.seccomp.as_ref(), terminal.as_ref(), groups, channel)?;
     say(channel, &Report::Ready)?;
     hear_start(channel)?;
     if !plan.hooks.start_container.is_empty() {
-        super::hooks::run(&plan.hooks.start_container, "startContainer", &hook_state(donations, "created"))
-            .map_err(|error| SetupError::Refused(error.to_string()))?;
+        let state = hook_state(donations, "created");
+        let call = Call { kind: "startContainer", state_json: &state, folder: None };
+        super::hooks::run(&plan.hooks.start_container, call).map_err(|error| SetupError::Refused(error.to_string()))?;
     }
     Err(entry.execute())
+}
+
+/// What sd_listen_fds(3) looks for; the pid is the one that the application sees of itself.
+fn listen_environment(count: u32) -> Vec<String> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let names = std::env::var("LISTEN_FDNAMES").ok().map(|names| format!("LISTEN_FDNAMES={names}"));
+    let pid = format!("LISTEN_PID={}", std::process::id());
+    [format!("LISTEN_FDS={count}"), pid].into_iter().chain(names).collect()
 }
 
 /// These hooks run in here, where our pid is what the container's PID namespace says.
@@ -146,7 +166,13 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
         set_propagation(host.as_fd(), quiet | libc::MS_REC).step(|| "detach the mounts from the host's".into())?;
     }
     let tree = donations.rootfs.as_fd();
-    mount::attach(tree, host.as_fd()).step(|| format!("attach the rootfs {:?}", plan.rootfs.path))?;
+    let what = || format!("attach the rootfs {:?}", plan.rootfs.path);
+    if plan.hooks.look_at_rootfs() {
+        mount::attach(tree, std::fs::File::open(&plan.rootfs.path).step(what)?.as_fd()).step(what)?;
+    } else {
+        // No path leads to it: whatever has become of the one it came from.
+        mount::attach(tree, host.as_fd()).step(what)?;
+    }
     let overlay = if plan.rootfs.overlay { Some(overlay_over(tree)?) } else { None };
     let tree = overlay.as_ref().map_or(tree, |overlay| overlay.as_fd());
     let root = Root(tree);
@@ -163,6 +189,11 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
         devices::make_all(&root, &plan.devices, nodes)?;
         devices::link_all(&root)?;
     }
+    if plan.hooks.wait_for_mounts() {
+        // Those of the runtime may mount something more into the rootfs, by way of our mount namespace.
+        say(donations.channel.as_fd(), &Report::Made)?;
+        hear_go(donations.channel.as_fd())?;
+    }
     let terminal = match &plan.process {
         Some(process) if process.terminal => {
             let (master, terminal) = terminal::open(&root, process.console_size)?;
@@ -176,7 +207,10 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
     };
     unfinished.finish()?;
     if !plan.hooks.create_container.is_empty() {
-        super::hooks::run(&plan.hooks.create_container, "createContainer", &hook_state(donations, "creating"))
+        nix::unistd::fchdir(tree.as_raw_fd()).step(|| format!("enter {:?}", plan.rootfs.path))?;
+        let state = hook_state(donations, "creating");
+        let call = Call { kind: "createContainer", state_json: &state, folder: None };
+        super::hooks::run(&plan.hooks.create_container, call)
             .map_err(|error| SetupError::Refused(error.to_string()))?;
     }
     for (name, value) in &plan.sysctls {
@@ -186,6 +220,10 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
     }
     masks::make_readonly(&root, &plan.readonly_paths)?;
     masks::mask_all(&root, &plan.masked_paths)?;
+    if let Some(process) = &plan.process {
+        // As with runc. Where it cannot be made, entering it says so.
+        let _ = root.folder(&process.cwd);
+    }
     if plan.rootfs.readonly {
         let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
         mount::set_attributes(tree, Extent::One, attributes, None).step(|| "make the root read-only".into())?;

@@ -61,6 +61,7 @@ fn enter(plan: &ProcessPlan, donations: &Donations) -> Result<std::convert::Infa
     if let Some(name) = &donations.session_keyring {
         super::init::new_keyring(name)?;
     }
+    super::identity::run_on(&plan.affinity.last, "final")?;
     let terminal = if plan.terminal {
         let top = std::fs::File::open("/").step(|| "open the container's root".into())?;
         let (master, terminal) = terminal::open(&Root(top.as_fd()), plan.console_size)?;

@@ -8,8 +8,10 @@
 //! creator                               init
 //!    │ ◀─────────── Forked (pidfd) ────── (the helper that cloned it)
 //!    │ ◀─────────── Made ──────────────── its namespaces exist
-//!    │ id mappings, hooks of the runtime
-//!    │ ──────────── Go ─────────────────▶ mounts, devices, pivot, identity
+//!    │ id mappings
+//!    │ ──────────── Go ─────────────────▶ mounts, devices
+//!    │ ◀─────────── Made ──────────────── only with hooks of the runtime, which run now
+//!    │ ──────────── Go ─────────────────▶ createContainer hooks, pivot, identity
 //!    │ ◀─────────── Terminal (master) ─── only with a terminal
 //!    │ ◀─────────── Listener (number) ─── only with a seccomp agent; answered with Go
 //!    │ ◀─────────── Ready ─────────────── (or Failed: what it tried, and why that failed)
@@ -25,12 +27,14 @@ pub mod channel;
 mod copy_up;
 mod devices;
 mod entry;
+mod held;
 pub mod hooks;
 mod identity;
 pub mod init;
 pub mod join;
 mod masks;
 mod mounts;
+pub mod net;
 mod root;
 pub mod seccomp;
 mod terminal;
@@ -39,7 +43,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 
-pub use identity::Groups;
+pub use identity::{Groups, run_on};
 
 use crate::spec::plan::ProcessPlan;
 

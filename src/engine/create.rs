@@ -25,7 +25,7 @@ pub struct NewSandbox {
 ///
 /// Once the claim has happened, recovery finds the sandbox; before it, the sandbox does not exist. Until the end, a
 /// crash of this process means that the sandbox never was: its supervisor and init die with us, and recovery removes the
-/// rest by the intent.
+/// rest by the intent. Once the container is there, which is when `state` shows it, poststop hooks are owed to it.
 pub fn create<'a, E: Effects>(
     root: &'a Root,
     new: NewSandbox,
@@ -58,6 +58,7 @@ pub fn create<'a, E: Effects>(
             Ok(())
         });
         if let Err(error) = outcome {
+            recorder.close();
             return Err(take_back(&launch.effects[..=done], effects, folder, guard, error));
         }
     }
@@ -86,6 +87,7 @@ pub fn create<'a, E: Effects>(
     let journal = [entry(1, claim), entry(2, launch)];
     recorder.commit(&Commit { id: &id, snapshot: Some(&snapshot), journal: &journal });
     if let Err(error) = folder.publish(&guard, &snapshot) {
+        recorder.close();
         let error = take_back(launch.effects, effects, folder, guard, error.into());
         if !matches!(error, EngineError::NotUndone { .. }) {
             recorder.commit(&Commit { id: &id, snapshot: None, journal: &[] });
@@ -138,11 +140,19 @@ fn take_back<E: Effects>(
     error: EngineError<E::Error>,
 ) -> EngineError<E::Error> {
     // Nothing of a creation is irreversible: the table's tests hold that.
-    let undone = undo(done, effects).map_err(EngineError::Effect);
-    match undone.and_then(|_| Ok(release(folder, guard)?)) {
+    let undone = undo(done, effects).and_then(|_| match owes_poststop(&folder) {
+        true => effects.perform(Effect::RunPoststopHooks),
+        false => Ok(()),
+    });
+    match undone.map_err(EngineError::Effect).and_then(|()| Ok(release(folder, guard)?)) {
         Ok(()) => error,
         Err(second) => EngineError::not_undone(error, second),
     }
+}
+
+/// Whether the container had come to be: what healing goes by as well, should we die in between.
+fn owes_poststop(folder: &Folder) -> bool {
+    matches!(folder.read_snapshot(), Ok(Some(_)))
 }
 
 /// The id is free at the rename; removing what is in the folder can take its time.

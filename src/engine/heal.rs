@@ -11,9 +11,12 @@
 //! | update | its limits are kept | recorded; otherwise the old ones are set again, and it is forgotten |
 //! | delete | whatever | done again to the end |
 //! | any, already published | – | only the intent is cleared |
+//! | any, not published but in the store | it happened, whatever became of it since | published |
 //!
 //! A sandbox whose snapshot is lost or unreadable is looked up in the store first. If that does not know it either, it may
 //! be alive: it is reported, and nothing is touched.
+//!
+//! A container that is frozen although its sandbox runs is thawed: whoever freezes it only to signal it takes no lock.
 //!
 //! Then the ends that nobody has recorded yet are. All of it is deterministic and may itself be cut short: it starts
 //! again from the same intent.
@@ -106,16 +109,27 @@ pub fn heal<'a, E: Effects, P: Probe>(
     };
     let wreck = Wreck { folder: &folder, snapshot: snapshot.as_ref(), intent: intent.as_ref() };
     let mut effects = machine(&wreck);
-    let Some(snapshot) = snapshot else {
+    let Some(mut snapshot) = snapshot else {
+        take_over(&guard, intent.as_ref())?;
         let id = intent.as_ref().map(|intent| intent.sandbox.clone());
         abandon(folder, guard, &mut recorder, &mut effects, id, &mut actions)?;
         return Ok(Healed { held: None, actions });
     };
-    let depth = if intent.is_some() { Depth::Deep } else { Depth::Shallow };
+    let depth = if intent.is_some() { Depth::Deep } else { Depth::Cgroups };
     let facts = probe.facts(&folder, &snapshot, depth);
     let id = snapshot.sandbox.id.clone();
     if let Some(intent) = &intent {
-        match judge(intent, Some(&snapshot), &facts) {
+        let mut verdict = judge(intent, Some(&snapshot), &facts);
+        if matches!(verdict, Verdict::TakeBack(_) | Verdict::Undecided)
+            && let Some(committed) = committed(&mut recorder, intent, &snapshot)
+        {
+            folder.publish(&guard, &committed)?;
+            (snapshot, verdict) = (committed, Verdict::AlreadyDone);
+        }
+        if matches!(verdict, Verdict::TakeBack(Some(_)) | Verdict::Abandon | Verdict::Redo) {
+            take_over(&guard, Some(intent))?;
+        }
+        match verdict {
             Verdict::AlreadyDone => {
                 guard.clear_intent()?;
                 actions.push(format!("{:?}: {} had been completed; cleared its intent", id.as_str(), intent.event));
@@ -146,10 +160,31 @@ pub fn heal<'a, E: Effects, P: Probe>(
     } else if snapshot.state.sandbox.phase == Phase::Creating {
         abandon(folder, guard, &mut recorder, &mut effects, Some(id), &mut actions)?;
         return Ok(Healed { held: None, actions });
+    } else if snapshot.state.sandbox.phase == Phase::Running && facts.frozen.values().any(|frozen| *frozen) {
+        effects.perform(Effect::Thaw).map_err(EngineError::Effect)?;
+        actions.push(format!("{:?}: it runs, and was left frozen; thawed it", id.as_str()));
     }
     let held = Held { folder, guard, snapshot, recorder };
     let held = record_ends(held, &facts, &mut effects, &mut actions)?;
     Ok(Healed { held: Some(held), actions })
+}
+
+/// Healing may take its time, with hooks above all: from here on the intent names us as its holder.
+fn take_over<E: std::error::Error + 'static>(guard: &Guard, intent: Option<&Intent>) -> Result<(), EngineError<E>> {
+    let Some(intent) = intent else { return Ok(()) };
+    let (holder, boot) = super::ourselves()?;
+    Ok(guard.take_over_intent(&Intent { holder, boot, ..intent.clone() })?)
+}
+
+/// What the store holds, if the transition was committed before it was cut short: from there on it has happened, and its
+/// journal entry stands. A store that cannot be asked stops no healing.
+fn committed(recorder: &mut Recorder<'_>, intent: &Intent, published: &Snapshot) -> Option<Snapshot> {
+    let stored = recorder.snapshot(&intent.sandbox);
+    // What follows may take its time.
+    recorder.close();
+    let stored = stored.ok()??;
+    let same = stored.sandbox.incarnation == published.sandbox.incarnation;
+    (same && stored.state.seq >= intent.seq).then_some(stored)
 }
 
 fn go_on<'a, E: Effects>(
@@ -187,6 +222,7 @@ fn record_ends<'a, E: Effects>(
     for (container, event, exit) in unrecorded_ends(&held.snapshot, facts, now()) {
         let Ok(container) = Id::parse(&container) else { continue };
         let how = match exit {
+            Some(exit) if exit.is_unknown() => "it had ended; nobody could tell its status".to_owned(),
             Some(exit) if exit.inferred => format!("its supervisor was gone: status {} inferred", exit.code),
             Some(exit) => format!("it had ended with status {}", exit.code),
             None if event == Event::SupervisorGone => "its supervisor was gone: ended whatever ran on".to_owned(),

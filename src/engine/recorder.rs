@@ -59,6 +59,14 @@ impl<'a> Recorder<'a> {
         }
     }
 
+    /// What the store holds of one sandbox.
+    pub fn snapshot(&mut self, id: &Id) -> Result<Option<Snapshot>, StoreError> {
+        let db = self.open()?;
+        let snapshot = db.snapshot(id);
+        self.db = Some(db);
+        snapshot
+    }
+
     /// Every snapshot that the store holds.
     pub fn snapshots(&mut self) -> Result<Vec<Snapshot>, StoreError> {
         let db = self.open()?;

@@ -26,8 +26,10 @@ impl<'a> Held<'a> {
         let began = now();
         let root = self.snapshot.sandbox.id.clone();
         let (pod, row) = pod_of(&self.snapshot).step(root.as_str(), container.as_str(), event)?;
-        if effects.pace() == Pace::Quick {
-            self.recorder.begin();
+        match effects.pace() {
+            Pace::Quick => self.recorder.begin(),
+            // It may be open from a transition before this one.
+            Pace::RunsHooks => self.recorder.close(),
         }
         let intent = self.intent(container, row, began)?;
         self.guard.write_intent(&intent)?;

@@ -7,23 +7,27 @@ use std::time::{Duration, Instant};
 
 use super::agent::Agent;
 use super::attend::Attendant;
-use super::console::Console;
+use super::console::{Console, PidfdOf, PidfdSocket};
+use super::hooks::{Given, Ledger};
 use super::launch::{self, Inside, Launched};
+use super::net_devices::{self, Moved};
 use super::placeholder::Placeholder;
 use super::supervisor::{self, Donation, Supervisor};
-use super::{HostError, Trying, destroy, donate, idmap};
+use super::{HostError, Trying, destroy, donate, idmap, resctrl};
 use crate::cgroup::systemd::{Bus, Limits, Scope, Systemd, limits_of};
 use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
 use crate::container::channel::Order;
-use crate::container::{hooks, init, seccomp};
+use crate::container::net::NetDevice;
+use crate::container::{init, seccomp};
 use crate::control::{Client, Create, Request};
 use crate::engine::{Effects, Pace};
 use crate::model::record::{
-    Boot, CgroupRecord, ContainerRecord, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord,
+    Boot, CgroupRecord, ContainerRecord, HookKind, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord,
 };
 use crate::model::{Effect, Id};
 use crate::spec::plan::{MountKind, NamespaceKind, Plan};
 use crate::store::{Folder, ScopeRecord};
+use crate::sys::pidfd::{self, Ended};
 use crate::sys::procfs;
 
 /// How long the supervisor may take for one call.
@@ -40,6 +44,10 @@ pub struct Options {
     pub attached: bool,
     pub cgroup_driver: Driver,
     pub preserve_fds: u32,
+    /// Who gets the pidfd of the init.
+    pub pidfd_socket: Option<PidfdSocket>,
+    /// So many of them are from socket activation.
+    pub listen_fds: u32,
     pub new_keyring: bool,
     pub created: Nanos,
     pub oci_version: String,
@@ -72,7 +80,8 @@ pub struct Creation<'a> {
     options: &'a Options,
     terminal: TerminalTo,
     folder: OwnedFd,
-    controller: OwnedFd,
+    /// Until the supervisor has it: nobody is to knock at a door behind which nobody is.
+    controller: Option<OwnedFd>,
     exits: OwnedFd,
     spec: OwnedFd,
     rootfs: Option<OwnedFd>,
@@ -93,6 +102,11 @@ pub struct Creation<'a> {
     boot: Boot,
     refs: Option<(ProcessRef, ProcessRef)>,
     client: Option<Client>,
+    ledger: Option<Ledger>,
+    resctrl: Option<resctrl::Group>,
+    net_devices: Vec<NetDevice>,
+    moved: Option<Moved>,
+    warnings: Vec<String>,
 }
 
 impl<'a> Creation<'a> {
@@ -127,11 +141,17 @@ impl<'a> Creation<'a> {
         folder.write_file("config.json", &options.spec_bytes)?;
         let spec = folder.open_file("config.json")?;
         let what = || "prepare the sandbox's folder".to_owned();
+        let boot = procfs::boot().trying(|| "read the boot id".into())?;
         Ok(Creation {
+            ledger: Ledger::make(folder, &options.id, &boot, &plan.hooks)?,
+            resctrl: resctrl::Group::prepare(plan.intel_rdt.as_ref(), &options.id, folder)?,
+            net_devices: net_devices::look_at(&plan.net_devices)?,
+            moved: None,
+            warnings: Vec::new(),
             plan,
             options,
             terminal,
-            controller: crate::control::listen(folder.dir()).trying(|| "bind the control socket".into())?,
+            controller: Some(crate::control::listen(folder.dir()).trying(|| "bind the control socket".into())?),
             exits: folder.make_exits()?,
             spec,
             folder: folder.dir().try_clone_to_owned().trying(what)?,
@@ -147,7 +167,7 @@ impl<'a> Creation<'a> {
             made: Vec::new(),
             supervisor: None,
             launched: None,
-            boot: procfs::boot().trying(|| "read the boot id".into())?,
+            boot,
             refs: None,
             client: None,
         })
@@ -167,6 +187,17 @@ impl<'a> Creation<'a> {
 
     pub fn supervisor(&self) -> Option<&Supervisor> {
         self.supervisor.as_ref()
+    }
+
+    /// 128 + signal, if the init, our child, was ended by one: the application may have run by then, even if the
+    /// supervisor did not live to say so. When that is gone, the kernel is about to end the init.
+    pub fn killed_with_supervisor(&self) -> Option<u8> {
+        let (init, supervisor) = (self.launched.as_ref()?, self.supervisor.as_ref()?);
+        let gone = procfs::stat(supervisor.pid).ok()?.is_none_or(|stat| stat.is_gone());
+        let patience = if gone { destroy::DEADLINE } else { Duration::ZERO };
+        pidfd::wait_exit(init.pidfd.as_fd(), Some(Instant::now() + patience)).ok()?;
+        let status = pidfd::wait_child(init.pidfd.as_fd()).ok()??;
+        Ended::of(status).signal.map(|signal| 128 + signal)
     }
 
     /// The connection to the supervisor, for whatever comes next.
@@ -192,6 +223,9 @@ impl<'a> Creation<'a> {
             new.phase = ScopePhase::Asked;
             new.systemd.start(&new.scope, placeholder.pid, self.plan.cgroup.resources.as_ref(), new.limits)?;
         }
+        if let Some(group) = &self.resctrl {
+            group.make()?;
+        }
         let container = self.container_cgroup.make(self.plan.cgroup.resources.as_ref())?;
         self.made.push(self.container_cgroup.record());
         if let Some(owner) = owner_of_cgroup(self.plan) {
@@ -205,13 +239,14 @@ impl<'a> Creation<'a> {
 
     fn spawn_supervisor(&mut self) -> Result<(), HostError> {
         let (_, joiner) = self.joiners.as_ref().ok_or_else(out_of_order)?;
+        let controller = self.controller.take().ok_or_else(out_of_order)?;
         let donation = Donation {
             id: &self.options.id,
             bundle: &self.options.bundle,
             spec: self.spec.as_fd(),
-            controller: self.controller.as_fd(),
+            controller: controller.as_fd(),
             exits: self.exits.as_fd(),
-            cgroups: joiner.fds().collect(),
+            joiner,
             log: self.options.log.as_ref().map(|log| log.as_fd()),
             debug_log: self.options.log.as_ref().filter(|_| self.options.debug).map(|log| log.as_fd()),
             pid_namespace: self.pid_namespace(),
@@ -239,6 +274,8 @@ impl<'a> Creation<'a> {
             cgroups: self.container_cgroup.view().into_iter().filter(|(_, folder)| folder.exists()).collect(),
             seccomp,
             preserved_fds: self.options.preserve_fds,
+            listen_fds: self.options.listen_fds,
+            net_devices: self.net_devices.clone(),
             session_keyring: if self.options.new_keyring {
                 launch::keyring_name(self.options.id.as_str())
             } else {
@@ -257,6 +294,10 @@ impl<'a> Creation<'a> {
             launched.order(Order::Go)?;
         }
         launched.expect_made()?;
+        if let Some(group) = &self.resctrl {
+            group.join(launched.pid)?;
+        }
+        self.moved = Moved::into(launched.pid, &self.net_devices)?;
         let reference = |pid: i32| {
             procfs::process_ref(pid).trying(|| format!("look at process {pid}"))?.ok_or_else(|| HostError::Supervisor {
                 text: format!("process {pid} died while it was being launched"),
@@ -270,10 +311,17 @@ impl<'a> Creation<'a> {
     fn adopt_init(&mut self) -> Result<(), HostError> {
         let plan = self.plan;
         let launched = self.launched.as_ref().ok_or_else(out_of_order)?;
-        let state = hook_state(plan, self.options, "creating", launched.pid).to_string().into_bytes();
-        hooks::run(&plan.hooks.prestart, "prestart", &state)?;
-        hooks::run(&plan.hooks.create_runtime, "createRuntime", &state)?;
         launched.order(Order::Go)?;
+        if plan.hooks.wait_for_mounts() {
+            launched.expect_made()?;
+            let state = hook_state(plan, self.options, "creating", launched.pid).to_string().into_bytes();
+            if let Some(ledger) = &self.ledger {
+                let given = Given { state_json: &state, bundle: &self.options.bundle };
+                ledger.run(HookKind::Prestart, given)?;
+                ledger.run(HookKind::CreateRuntime, given)?;
+            }
+            launched.order(Order::Go)?;
+        }
         if let Some(agent) = &mut self.agent {
             agent.set_init(launched.pid);
         }
@@ -292,7 +340,19 @@ impl<'a> Creation<'a> {
         });
         client.call(&request, &[launched.pidfd.as_fd(), launched.channel.as_fd()], deadline)?;
         self.client = Some(client);
-        Ok(())
+        match &self.options.pidfd_socket {
+            Some(socket) => socket.send(PidfdOf::Init, launched.pidfd.as_fd()),
+            None => Ok(()),
+        }
+    }
+
+    /// Of a creation that failed when the container was there already.
+    fn run_poststop(&mut self) {
+        let state = hook_state(self.plan, self.options, "stopped", 0).to_string().into_bytes();
+        if let Some(ledger) = &self.ledger {
+            let given = Given { state_json: &state, bundle: &self.options.bundle };
+            self.warnings.extend(ledger.run_all(HookKind::Poststop, given));
+        }
     }
 
     /// An init that was killed may be the second victim: pid 1 of its namespace, the supervisor, says what was first.
@@ -304,6 +364,10 @@ impl<'a> Creation<'a> {
     }
 
     fn kill_container(&mut self) -> Result<(), HostError> {
+        // While there is a network namespace that they can be taken from.
+        if let Some(Err(error)) = self.moved.take().map(Moved::bring_back) {
+            self.warnings.push(crate::container::one_line(&error));
+        }
         let Some(launched) = self.launched.take() else { return Ok(()) };
         destroy::kill_and_wait(launched.pidfd.as_fd(), self.options.reaper == Reaper::Caller)
     }
@@ -328,7 +392,7 @@ impl<'a> Creation<'a> {
         }
         self.made.iter().try_for_each(|record| cgroup::remove(record, destroy::deadline()))?;
         self.made.clear();
-        Ok(())
+        self.resctrl.as_ref().map_or(Ok(()), |group| resctrl::remove(&group.made))
     }
 }
 
@@ -344,8 +408,16 @@ impl Effects for Creation<'_> {
             Effect::KillContainer => self.kill_container(),
             Effect::KillSandbox => self.kill_sandbox(),
             Effect::RemoveCgroups => self.remove_cgroups(),
+            Effect::RunPoststopHooks => {
+                self.run_poststop();
+                Ok(())
+            }
             other => Err(super::not_ours(other)),
         }
+    }
+
+    fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
     }
 
     fn pace(&self) -> Pace {
@@ -377,7 +449,7 @@ impl Effects for Creation<'_> {
             spec_digest: options.spec_digest.clone(),
             cgroup: self.container_cgroup.record(),
             created: options.created,
-            owner: nix::unistd::getuid().as_raw(),
+            owner: super::rootless::caller(),
             annotations: self.plan.annotations.iter().cloned().collect(),
         };
         Some((sandbox, container))
@@ -436,7 +508,13 @@ fn incarnation() -> Option<String> {
 /// The process's pid in the sandbox's PID namespace, one level below ours: the second number of NSpid (proc(5)).
 pub fn pid_inside(host_pid: i32) -> Result<i32, HostError> {
     let path = format!("/proc/{host_pid}/status");
-    let status = std::fs::read_to_string(&path).trying(|| format!("read {path}"))?;
+    let status = match std::fs::read_to_string(&path) {
+        // Callers take "no such file" for a program that is missing.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {
+            return Err(launch::died("the container's process"));
+        }
+        other => other.trying(|| format!("read {path}"))?,
+    };
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
     let pids: Vec<i32> = line.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
     Ok(pids.get(1).or(pids.first()).copied().unwrap_or(host_pid))

@@ -4,15 +4,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{HostError, Trying, probe};
+use super::hooks::{Given, Ledger};
+use super::{HostError, Trying, probe, resctrl};
 use crate::cgroup;
 use crate::cgroup::systemd::{Bus, Systemd};
-use crate::container::hooks;
 use crate::engine::heal::Wreck;
 use crate::engine::{Effects, Pace};
-use crate::model::record::{Boot, CgroupRecord, PidNamespace, ProcessRef, Snapshot};
+use crate::model::record::{Boot, CgroupRecord, HookKind, PidNamespace, ProcessRef, Snapshot};
 use crate::model::{Effect, Event};
-use crate::spec::plan::HookPlan;
 use crate::store::{Folder, ScopeRecord};
 use crate::sys::{pidfd, procfs};
 
@@ -21,6 +20,13 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 
 pub fn deadline() -> Instant {
     Instant::now() + DEADLINE
+}
+
+/// The hooks of what is to be taken down, and what its poststop hooks are given.
+pub struct Hooks {
+    pub ledger: Ledger,
+    pub state: Vec<u8>,
+    pub bundle: PathBuf,
 }
 
 /// What is to be taken down, copied out of whatever was found of it.
@@ -32,8 +38,9 @@ pub struct Destruction {
     cgroups: Vec<CgroupRecord>,
     /// Cgroups that a creation was about to make: perhaps it did, perhaps they are somebody else's.
     intended: Vec<PathBuf>,
-    poststop: Vec<HookPlan>,
-    hook_state: Vec<u8>,
+    /// Deepest first.
+    resctrl: Vec<PathBuf>,
+    hooks: Option<Hooks>,
     /// Where an update that was cut short has left its way back.
     folder: Option<Folder>,
     /// What systemd calls the container.
@@ -54,8 +61,8 @@ impl Destruction {
             inits: containers.map(|container| container.init.clone()).collect(),
             cgroups,
             intended: Vec::new(),
-            poststop: Vec::new(),
-            hook_state: Vec::new(),
+            resctrl: Vec::new(),
+            hooks: None,
             folder: None,
             scope: None,
             warnings: Vec::new(),
@@ -79,18 +86,23 @@ impl Destruction {
             inits: Vec::new(),
             cgroups: Vec::new(),
             intended: wreck.intent.map(|intent| intent.cgroups.clone()).unwrap_or_default(),
-            poststop: Vec::new(),
-            hook_state: Vec::new(),
+            resctrl: Vec::new(),
+            hooks: None,
             folder: None,
             scope: None,
             warnings: Vec::new(),
         }
     }
 
-    /// Hooks that run once everything is dead; a failure is a warning.
-    pub fn with_poststop(mut self, hooks: Vec<HookPlan>, state: Vec<u8>) -> Destruction {
-        self.poststop = hooks;
-        self.hook_state = state;
+    /// Groups of the resctrl file system, deepest first.
+    pub fn with_resctrl(mut self, groups: Vec<PathBuf>) -> Destruction {
+        self.resctrl = groups;
+        self
+    }
+
+    /// Its poststop hooks run once everything is dead; a failure is a warning.
+    pub fn with_hooks(mut self, hooks: Hooks) -> Destruction {
+        self.hooks = Some(hooks);
         self
     }
 
@@ -104,7 +116,11 @@ impl Destruction {
         std::mem::take(&mut self.warnings)
     }
 
-    fn kill_sandbox(&self) -> Result<(), HostError> {
+    fn kill_sandbox(&mut self) -> Result<(), HostError> {
+        // What a dead command's hooks still prepare is about to be gone.
+        if let Some(hooks) = &self.hooks {
+            self.warnings.extend(hooks.ledger.settle()?);
+        }
         if let (Some(boot), Some(supervisor)) = (&self.boot, &self.supervisor) {
             self.kill_process(supervisor, boot)?;
         }
@@ -156,7 +172,7 @@ impl Destruction {
         for folder in cgroup::remove_emptied(&self.intended, deadline())? {
             self.warnings.push(format!("left the cgroup {folder:?} alone: the processes in it are somebody else's"));
         }
-        Ok(())
+        resctrl::remove(&self.resctrl)
     }
 
     /// systemd lets go of an empty scope by itself, some time; this waits for it. One with processes in it is by now
@@ -198,11 +214,9 @@ impl Destruction {
     }
 
     fn run_poststop(&mut self) {
-        for hook in &self.poststop {
-            // Each one runs, whatever the others do (runtime-spec, "Lifecycle").
-            if let Err(error) = hooks::run(std::slice::from_ref(hook), "poststop", &self.hook_state) {
-                self.warnings.push(crate::container::one_line(&error));
-            }
+        if let Some(Hooks { ledger, state, bundle }) = &self.hooks {
+            let given = Given { state_json: state, bundle };
+            self.warnings.extend(ledger.run_all(HookKind::Poststop, given));
         }
     }
 }
@@ -211,7 +225,7 @@ impl Effects for Destruction {
     type Error = HostError;
 
     fn pace(&self) -> Pace {
-        Pace::with_hooks(!self.poststop.is_empty())
+        Pace::with_hooks(self.hooks.is_some())
     }
 
     fn take_warnings(&mut self) -> Vec<String> {

@@ -3,8 +3,9 @@
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
-use super::HostError;
-use super::destroy::Destruction;
+use super::destroy::{Destruction, Hooks};
+use super::hooks::Ledger;
+use super::{HostError, resctrl};
 use crate::engine::heal::Wreck;
 use crate::model::record::{ContainerRecord, Snapshot};
 use crate::spec::{self, plan::Plan};
@@ -30,19 +31,29 @@ pub fn load(folder: &Folder, snapshot: &Snapshot) -> Result<Frozen, HostError> {
 /// What takes a sandbox down, with the poststop hooks of its configuration. Without a readable one there are none, and a
 /// warning says so.
 pub fn destruction_of(wreck: &Wreck<'_>) -> Destruction {
-    let destruction = Destruction::of_wreck(wreck);
+    let destruction = Destruction::of_wreck(wreck).with_resctrl(resctrl::noted(wreck.folder));
     let Some(snapshot) = wreck.snapshot else { return destruction };
-    match load(wreck.folder, snapshot) {
-        Ok(frozen) if !frozen.plan.hooks.poststop.is_empty() => {
-            let state = state_document(snapshot, "stopped", 0).to_string();
-            destruction.with_poststop(frozen.plan.hooks.poststop, state.into_bytes())
-        }
-        Ok(_) => destruction,
+    match hooks_of(wreck.folder, snapshot) {
+        Ok(Some(hooks)) => destruction.with_hooks(hooks),
+        Ok(None) => destruction,
         Err(error) => {
             let why = crate::container::one_line(&error);
             destruction.with_warning(format!("its poststop hooks, if it had any, cannot be run: {why}"))
         }
     }
+}
+
+fn hooks_of(folder: &Folder, snapshot: &Snapshot) -> Result<Option<Hooks>, HostError> {
+    let Some(ledger) = ledger_of(folder, snapshot)? else { return Ok(None) };
+    let state = state_document(snapshot, "stopped", 0).to_string().into_bytes();
+    let bundle = root_container(snapshot).map(|container| container.bundle.clone()).unwrap_or_default();
+    Ok(Some(Hooks { ledger, state, bundle }))
+}
+
+/// The hooks of a sandbox that exists, and how far they have come; None: it has none that the command line runs.
+pub fn ledger_of(folder: &Folder, snapshot: &Snapshot) -> Result<Option<Ledger>, HostError> {
+    let plans = load(folder, snapshot)?.plan.hooks;
+    Ledger::make(folder, &snapshot.sandbox.id, &snapshot.sandbox.boot, &plans)
 }
 
 /// The OCI state (runtime-spec, "State"): what hooks read, and the core of what `state` prints.

@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::Command;
 
 use super::{HostError, Trying};
 use crate::container::channel;
@@ -10,14 +9,10 @@ use crate::spec::plan::{IdMapping, Plan};
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::{descriptors, pidfd};
 
-/// Maps the user namespace of the process `pid`. As an ordinary user through newuidmap and newgidmap.
+/// Maps the user namespace of the process `pid`, our own being its parent.
 pub fn write(pid: i32, plan: &Plan) -> Result<(), HostError> {
-    if nix::unistd::geteuid().is_root() {
-        write_map(pid, "uid_map", &plan.uid_mappings)?;
-        return write_map(pid, "gid_map", &plan.gid_mappings);
-    }
-    run_helper("newuidmap", pid, &plan.uid_mappings)?;
-    run_helper("newgidmap", pid, &plan.gid_mappings)
+    write_map(pid, "uid_map", &plan.uid_mappings)?;
+    write_map(pid, "gid_map", &plan.gid_mappings)
 }
 
 /// A user namespace that nobody lives in: it only carries mappings, for mount_setattr(2).
@@ -41,20 +36,54 @@ pub fn namespace_for(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd, 
 
 fn write_map(pid: i32, name: &str, mappings: &[IdMapping]) -> Result<(), HostError> {
     let path = PathBuf::from(format!("/proc/{pid}/{name}"));
+    let ours = std::fs::read_to_string(format!("/proc/self/{name}")).trying(|| format!("read our own {name}"))?;
+    let mappings = mappings.iter().map(|mapping| in_our_numbers(&ours, mapping)).collect::<Option<Vec<_>>>();
+    let Some(mappings) = mappings else {
+        let (kind, file) = if name == "uid_map" { ("uid", "/etc/subuid") } else { ("gid", "/etc/subgid") };
+        let text = format!(
+            "linux.{kind}Mappings (or those of a mount) name ids of the host that are not this user's: {file} gives them"
+        );
+        return Err(HostError::Container { text, exit_code: 1 });
+    };
     let lines: String = mappings.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect();
     std::fs::write(&path, &lines).trying(|| format!("write the mappings {:?} to {path:?}", lines.trim()))
 }
 
-fn run_helper(program: &str, pid: i32, mappings: &[IdMapping]) -> Result<(), HostError> {
-    let numbers = mappings.iter().flat_map(|m| [m.container, m.host, m.size]).map(|number| number.to_string());
-    let output = Command::new(program)
-        .arg(pid.to_string())
-        .args(numbers)
-        .output()
-        .trying(|| format!("run {program} (package uidmap) to map the user namespace"))?;
-    if output.status.success() {
-        return Ok(());
+/// A mapping says "host" and means whoever wrote it: us, or an ordinary user whose ids have other numbers in the user
+/// namespace that `host::rootless` has made. What is an id here is taken as it stands; what is one of the user's outside is
+/// translated; None: it is neither.
+fn in_our_numbers(ours: &str, mapping: &IdMapping) -> Option<IdMapping> {
+    let lines: Vec<[u64; 3]> = ours
+        .lines()
+        .filter_map(|line| {
+            let numbers: Vec<u64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+            numbers.try_into().ok()
+        })
+        .collect();
+    let (first, size) = (u64::from(mapping.host), u64::from(mapping.size));
+    let mapped = |id: u64| lines.iter().any(|[inside, _, length]| id >= *inside && id < inside + length);
+    // A range may go over several lines: the kernel checks the rest.
+    if mapped(first) && mapped(first + size - 1) {
+        return Some(*mapping);
     }
-    let text = format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Err(HostError::Container { text, exit_code: 1 })
+    let [inside, outside, _] =
+        lines.iter().find(|[_, outside, length]| first >= *outside && first + size <= outside + length)?;
+    Some(IdMapping { host: u32::try_from(inside + (first - outside)).ok()?, ..*mapping })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ids_of_an_ordinary_user_are_found_in_the_namespace_it_is_root_of() {
+        let ours = "         0       1000          1\n    100000     100000      65536\n";
+        let of = |host, size| in_our_numbers(ours, &IdMapping { container: 5, host, size }).map(|mapping| mapping.host);
+        assert_eq!(of(1000, 1), Some(0));
+        assert_eq!(of(0, 1), Some(0));
+        assert_eq!(of(100_000, 65536), Some(100_000));
+        assert_eq!((of(1000, 2), of(5, 1), of(165_536, 1)), (None, None, None));
+        let everything = "0 0 4294967295\n";
+        assert_eq!(in_our_numbers(everything, &IdMapping { container: 0, host: 7, size: 9 }).unwrap().host, 7);
+    }
 }

@@ -58,8 +58,8 @@ pub fn init(
     let donations = donate(theirs);
     let joined = namespaces::open_joined(plan)?;
     let lingering = reaper == Reaper::Supervisor && matches!(inside, Inside::Ours);
-    let Cloned::Parent { pidfd: helper, .. } = fork_inside(inside, None)? else {
-        let mut keep: Vec<i32> = joiner.fds().map(|fd| fd.as_raw_fd()).collect();
+    let Cloned::Parent { pidfd: helper, .. } = fork_inside(inside, joiner.v2_folder())? else {
+        let mut keep: Vec<i32> = joiner.v1_fds().map(|fd| fd.as_raw_fd()).collect();
         keep.extend(joined.iter().map(|(_, fd)| fd.as_raw_fd()));
         keep.extend(donations.binds.iter().flatten().map(|fd| fd.as_raw_fd()));
         keep.extend([donations.channel.as_raw_fd(), donations.rootfs.as_raw_fd(), helpers.as_raw_fd()]);
@@ -95,8 +95,8 @@ pub fn exec(
     let donations = donate(theirs);
     let (from_helper, helpers) = channel::pair().trying(|| "make the helper's channel".into())?;
     let inside = if reaper == Reaper::Caller { Inside::Ours } else { inside };
-    let Cloned::Parent { pidfd: helper, .. } = fork_inside(inside, None)? else {
-        let mut keep: Vec<i32> = target.joiner.fds().map(|fd| fd.as_raw_fd()).collect();
+    let Cloned::Parent { pidfd: helper, .. } = fork_inside(inside, target.joiner.v2_folder())? else {
+        let mut keep: Vec<i32> = target.joiner.v1_fds().map(|fd| fd.as_raw_fd()).collect();
         keep.extend([target.init.as_raw_fd(), donations.channel.as_raw_fd(), helpers.as_raw_fd()]);
         keep.extend(3..3 + donations.preserved_fds as i32);
         let outcome = clone_exec(plan, &donations, target, reaper, &keep);
@@ -106,7 +106,7 @@ pub fn exec(
     receive_process(ours, Some(from_helper.as_fd()), helper.as_fd(), Helper::Leaves, patience)
 }
 
-/// Children of this process are born in that PID namespace for the time of one fork.
+/// Children of this process are born in that PID namespace for the time of one fork; this one in the v2 cgroup, too.
 fn fork_inside(inside: Inside<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, HostError> {
     let Inside::NamespaceOf(process) = inside else {
         return clone::clone(0, Parent::Me, cgroup).trying(|| "fork".into());
@@ -163,7 +163,7 @@ fn clone_init(
     if let Some(process) = &plan.process {
         crate::container::prepare_inheritance(process).map_err(HostError::from)?;
     }
-    joiner.join_self().map_err(join_failed)?;
+    joiner.join_v1().map_err(join_failed)?;
     for (kind, namespace) in joined {
         setns(namespace.as_fd(), namespaces::flag(*kind)).trying(|| format!("join the {kind:?} namespace"))?;
     }
@@ -178,7 +178,7 @@ fn clone_init(
         .filter(|namespace| namespace.path.is_none())
         .filter(|namespace| !matches!(namespace.kind, NamespaceKind::Cgroup | NamespaceKind::Time))
         .fold(CloneFlags::empty(), |flags, namespace| flags | namespaces::flag(namespace.kind));
-    let cloned = clone::clone(flags.bits(), parent_for(reaper), joiner.v2_folder())
+    let cloned = clone::clone(flags.bits(), parent_for(reaper), None)
         .trying(|| format!("clone the init with new namespaces {flags:?}"))?;
     match cloned {
         Cloned::Child => init::run(plan, donations),
@@ -196,11 +196,10 @@ fn clone_exec(
 ) -> Result<OwnedFd, HostError> {
     descriptors::close_others(keep).trying(|| "close the creator's descriptors".into())?;
     crate::container::prepare_inheritance(plan).map_err(HostError::from)?;
-    target.joiner.join_self().map_err(join_failed)?;
+    target.joiner.join_v1().map_err(join_failed)?;
     join::enter_namespaces(target.init, target.namespaces).map_err(HostError::from)?;
     setns(target.init, CloneFlags::CLONE_NEWPID).trying(|| "enter the container's PID namespace".into())?;
-    let cloned =
-        clone::clone(0, parent_for(reaper), target.joiner.v2_folder()).trying(|| "clone the process".into())?;
+    let cloned = clone::clone(0, parent_for(reaper), None).trying(|| "clone the process".into())?;
     match cloned {
         Cloned::Child => join::run(plan, donations),
         Cloned::Parent { pidfd, .. } => Ok(pidfd),
@@ -376,7 +375,7 @@ fn unexpected(report: Report) -> HostError {
     }
 }
 
-fn died(who: &str) -> HostError {
+pub(super) fn died(who: &str) -> HostError {
     HostError::Container { text: format!("{who} was killed while it set itself up"), exit_code: 1 }
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::HostError;
 use super::create::CALL_DEADLINE;
+use super::hooks::Ledger;
 use crate::cgroup;
 use crate::control::{Client, Container, ControlError, Method, Request};
 use crate::engine::{Effects, Pace};
@@ -22,6 +23,8 @@ pub struct Release<'a> {
     pub client: Option<Client>,
     /// startContainer hooks run before the application does, for as long as each of them may take.
     pub pace: Pace,
+    /// Whose poststart hooks this process runs once the application does.
+    pub ledger: Option<&'a Ledger>,
 }
 
 impl Effects for Release<'_> {
@@ -34,6 +37,9 @@ impl Effects for Release<'_> {
     fn perform(&mut self, effect: Effect) -> Result<(), HostError> {
         if effect != Effect::ReleaseInit {
             return Err(super::not_ours(effect));
+        }
+        if let Some(ledger) = self.ledger {
+            ledger.claim_poststart()?;
         }
         let soon = Some(Instant::now() + CALL_DEADLINE);
         let mut client = match self.client.take() {
@@ -92,7 +98,7 @@ mod tests {
         let top = std::fs::File::open("/").unwrap();
         let id = Id::parse("web").unwrap();
         let folder = std::os::fd::AsFd::as_fd(&top);
-        let release = Release { folder, container: &id, client: None, pace: Pace::Quick };
+        let release = Release { folder, container: &id, client: None, pace: Pace::Quick, ledger: None };
         let unknown = |error: ControlError| release.outcome_unknown(&error.into());
         let after = Duration::from_secs(10);
         assert!(unknown(ControlError::Timeout { method: Method::Start, after }));

@@ -112,8 +112,16 @@ pub struct Exit {
     pub signal: Option<u8>,
     /// When the end was seen.
     pub at: Nanos,
-    /// Nobody could record the status (the supervisor died first): 137 was assumed.
+    /// Nobody could record the status. The supervisor died first: 137 was assumed. Nobody could tell it: 255 was.
     pub inferred: bool,
+}
+
+impl Exit {
+    /// Nobody could tell the supervisor how it ended. (An end that is inferred from the supervisor's own is no riddle:
+    /// the kernel kills what is left of its PID namespace.)
+    pub fn is_unknown(&self) -> bool {
+        self.inferred && self.signal.is_none()
+    }
 }
 
 /// What changes of one container.
@@ -189,4 +197,55 @@ pub struct JournalEntry {
 pub enum Actor {
     Command,
     Recovery,
+}
+
+/// A hook that a command runs on the host's side. Those that run inside the container are not recorded: its init runs
+/// them, once in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookKind {
+    Prestart,
+    CreateRuntime,
+    Poststart,
+    Poststop,
+}
+
+impl HookKind {
+    /// As in the specification.
+    pub fn name(self) -> &'static str {
+        match self {
+            HookKind::Prestart => "prestart",
+            HookKind::CreateRuntime => "createRuntime",
+            HookKind::Poststart => "poststart",
+            HookKind::Poststop => "poststop",
+        }
+    }
+}
+
+/// How far a hook has come. A hook of which anything but `Claimed` is recorded is never begun again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookStep {
+    /// Of the poststart hooks as a whole: this process runs them once the application does.
+    Claimed(ProcessRef),
+    /// It is executed next, as this process, which leads a process group of its own.
+    Begun(ProcessRef),
+    Ended(HookEnd),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookEnd {
+    Well,
+    Failed,
+    /// The process that was waiting for it died first.
+    Unseen,
+}
+
+/// One line of the record of hooks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookRecord {
+    pub container: Id,
+    pub kind: HookKind,
+    /// Its place in the list of its kind, from 0.
+    pub index: u32,
+    pub step: HookStep,
+    pub at: Nanos,
 }

@@ -5,12 +5,13 @@
 
 mod examine;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::engine::{Recorder, heal};
-use crate::host::HostError;
-use crate::host::frozen::destruction_of;
+use crate::cgroup;
+use crate::engine::{Held, Recorder, heal};
+use crate::host::frozen::{destruction_of, ledger_of};
 use crate::host::probe::Prober;
+use crate::host::{HostError, poststart};
 use crate::model::Id;
 use crate::store::{Commit, Folder, LockError, Root, StoreError};
 
@@ -38,7 +39,9 @@ pub fn recover(root: &Root, only: &[Id]) -> Result<Vec<Report>, StoreError> {
         for folder in root.leftovers()? {
             reports.push(remove_leftover(folder));
         }
-        reports.push(settle_store(root));
+        let mut recorder = Recorder::new(root);
+        reports.push(settle_store(root, &mut recorder));
+        reports.push(remove_orphans(root, &mut recorder));
     } else {
         for id in only {
             let folder = root.find(id)?;
@@ -62,16 +65,36 @@ fn recover_sandbox(root: &Root, folder: Folder) -> Report {
         Err(LockError::Busy { .. } | LockError::Gone) => return Report { subject, actions: Vec::new(), failure: None },
         Err(error) => return failed(subject, &error),
     };
-    match heal::heal::<_, _>(folder, guard, Recorder::new(root), &Prober, destruction_of) {
-        Ok(mut healed) => {
-            let mut actions = healed.actions;
-            if let Some(held) = &mut healed.held {
-                actions.extend(held.recorder().take_notices());
-            }
-            Report { subject, actions, failure: None }
+    let healed = match heal::heal::<_, _>(folder, guard, Recorder::new(root), &Prober, destruction_of) {
+        Ok(healed) => healed,
+        Err(error) => return failed::<crate::engine::EngineError<HostError>>(subject, &error),
+    };
+    let mut report = Report { subject, actions: healed.actions, failure: None };
+    if let Some(mut held) = healed.held {
+        report.actions.extend(held.recorder().take_notices());
+        match go_on_with_poststart(held) {
+            Ok(told) => report.actions.extend(told.into_iter().map(|text| format!("{:?}: {text}", report.subject))),
+            Err(error) => report.failure = Some(crate::container::one_line(&error)),
         }
-        Err(error) => failed::<crate::engine::EngineError<HostError>>(subject, &error),
     }
+    report
+}
+
+/// The hooks that a start which was killed still owed to its container.
+fn go_on_with_poststart(held: Held<'_>) -> Result<Vec<String>, HostError> {
+    let snapshot = held.snapshot().clone();
+    let Some(ledger) = ledger_of(held.folder(), &snapshot)? else { return Ok(Vec::new()) };
+    if !poststart::is_due(&ledger, &snapshot)? {
+        return Ok(Vec::new());
+    }
+    let mut told = ledger.settle()?;
+    if ledger.poststart_is_due()? {
+        ledger.claim_poststart()?;
+        // As for start: a hook that hangs keeps nobody from the sandbox.
+        drop(held);
+        told.extend(poststart::resume(&ledger, &snapshot)?);
+    }
+    Ok(told)
 }
 
 /// A folder that never got its id, or has lost it: nothing in it is of use to anybody.
@@ -95,11 +118,10 @@ fn remove_leftover(folder: Folder) -> Report {
 
 /// The store and the folders are made to say the same: a sandbox without a folder is gone, a published state that the
 /// store has missed is taken in.
-fn settle_store(root: &Root) -> Report {
+fn settle_store(root: &Root, recorder: &mut Recorder<'_>) -> Report {
     let subject = "store".to_owned();
-    let mut recorder = Recorder::new(root);
     let mut actions = Vec::new();
-    let disagreements = match examine::disagreements(root, &mut recorder) {
+    let disagreements = match examine::disagreements(root, recorder) {
         Ok(disagreements) => disagreements,
         // Nothing is broken, and nothing can be written: the next recovery compares.
         Err(error) if error.is_full() => return Report { subject, actions: Vec::new(), failure: None },
@@ -110,6 +132,31 @@ fn settle_store(root: &Root) -> Report {
         actions.push(format!("store: {}", disagreement.text));
     }
     actions.extend(recorder.take_notices());
+    Report { subject, actions, failure: None }
+}
+
+/// Cgroups that `doctor` would complain about. Whoever has entered one meanwhile keeps it: the kernel removes none with
+/// processes in it.
+fn remove_orphans(root: &Root, recorder: &mut Recorder<'_>) -> Report {
+    let subject = "cgroups".to_owned();
+    let snapshots = root.folders().map(|folders| folders.iter().filter_map(|f| f.read_snapshot().ok()?).collect());
+    let orphans = snapshots.and_then(|snapshots: Vec<_>| examine::orphaned_cgroups(root, &snapshots, recorder));
+    let orphans = match orphans {
+        Ok(orphans) => orphans,
+        // Nothing is broken: the next recovery looks again.
+        Err(error) if error.is_full() => return Report { subject, actions: Vec::new(), failure: None },
+        Err(error) => return failed(subject, &error),
+    };
+    let mut actions = Vec::new();
+    for folder in orphans {
+        match cgroup::remove_emptied(std::slice::from_ref(&folder), Instant::now()) {
+            Ok(populated) if populated.is_empty() => {
+                actions.push(format!("removed the empty cgroup {folder:?} of a sandbox that is gone"));
+            }
+            Ok(_) => {}
+            Err(error) => return Report { actions, ..failed(subject, &error) },
+        }
+    }
     Report { subject, actions, failure: None }
 }
 

@@ -7,7 +7,7 @@ use oci_spec::runtime::{Process, Spec};
 
 use super::plan::ProcessPlan;
 use super::process::{check_mapped, process_plan};
-use super::{Host, SpecError, capabilities, check, mappings, namespaces, planner};
+use super::{Host, SpecError, capabilities, check, mappings, namespaces, placement};
 
 /// What the command line says; the rest is as in the container's configuration.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +46,16 @@ pub fn exec_process(
     process.set_args(Some(overrides.args.clone()));
     process.set_terminal(Some(overrides.tty));
     if let Some(cwd) = &overrides.cwd {
+        if !cwd.is_absolute() {
+            return Err(SpecError::invalid(
+                "--cwd",
+                format!("{} is not an absolute path", check::quote(&cwd.to_string_lossy())),
+            ));
+        }
         process.set_cwd(cwd.clone());
+    }
+    if let Some(variable) = overrides.env.iter().find(|variable| !variable.contains('=')) {
+        return Err(SpecError::invalid("--env", format!("{} has no \"=\"", check::quote(variable))));
     }
     let mut env = process.env().clone().unwrap_or_default();
     env.extend(overrides.env.iter().cloned());
@@ -87,18 +96,13 @@ pub fn exec_plan(
     host: &Host,
     warnings: &mut Vec<String>,
 ) -> Result<ProcessPlan, SpecError> {
-    if let Some(affinity) = process.exec_cpu_affinity()
-        && (affinity.initial().is_some() || affinity.cpu_affinity_final().is_some())
-    {
-        let problem = "processes run on the CPUs of the container's cgroup";
-        return Err(SpecError::unsupported("process.execCPUAffinity", problem));
-    }
     let mut planned = process_plan(process, host, warnings)?;
     if let Some(linux) = base.linux() {
         let joined = namespaces::plan(linux)?;
         // The container runs already: what its mappings had to warn of was told then.
         check_mapped(&planned, &mappings::of_container(linux, &joined, &mut Vec::new())?)?;
-        planned.personality = planner::personality(linux)?;
+        planned.personality = placement::personality(linux)?;
+        planned.memory_policy = placement::memory_policy(linux)?;
     }
     Ok(planned)
 }
@@ -149,6 +153,15 @@ mod tests {
     }
 
     #[test]
+    fn a_typed_value_that_is_wrong_is_told_by_its_flag() {
+        let args = vec!["id".to_owned()];
+        let cwd = ExecOverrides { args: args.clone(), cwd: Some("relative".into()), ..ExecOverrides::default() };
+        assert_eq!(exec(cwd).unwrap_err().field(), Some("--cwd"));
+        let env = ExecOverrides { args, env: vec!["A=1".into(), "B".into()], ..ExecOverrides::default() };
+        assert_eq!(exec(env).unwrap_err().field(), Some("--env"));
+    }
+
+    #[test]
     fn a_user_is_given_in_numbers() {
         for user in ["root", "", "1:", ":1", "1:2:3", "-1", "+1", "4294967295", "4294967296"] {
             let typed = ExecOverrides { args: vec!["id".into()], user: Some(user.into()), ..ExecOverrides::default() };
@@ -164,11 +177,11 @@ mod tests {
     }
 
     #[test]
-    fn a_process_file_with_an_affinity_is_refused_not_ignored() {
-        let text = br#"{"args":["a"],"cwd":"/","execCPUAffinity":{"initial":"0-1"}}"#;
+    fn a_process_file_may_choose_its_cpus() {
+        let text = br#"{"args":["a"],"cwd":"/","execCPUAffinity":{"initial":"0-1","final":"65"}}"#;
         let (process, _) = parse_process(text).unwrap();
-        let error = exec_plan(&default_spec(false), &process, &HOST, &mut Vec::new()).unwrap_err();
-        assert_eq!(error.field(), Some("process.execCPUAffinity"));
+        let planned = exec_plan(&default_spec(false), &process, &HOST, &mut Vec::new()).unwrap();
+        assert_eq!((planned.affinity.initial, planned.affinity.last), (vec![3], vec![0, 2]));
     }
 
     #[test]

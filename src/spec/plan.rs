@@ -9,6 +9,8 @@ use oci_spec::runtime::{LinuxResources, LinuxSeccomp};
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub namespaces: Vec<NamespacePlan>,
+    /// Interfaces that move from the host into the network namespace, by name.
+    pub net_devices: Vec<NetDevicePlan>,
     /// Empty unless there is a user namespace of its own.
     pub uid_mappings: Vec<IdMapping>,
     pub gid_mappings: Vec<IdMapping>,
@@ -27,6 +29,7 @@ pub struct Plan {
     /// (name as a path below /proc/sys with slashes, value)
     pub sysctls: Vec<(String, String)>,
     pub cgroup: CgroupPlan,
+    pub intel_rdt: Option<IntelRdtPlan>,
     /// None: a container that is only made, never started (a spec without `process` can be created).
     pub process: Option<ProcessPlan>,
     pub seccomp: Option<LinuxSeccomp>,
@@ -154,6 +157,44 @@ pub struct ProcessPlan {
     pub io_priority: Option<u16>,
     pub scheduler: Option<SchedulerPlan>,
     pub personality: Option<u64>,
+    pub affinity: AffinityPlan,
+    pub memory_policy: Option<MemoryPolicyPlan>,
+}
+
+/// CPUs as bit masks, lowest word first; an empty one changes nothing. For processes that join a container.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AffinityPlan {
+    /// Until it is in the container's cgroup.
+    pub initial: Vec<u64>,
+    /// From then on.
+    pub last: Vec<u64>,
+}
+
+/// What set_mempolicy(2) takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryPolicyPlan {
+    /// MPOL_* with MPOL_F_* bits.
+    pub mode: u32,
+    /// Nodes as a bit mask, lowest word first.
+    pub nodes: Vec<u64>,
+}
+
+/// A group of the resctrl file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntelRdtPlan {
+    /// None: one of its own, named after the container.
+    pub group: Option<String>,
+    /// Lines of its `schemata` file.
+    pub schemata: Vec<String>,
+    pub monitoring: bool,
+}
+
+/// An interface of the host that the container gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetDevicePlan {
+    pub host_name: String,
+    /// In the container.
+    pub name: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,6 +235,18 @@ pub struct HooksPlan {
     pub start_container: Vec<HookPlan>,
     pub poststart: Vec<HookPlan>,
     pub poststop: Vec<HookPlan>,
+}
+
+impl HooksPlan {
+    /// Whether there are hooks of the runtime that run between the container's mounts and its pivot_root.
+    pub fn wait_for_mounts(&self) -> bool {
+        !self.prestart.is_empty() || !self.create_runtime.is_empty()
+    }
+
+    /// Whether there are hooks that look for the rootfs, and what is mounted in it, where the configuration says it is.
+    pub fn look_at_rootfs(&self) -> bool {
+        self.wait_for_mounts() || !self.create_container.is_empty()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

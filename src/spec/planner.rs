@@ -4,12 +4,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Linux, LinuxPersonalityDomain, Spec};
+use oci_spec::runtime::{Linux, Spec};
 
 use super::mounts::{self, Surroundings};
 use super::plan::{CgroupPlan, NamespaceKind, NamespacePlan, Plan, ProcessPlan, RootfsPlan};
 use super::process::{check_mapped, process_plan};
-use super::{Host, SpecError, check, devices, hooks, mappings, mount_options, namespaces, resources, seccomp, sysctl};
+use super::{
+    Host, SpecError, check, devices, hooks, intel_rdt, mappings, mount_options, namespaces, net_devices, placement,
+    resources, seccomp, sysctl,
+};
 
 /// Everything that the container will be, and warnings about what was accepted but has no effect. Touches nothing.
 ///
@@ -34,7 +37,6 @@ pub fn plan_frozen(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec
     let Some(linux) = spec.linux() else {
         return Err(SpecError::invalid("linux", "is missing: it holds the namespaces of a Linux container"));
     };
-    check_unsupported(linux)?;
     let planned = namespaces::plan(linux)?;
     check_required(&planned)?;
     let own = mappings::of_container(linux, &planned, warned)?;
@@ -46,7 +48,8 @@ pub fn plan_frozen(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec
         Some(process) => {
             let mut process: ProcessPlan = process_plan(process, host, warned)?;
             check_mapped(&process, &own)?;
-            process.personality = personality(linux)?;
+            process.personality = placement::personality(linux)?;
+            process.memory_policy = placement::memory_policy(linux)?;
             Some(process)
         }
     };
@@ -55,6 +58,7 @@ pub fn plan_frozen(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec
     }
     let plan = Plan {
         time_offsets: namespaces::time_offsets(linux, &planned)?,
+        net_devices: net_devices::plan(linux, &planned)?,
         rootfs,
         mounts,
         devices: devices::plan(linux, warned)?,
@@ -64,6 +68,7 @@ pub fn plan_frozen(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec
         domainname: host_name("domainname", spec.domainname(), &planned)?,
         sysctls: sysctl::plan(linux, &planned)?,
         cgroup: cgroup(linux)?,
+        intel_rdt: intel_rdt::plan(linux)?,
         process,
         seccomp: linux.seccomp().clone(),
         hooks: hooks::plan(spec.hooks().as_ref())?,
@@ -73,18 +78,6 @@ pub fn plan_frozen(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec
         gid_mappings: own.gid,
     };
     Ok((plan, warnings))
-}
-
-/// personality(2)'s domain.
-pub(super) fn personality(linux: &Linux) -> Result<Option<u64>, SpecError> {
-    let Some(personality) = linux.personality() else { return Ok(None) };
-    if personality.flags().iter().flatten().next().is_some() {
-        return Err(SpecError::unsupported("linux.personality.flags", "only the domain can be chosen"));
-    }
-    Ok(Some(match personality.domain() {
-        LinuxPersonalityDomain::PerLinux => 0,
-        LinuxPersonalityDomain::PerLinux32 => 8,
-    }))
 }
 
 /// SemVer, major version 1: later minor versions only add properties, and unknown ones are ignored.
@@ -117,19 +110,6 @@ fn check_platform(spec: &Spec, warnings: &mut Vec<String>) -> Result<(), SpecErr
         [("windows", spec.windows().is_some()), ("solaris", spec.solaris().is_some()), ("zos", spec.zos().is_some())];
     for (name, _) in foreign.into_iter().filter(|(_, given)| *given) {
         warnings.push(format!("{name}: ignored, this is Linux"));
-    }
-    Ok(())
-}
-
-fn check_unsupported(linux: &Linux) -> Result<(), SpecError> {
-    if linux.intel_rdt().is_some() {
-        return Err(SpecError::unsupported("linux.intelRdt", "cache and memory bandwidth are not divided up"));
-    }
-    if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
-        return Err(SpecError::unsupported("linux.netDevices", "devices are not moved between network namespaces"));
-    }
-    if linux.memory_policy().is_some() {
-        return Err(SpecError::unsupported("linux.memoryPolicy", "NUMA policies are not set"));
     }
     Ok(())
 }

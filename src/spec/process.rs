@@ -4,9 +4,9 @@ use oci_spec::runtime::Process;
 
 use super::mappings::{self, Mappings};
 use super::plan::ProcessPlan;
-use super::{Host, SpecError, capabilities, check, env, scheduling};
+use super::{Host, SpecError, capabilities, check, env, placement, scheduling};
 
-/// One process, judged by itself. `linux.personality` and the ids that a user namespace maps are the container's:
+/// One process, judged by itself. `linux.personality`, `linux.memoryPolicy` and the ids that a user namespace maps are the container's:
 /// `plan` and `exec_plan` add and check them.
 pub fn process_plan(process: &Process, host: &Host, warnings: &mut Vec<String>) -> Result<ProcessPlan, SpecError> {
     let args = process.args().as_deref().unwrap_or_default();
@@ -39,6 +39,8 @@ pub fn process_plan(process: &Process, host: &Host, warnings: &mut Vec<String>) 
         io_priority: scheduling::io_priority(process.io_priority().as_ref())?,
         scheduler: scheduling::scheduler(process.scheduler().as_ref())?,
         personality: None,
+        affinity: placement::affinity(process.exec_cpu_affinity().as_ref())?,
+        memory_policy: None,
     })
 }
 

@@ -98,25 +98,34 @@ fn flag_bit(flag: LinuxSchedulerFlag) -> u64 {
     }
 }
 
+/// RLIMIT_* of setrlimit(2).
+const RLIMITS: [(PosixRlimitType, u32); 16] = [
+    (PosixRlimitType::RlimitCpu, libc::RLIMIT_CPU),
+    (PosixRlimitType::RlimitFsize, libc::RLIMIT_FSIZE),
+    (PosixRlimitType::RlimitData, libc::RLIMIT_DATA),
+    (PosixRlimitType::RlimitStack, libc::RLIMIT_STACK),
+    (PosixRlimitType::RlimitCore, libc::RLIMIT_CORE),
+    (PosixRlimitType::RlimitRss, libc::RLIMIT_RSS),
+    (PosixRlimitType::RlimitNproc, libc::RLIMIT_NPROC),
+    (PosixRlimitType::RlimitNofile, libc::RLIMIT_NOFILE),
+    (PosixRlimitType::RlimitMemlock, libc::RLIMIT_MEMLOCK),
+    (PosixRlimitType::RlimitAs, libc::RLIMIT_AS),
+    (PosixRlimitType::RlimitLocks, libc::RLIMIT_LOCKS),
+    (PosixRlimitType::RlimitSigpending, libc::RLIMIT_SIGPENDING),
+    (PosixRlimitType::RlimitMsgqueue, libc::RLIMIT_MSGQUEUE),
+    (PosixRlimitType::RlimitNice, libc::RLIMIT_NICE),
+    (PosixRlimitType::RlimitRtprio, libc::RLIMIT_RTPRIO),
+    (PosixRlimitType::RlimitRttime, libc::RLIMIT_RTTIME),
+];
+
 fn rlimit_number(typ: PosixRlimitType) -> u32 {
-    match typ {
-        PosixRlimitType::RlimitCpu => libc::RLIMIT_CPU,
-        PosixRlimitType::RlimitFsize => libc::RLIMIT_FSIZE,
-        PosixRlimitType::RlimitData => libc::RLIMIT_DATA,
-        PosixRlimitType::RlimitStack => libc::RLIMIT_STACK,
-        PosixRlimitType::RlimitCore => libc::RLIMIT_CORE,
-        PosixRlimitType::RlimitRss => libc::RLIMIT_RSS,
-        PosixRlimitType::RlimitNproc => libc::RLIMIT_NPROC,
-        PosixRlimitType::RlimitNofile => libc::RLIMIT_NOFILE,
-        PosixRlimitType::RlimitMemlock => libc::RLIMIT_MEMLOCK,
-        PosixRlimitType::RlimitAs => libc::RLIMIT_AS,
-        PosixRlimitType::RlimitLocks => libc::RLIMIT_LOCKS,
-        PosixRlimitType::RlimitSigpending => libc::RLIMIT_SIGPENDING,
-        PosixRlimitType::RlimitMsgqueue => libc::RLIMIT_MSGQUEUE,
-        PosixRlimitType::RlimitNice => libc::RLIMIT_NICE,
-        PosixRlimitType::RlimitRtprio => libc::RLIMIT_RTPRIO,
-        PosixRlimitType::RlimitRttime => libc::RLIMIT_RTTIME,
-    }
+    RLIMITS.iter().find(|(known, _)| *known == typ).map_or(u32::MAX, |(_, number)| *number)
+}
+
+/// As `process.rlimits` calls it.
+pub fn rlimit_name(number: u32) -> String {
+    let known = RLIMITS.iter().find(|(_, known)| *known == number);
+    known.map_or(format!("RLIMIT {number}"), |(typ, _)| typ.to_string())
 }
 
 #[cfg(test)]
@@ -128,6 +137,14 @@ mod tests {
     fn io_priority_packs_class_and_level() {
         let given = serde_json::from_value(json!({"class": "IOPRIO_CLASS_IDLE", "priority": 5})).unwrap();
         assert_eq!(io_priority(Some(&given)).unwrap(), Some(3 << 13 | 5));
+    }
+
+    #[test]
+    fn every_limit_has_its_number_and_its_name() {
+        for (typ, number) in RLIMITS {
+            assert_eq!((rlimit_number(typ), rlimit_name(number)), (number, typ.to_string()));
+        }
+        assert_eq!(rlimit_name(libc::RLIMIT_NOFILE), "RLIMIT_NOFILE");
     }
 
     #[test]

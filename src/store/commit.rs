@@ -38,6 +38,13 @@ impl Db {
         Db { trees: Some(trees), path, lock, notices, journal_bound: JOURNAL_BOUND }
     }
 
+    /// What there was to tell of an opening before this one, which nobody was told.
+    pub(super) fn with_earlier_notices(mut self, mut earlier: Vec<String>) -> Db {
+        earlier.append(&mut self.notices);
+        self.notices = earlier;
+        self
+    }
+
     /// Keep so many journal entries instead of 10,000.
     pub fn with_journal_bound(mut self, entries: u64) -> Db {
         self.journal_bound = entries;

@@ -8,7 +8,7 @@
 //! <root>/store/pending         commits that had to wait
 //! <root>/cache/                what can be computed again
 //! <root>/sandboxes/.new-~…/    a sandbox being made: not there yet
-//! <root>/sandboxes/<id>/       a sandbox: lock (with the intent), sandbox.json, exits, and what others put there
+//! <root>/sandboxes/<id>/       a sandbox: lock (with the intent), sandbox.json, exits, hooks, and what others put there
 //! <root>/sandboxes/.gone-~…/   a sandbox being removed: not there any more
 //! ```
 //!
@@ -30,6 +30,8 @@ mod db;
 mod error;
 mod exits;
 mod files;
+mod frames;
+mod hook_log;
 mod intent;
 mod layout;
 mod limits;
@@ -48,6 +50,7 @@ mod tests;
 pub use commit::{Commit, Db};
 pub use db::DbError;
 pub use error::StoreError;
+pub use hook_log::HookLog;
 pub use layout::{Folder, Root, name_of};
 pub use limits::{Limits, decode_limits, encode_limits};
 pub use lock::{Guard, LockError};

@@ -1,9 +1,8 @@
 //! Commits that had to wait: the disk was full, or another process held the store. The next opener folds them in.
 //!
-//! `store/pending` is only ever appended to. A record is four marker bytes, the length and the CRC-32 of its payload
-//! (both u32, little-endian), and the payload. A torn record is stepped over to the next marker. Blocks are allocated
-//! beyond its end, so that a full disk still takes some. Whoever folds renames the file first, then waits for those
-//! who are just writing to it; folding twice is folding once.
+//! `store/pending` is only ever appended to, in the records of `frames`. Blocks are allocated beyond its end, so that a
+//! full disk still takes some. Whoever folds renames the file first, then waits for those who are just writing to it;
+//! folding twice is folding once.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -19,10 +18,8 @@ use super::files::FLAGS;
 use super::layout::same_file;
 use super::lock::lock_within;
 use super::schema::{Change, MAX_SNAPSHOT, Pending, decode_pending, encode_pending};
-use super::{Commit, Db, Root, StoreError};
+use super::{Commit, Db, Root, StoreError, frames};
 
-const MARKER: &[u8; 4] = b"\x00SKP";
-const HEADER: usize = 12;
 /// Allocated ahead, in bytes.
 const RESERVED: i64 = 64 << 10;
 /// More than this is not written, and not read.
@@ -165,34 +162,12 @@ fn append_options() -> OpenOptions {
 }
 
 fn frame(pending: &Pending) -> Vec<u8> {
-    let payload = encode_pending(pending);
-    let length = (payload.len() as u32).to_le_bytes();
-    [MARKER, &length, &crc32fast::hash(&payload).to_le_bytes(), &payload[..]].concat()
+    frames::frame(&encode_pending(pending))
 }
 
 /// Total: any bytes give the whole records among them.
 fn decode_all(bytes: &[u8]) -> Vec<Pending> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at + HEADER <= bytes.len() {
-        match payload(&bytes[at..]) {
-            Some(payload) => {
-                found.extend(decode_pending(payload));
-                at += HEADER + payload.len();
-            }
-            None => at += 1,
-        }
-    }
-    found
-}
-
-fn payload(bytes: &[u8]) -> Option<&[u8]> {
-    let rest = bytes.strip_prefix(MARKER)?;
-    let (length, rest) = rest.split_first_chunk::<4>()?;
-    let (crc, rest) = rest.split_first_chunk::<4>()?;
-    let length = u32::from_le_bytes(*length) as usize;
-    let payload = rest.get(..length).filter(|_| length <= MAX_SNAPSHOT)?;
-    (crc32fast::hash(payload) == u32::from_le_bytes(*crc)).then_some(payload)
+    frames::payloads(bytes, MAX_SNAPSHOT).into_iter().filter_map(|payload| decode_pending(payload).ok()).collect()
 }
 
 #[cfg(test)]

@@ -149,6 +149,23 @@ fn a_pending_deletion_does_not_take_a_later_sandbox_of_the_same_id() {
 }
 
 #[test]
+fn a_store_that_nobody_asks_for_yet_is_no_ones_hindrance() {
+    let (_dir, root) = root();
+    publish(&root, "web");
+    remember(&open(&root), "web", 1);
+    fs::remove_dir_all(root.path().join("store/db")).unwrap();
+    let early = Opening::begin(&root, LONG);
+    // Not before the first one has begun.
+    while !root.path().join("store/db").exists() {
+        std::thread::yield_now();
+    }
+    remember(&open(&root), "web", 2);
+    let db = early.finish().unwrap();
+    assert_eq!(db.history(None).unwrap(), [entry("web", 2)]);
+    assert!(db.notices()[0].contains("was missing"), "{:?}", db.notices());
+}
+
+#[test]
 fn a_store_that_lost_its_files_is_made_again_from_what_was_published_and_says_so() {
     let (_dir, root) = root();
     publish(&root, "web");

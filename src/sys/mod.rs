@@ -6,8 +6,10 @@
 pub mod bpf;
 pub mod clone;
 pub mod descriptors;
+pub mod image;
 pub mod memory;
 pub mod mount;
+pub mod netlink;
 pub mod open;
 pub mod pidfd;
 pub mod poller;

@@ -40,6 +40,23 @@ pub fn set_scheduler(mut attributes: SchedulerAttributes) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &attributes, 0) }).map(drop)
 }
 
+/// The CPUs of this process as a bit mask, lowest word first. EINVAL: its cpuset has none of them.
+pub fn set_affinity(cpus: &[u64]) -> io::Result<()> {
+    // SAFETY: pointer and length are of one slice, which outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(cpus), cpus.as_ptr()) }).map(drop)
+}
+
+/// set_mempolicy(2); `nodes` is a bit mask, lowest word first.
+pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> io::Result<()> {
+    // The kernel reads one bit less than it is told, and takes no list for an empty one.
+    let (list, bits) = match nodes {
+        [] => (std::ptr::null(), 0),
+        nodes => (nodes.as_ptr(), size_of_val(nodes) * 8 + 1),
+    };
+    // SAFETY: pointer and number of bits are of one slice, which outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode as libc::c_int, list, bits) }).map(drop)
+}
+
 pub fn set_personality(persona: u64) -> io::Result<()> {
     // SAFETY: no memory is passed.
     check(unsafe { libc::personality(persona) }.into()).map(drop)

@@ -17,6 +17,7 @@ pub mod debian;
 pub mod env;
 pub mod leftovers;
 pub mod process;
+pub mod strace;
 pub mod stream;
 pub mod terminal;
 

@@ -367,11 +367,9 @@ impl World {
         let recorder = held.recorder();
         let stored = recorder.snapshots().expect("snapshots");
         let stored = stored.iter().find(|stored| stored.sandbox.id == id).expect("the store knows it");
-        // A crash can leave the store ahead of a transition that was then taken back, as `doctor` knows: never behind, and
-        // never in another phase.
         assert_eq!((&stored.sandbox, &stored.containers), (&snapshot.sandbox, &snapshot.containers));
         assert_eq!(stored.state.sandbox.phase, state.phase, "stored is {:?}", stored.state);
-        assert!(stored.state.seq >= snapshot.state.seq, "the store is behind: {:?}", stored.state);
+        assert_eq!(stored.state.seq, snapshot.state.seq, "stored is {:?}", stored.state);
         self.compare_history(recorder, &id, Some((&snapshot.sandbox.incarnation, state.phase, snapshot.state.seq)));
     }
 
@@ -395,10 +393,13 @@ impl World {
         for (_, incarnation) in self.lives.iter().filter(|(of, _)| of == id) {
             let life: Vec<_> = entries.iter().filter(|entry| entry.incarnation == *incarnation).collect();
             let pod = Pod::replay(id.as_str(), life.iter().copied()).expect("what was legal is legal again");
+            for (before, after) in life.iter().zip(life.iter().skip(1)) {
+                assert_eq!((before.seq + 1, before.to), (after.seq, after.from), "{id} has a gap: {life:#?}");
+            }
             match now {
                 Some((current, phase, seq)) if current == incarnation => {
                     assert_eq!(pod.sandbox, phase, "{id} replays to something else: {life:#?}");
-                    assert!(life.last().is_some_and(|entry| entry.seq >= seq), "{id} is at {seq}: {life:#?}");
+                    assert!(life.last().is_some_and(|entry| entry.seq == seq), "{id} is at {seq}: {life:#?}");
                 }
                 _ if self.abandoned.contains(incarnation) => {}
                 _ => assert_eq!(pod.sandbox, Phase::Absent, "{id} has an end: {life:#?}"),

@@ -7,6 +7,7 @@
 //! Decoders are total: any bytes give a record or an error, and more than a record's cap is refused before it is
 //! parsed. A record of a newer version is refused by its number, never guessed at.
 
+mod hook_record;
 mod latest;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::model::record::{ContainerRecord, Intent, JournalEntry, SandboxRecord, Snapshot, State};
+pub use hook_record::{MAX_HOOK_RECORD, decode_hook_record, encode_hook_record};
 pub use latest::{encode_intent, encode_journal_entry, encode_pending, encode_records, encode_snapshot, encode_state};
 
 /// The version that is written.
@@ -97,6 +99,7 @@ pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("records", schemars::schema_for!(v1::RecordsV1)),
         ("state", schemars::schema_for!(v1::StoredStateV1)),
         ("pending", schemars::schema_for!(v1::PendingV1)),
+        ("hook-record", schemars::schema_for!(hook_record::HookRecordV1)),
         ("exit-record", schemars::schema_for!(crate::model::exits::ExitRecordV1)),
         ("limits", schemars::schema_for!(super::limits::LimitsV1)),
         ("scope", schemars::schema_for!(super::scope::ScopeV1)),
@@ -139,7 +142,7 @@ mod tests {
         #[test]
         fn any_bytes_give_an_answer(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
             let _ = (decode_snapshot(&bytes), decode_intent(&bytes), decode_journal_entry(&bytes));
-            let _ = (decode_records(&bytes), decode_state(&bytes), decode_pending(&bytes));
+            let _ = (decode_records(&bytes), decode_state(&bytes), decode_pending(&bytes), decode_hook_record(&bytes));
         }
     }
 }

@@ -1,0 +1,213 @@
+//! Ordinary users: everything happens in a user namespace in which the caller is root.
+//!
+//! ```text
+//!  caller's namespace     uid 1000, and the ids that /etc/subuid and /etc/subgid give to it
+//!   └─ ours               0 is the caller; the others keep their numbers. The command, the supervisor
+//!       └─ container's    as linux.uidMappings say, in the caller's numbers (`host::idmap` translates)
+//! ```
+//!
+//! A command that makes a sandbox makes the namespace, by newuidmap(1) and newgidmap(1) where the caller has further ids;
+//! the sandbox's processes keep it. A command that enters a sandbox, or signals what in it has another id, joins it: the
+//! kernel lets whoever made it. A crash leaves nothing: a namespace without processes is gone.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::process::Command;
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+use super::{HostError, Trying};
+use crate::container::channel::{self, Order, Report};
+use crate::sys::clone::{self, Cloned, Parent};
+use crate::sys::{descriptors, pidfd};
+
+/// A range of ids that keep their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Range {
+    first: u32,
+    size: u32,
+}
+
+/// Whether the caller is an ordinary user.
+pub fn needed() -> bool {
+    !nix::unistd::geteuid().is_root()
+}
+
+/// Who called: our uid, or, in the namespace that we have made for an ordinary user, that user's. There, and not in one that
+/// an engine has made, the number outside is none inside.
+pub fn caller() -> u32 {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    caller_in(&map, nix::unistd::getuid().as_raw())
+}
+
+/// Whether this is the namespace that we have made.
+pub fn inside() -> bool {
+    caller() != nix::unistd::getuid().as_raw()
+}
+
+fn caller_in(map: &str, ours: u32) -> u32 {
+    let lines = || {
+        map.lines().filter_map(|line| {
+            let numbers: Vec<u32> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+            <[u32; 3]>::try_from(numbers).ok()
+        })
+    };
+    let outer = lines().find(|[inside, _, length]| ours >= *inside && ours - inside < *length);
+    let Some(outer) = outer.map(|[inside, outside, _]| outside + (ours - inside)) else { return ours };
+    let has_number_here = lines().any(|[inside, _, length]| outer >= inside && outer - inside < length);
+    if has_number_here { ours } else { outer }
+}
+
+/// Makes a user namespace with the caller as root, and a mount namespace of its own. The caller has a single thread.
+pub fn enter_own_namespaces() -> Result<(), HostError> {
+    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = name_of(uid, &passwd);
+    let further = |file: &str, own: u32| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        ranges(&text, uid, name, own)
+    };
+    let (uids, gids) = (further("/etc/subuid", uid), further("/etc/subgid", gid));
+    if uids.is_empty() || gids.is_empty() {
+        make_namespace()?;
+        map_ourselves(uid, gid)?;
+    } else {
+        map_by_helpers((uid, &uids), (gid, &gids))?;
+    }
+    unshare(CloneFlags::CLONE_NEWNS).trying(|| "make a mount namespace of our own".into())
+}
+
+/// Joins the user namespace of a sandbox's supervisor, in which the caller is root. The caller has a single thread.
+pub fn join_namespace_of(supervisor: BorrowedFd<'_>) -> Result<(), HostError> {
+    setns(supervisor, CloneFlags::CLONE_NEWUSER)
+        .trying(|| "join the user namespace of the sandbox: was it made by another user?".into())
+}
+
+fn make_namespace() -> Result<(), HostError> {
+    unshare(CloneFlags::CLONE_NEWUSER).trying(|| {
+        "make a user namespace, which an ordinary user needs: run as root, or let the system allow it".into()
+    })
+}
+
+/// Without further ids: the caller alone, whose groups stay what they are (user_namespaces(7)).
+fn map_ourselves(uid: u32, gid: u32) -> Result<(), HostError> {
+    let lines = [
+        ("/proc/self/uid_map", format!("0 {uid} 1")),
+        ("/proc/self/setgroups", "deny".to_owned()),
+        ("/proc/self/gid_map", format!("0 {gid} 1")),
+    ];
+    for (path, line) in lines {
+        std::fs::write(path, &line).trying(|| format!("write {line:?} to {path}"))?;
+    }
+    Ok(())
+}
+
+/// The set-user-ID programs have to be called from outside of the namespace that they map: by a child that stays there.
+fn map_by_helpers(uids: (u32, &[Range]), gids: (u32, &[Range])) -> Result<(), HostError> {
+    let what = || "map our user namespace".to_owned();
+    let (ours, theirs) = channel::pair().trying(what)?;
+    let target = std::process::id();
+    let Cloned::Parent { pidfd: helper, .. } = clone::clone(0, Parent::Me, None).trying(what)? else {
+        let _ = descriptors::close_others(&[theirs.as_raw_fd()]);
+        if !matches!(channel::next_order(theirs.as_fd()), Ok(Order::Go)) {
+            clone::exit_now(1);
+        }
+        let outcome = run_mapper("newuidmap", target, uids).and_then(|()| run_mapper("newgidmap", target, gids));
+        let report = match outcome {
+            Ok(()) => Report::Ready,
+            Err(error) => Report::Failed { exit_code: 1, text: crate::container::one_line(&error) },
+        };
+        let _ = channel::report(theirs.as_fd(), &report);
+        clone::exit_now(0)
+    };
+    drop(theirs);
+    let mapped = make_namespace()
+        .and_then(|()| channel::order(ours.as_fd(), Order::Go).trying(what))
+        .and_then(|()| channel::next_report(ours.as_fd()).trying(what));
+    drop(ours);
+    pidfd::wait_exit(helper.as_fd(), None).and_then(|_| pidfd::wait_child(helper.as_fd())).trying(what)?;
+    match mapped? {
+        Report::Ready => Ok(()),
+        Report::Failed { text, exit_code } => Err(HostError::Container { text, exit_code }),
+        _ => Err(io::Error::other("the helper ended without a word")).trying(what),
+    }
+}
+
+fn run_mapper(program: &str, target: u32, (own, further): (u32, &[Range])) -> Result<(), HostError> {
+    let numbers = further.iter().flat_map(|range| [range.first, range.first, range.size]);
+    let numbers = [target, 0, own, 1].into_iter().chain(numbers).map(|number| number.to_string());
+    let output = Command::new(program).args(numbers).output().trying(|| {
+        format!("run {program} (package uidmap), as /etc/subuid and /etc/subgid give this user further ids")
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Err(HostError::Container { text, exit_code: 1 })
+}
+
+/// The user's ranges in a file like /etc/subuid, by number or name (subuid(5)). What would overlap with an earlier one,
+/// with the caller, or with 0, which stands for the caller, is left out.
+fn ranges(text: &str, uid: u32, name: Option<&str>, own: u32) -> Vec<Range> {
+    let mut found: Vec<Range> = Vec::new();
+    for line in text.lines() {
+        let fields: Vec<&str> = line.trim().split(':').collect();
+        let [owner, first, size] = fields[..] else { continue };
+        if Some(owner) != name && owner.parse() != Ok(uid) {
+            continue;
+        }
+        let (Ok(first), Ok(size)) = (first.parse::<u32>(), size.parse::<u32>()) else { continue };
+        let range = Range { first, size };
+        let clash = first == 0 || size == 0 || first.checked_add(size).is_none() || range.holds(own);
+        if !clash && !found.iter().any(|earlier| earlier.holds(first) || range.holds(earlier.first)) {
+            found.push(range);
+        }
+    }
+    found
+}
+
+impl Range {
+    fn holds(&self, id: u32) -> bool {
+        id >= self.first && id - self.first < self.size
+    }
+}
+
+fn name_of(uid: u32, passwd: &str) -> Option<&str> {
+    let uid = uid.to_string();
+    passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.get(2) == Some(&uid.as_str()))?
+        .first()
+        .copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_belong_to_a_name_or_a_number_and_never_overlap() {
+        let text = "web:100000:65536\n# a comment\n1000:300000:10\nother:400000:5\nweb:100010:5\nweb:0:5\nweb:999:3\nweb:x:1\n\
+                    web:4294967295:9\nweb:500:0\n";
+        let found = ranges(text, 1000, Some("web"), 1000);
+        assert_eq!(found, [Range { first: 100_000, size: 65536 }, Range { first: 300_000, size: 10 }]);
+        assert!(ranges(text, 7, None, 7).is_empty());
+    }
+
+    #[test]
+    fn the_caller_is_known_only_in_a_namespace_that_we_have_made() {
+        assert_eq!(caller_in("0 1000 1\n100000 100000 65536\n", 0), 1000);
+        assert_eq!(caller_in("0 1000 1\n", 0), 1000);
+        // As an engine makes it, and as the machine begins.
+        assert_eq!(caller_in("0 1000 1\n1 100000 65536\n", 0), 0);
+        assert_eq!(caller_in("0 0 4294967295\n", 0), 0);
+        assert_eq!(caller_in("", 5), 5);
+    }
+
+    #[test]
+    fn a_name_is_found_by_its_number() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nweb:x:1000:1000::/:/bin/sh\n";
+        assert_eq!((name_of(1000, passwd), name_of(5, passwd)), (Some("web"), None));
+    }
+}
