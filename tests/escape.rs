@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use common::{Cmd, Env, Lines, needs_root, needs_tool};
+use serde_json::json;
 
 fn digest(file: &Path) -> String {
     Cmd::new("sha256sum").arg(file).run().success().stdout.split(' ').next().unwrap().to_owned()
@@ -86,7 +87,8 @@ fn the_environment_cannot_turn_the_protection_of_the_binary_off() {
     env.assert_clean();
 }
 
-/// A bind mount over or inside the container's procfs is refused also when a symlink of the image leads there.
+/// A bind mount over or inside the container's procfs is refused also when a symlink of the image leads there
+/// (CVE-2023-27561, CVE-2019-19921).
 #[test]
 fn a_symlink_of_the_image_leads_no_mount_into_proc() {
     needs_root!();
@@ -147,6 +149,282 @@ fn mount_targets_never_leave_the_rootfs() {
     env.assert_clean();
 }
 
+/// Swaps two names of a folder as fast as it can for as long as it lives.
+struct Swapping {
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<std::thread::JoinHandle<u64>>,
+}
+
+impl Swapping {
+    fn begin(one: &Path, other: &Path) -> Swapping {
+        use nix::fcntl::{RenameFlags, renameat2};
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let stop = std::sync::Arc::new(AtomicBool::new(false));
+        let (ends, one, other) = (stop.clone(), one.to_owned(), other.to_owned());
+        let thread = std::thread::spawn(move || {
+            let mut times = 0;
+            while !ends.load(Ordering::Relaxed) {
+                renameat2(None, &one, None, &other, RenameFlags::RENAME_EXCHANGE).unwrap();
+                times += 1;
+            }
+            times
+        });
+        Swapping { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Swapping {
+    fn drop(&mut self) {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let times = self.thread.take().unwrap().join();
+        assert!(times.unwrap_or(0) > 100 || std::thread::panicking(), "hardly anything was swapped");
+    }
+}
+
+/// CVE-2021-30465, CVE-2024-45310: another container swaps a folder of a shared volume for a symlink while mounts are made
+/// below it. They must not land on the host, no host folder may appear in the container, nothing may be made on the host.
+#[test]
+fn a_folder_that_is_swapped_for_a_symlink_while_it_is_mounted_on_leads_nowhere() {
+    needs_root!();
+    let env = Env::new();
+    let outside = env.dir().join("outside");
+    fs::create_dir_all(outside.join("there")).unwrap();
+    fs::write(outside.join("there/secret"), "of the host\n").unwrap();
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let before = mounts();
+    for to in [outside.as_path(), Path::new("/proc"), Path::new("../../../../../../../../..")] {
+        let volume = env.dir().join("volume");
+        fs::create_dir_all(volume.join("target")).unwrap();
+        let link = volume.join("link");
+        symlink(to, &link).unwrap();
+        let swapping = Swapping::begin(&volume.join("target"), &link);
+        for _ in 0..10 {
+            let script = "cat /volume/*/there/secret /volume/*/secret /there/secret 2>/dev/null; \
+                          awk '$5 ~ \"^/proc/\" && / - tmpfs x/ { print }' /proc/self/mountinfo; ls -d /etc/shadow 2>/dev/null";
+            let mut bundle = env.bundle().script(script).bind(&volume, "/volume", &["bind"]);
+            for destination in
+                ["/volume/target", "/volume/target/there", "/volume/target/sys/kernel", "/volume/target/new/deep"]
+            {
+                let options = ["mode=755"];
+                bundle = bundle.mount(
+                    serde_json::json!({"destination": destination, "type": "tmpfs", "source": "x", "options": options}),
+                );
+            }
+            bundle = bundle.bind(&volume, "/volume/target/bound", &["bind"]);
+            // Whether it comes to be or is refused depends on the moment: what matters is what it sees.
+            let outcome = env.run_bundle(&bundle, &env.id("race")).run();
+            assert_eq!(outcome.stdout, "", "{outcome}");
+            fs::remove_dir_all(&bundle.dir).unwrap();
+        }
+        drop(swapping);
+        fs::remove_dir_all(&volume).unwrap();
+        let there: Vec<_> = fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(there, ["there"], "made on the host");
+        assert_eq!(fs::read_dir(outside.join("there")).unwrap().count(), 1, "made on the host");
+    }
+    let ours = |text: &str| text.lines().filter(|line| line.contains(env.tag())).count();
+    assert_eq!(ours(&mounts()), ours(&before));
+    env.assert_clean();
+}
+
+/// CVE-2025-31133: what covers a masked path is the host's null device, whatever the container's /dev/null is swapped for.
+#[test]
+fn a_null_device_that_is_swapped_for_a_symlink_masks_nothing_with_something_else() {
+    needs_root!();
+    let env = Env::new();
+    let dev = env.dir().join("dev");
+    fs::create_dir_all(dev.join("pts")).unwrap();
+    fs::write(dev.join("null"), "").unwrap();
+    symlink("/proc/sys/kernel/core_pattern", dev.join("link")).unwrap();
+    let core_pattern = || fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    let before = core_pattern();
+    let swapping = Swapping::begin(&dev.join("null"), &dev.join("link"));
+    for own_dev in [true, false] {
+        for _ in 0..8 {
+            let script = "for f in /proc/keys /proc/timer_list; do test -e $f || continue; stat -c %t:%T $f; cat $f; done; \
+                          (echo stolen > /proc/keys) 2>/dev/null; cat /proc/sys/kernel/core_pattern | head -c 6";
+            let bundle = env.bundle().script(script).edit(|config| {
+                let mounts = config["mounts"].as_array_mut().unwrap();
+                mounts.retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/dev"));
+            });
+            let bundle = if own_dev {
+                bundle.bind(&dev, "/dev", &["bind"])
+            } else {
+                fs::remove_dir(bundle.rootfs().join("dev")).unwrap();
+                symlink("volume", bundle.rootfs().join("dev")).unwrap();
+                bundle.bind(&dev, "/volume", &["bind"])
+            };
+            let outcome = env.run_bundle(&bundle, &env.id("null")).run();
+            let lines: Vec<&str> = outcome.stdout.lines().collect();
+            let masked = Path::new("/proc/keys").exists() as usize + Path::new("/proc/timer_list").exists() as usize;
+            let unread = lines.iter().take(masked).all(|line| *line == "1:3") && lines.len() <= masked + 1;
+            assert!(outcome.stdout.is_empty() || unread, "{outcome}");
+            fs::remove_dir_all(&bundle.dir).unwrap();
+        }
+    }
+    drop(swapping);
+    assert_eq!(core_pattern(), before);
+    env.assert_clean();
+}
+
+/// CVE-2025-52565: /dev/console is the terminal itself, not whatever its name in /dev/pts is swapped for, and it is
+/// not put onto what a symlink of the image leads to.
+#[test]
+fn the_console_is_the_terminal_and_nothing_else() {
+    needs_root!();
+    needs_tool!("script");
+    let env = Env::new();
+    let on_a_terminal = |bundle: &common::Bundle, id: &str| {
+        let run = format!(
+            "{} --root {} run --bundle {} {id}",
+            env.binary().display(),
+            env.root().display(),
+            bundle.dir.display()
+        );
+        Cmd::new("script").args(["-q", "-e", "-c", &run, "/dev/null"]).run()
+    };
+    let look = "stat -c %t /dev/console; awk '$5 ~ \"^/proc/sysrq\" { print \"COVERED\", $0 }' /proc/self/mountinfo";
+    let plain = |config: &mut serde_json::Value| {
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| mount["destination"] != "/dev" && mount["destination"] != "/dev/shm");
+        config["linux"]["readonlyPaths"] = serde_json::json!([]);
+    };
+    // 136 is the major number of pseudo terminals.
+    let bundle = env.bundle().script(look).terminal();
+    assert_eq!(on_a_terminal(&bundle, &env.id("console")).code(0).stdout.trim(), "88");
+    let bundle = env.bundle().script(look).terminal().edit(plain);
+    fs::create_dir(bundle.rootfs().join("dev/pts")).unwrap();
+    symlink("/proc/sysrq-trigger", bundle.rootfs().join("dev/console")).unwrap();
+    let outcome = on_a_terminal(&bundle, &env.id("symlink"));
+    assert!(!outcome.status.success() && outcome.stdout.contains("/dev/console"), "{outcome}");
+    // A volume for /dev/pts, whose "0" somebody else swaps: a terminal of it is none.
+    let pts = env.dir().join("pts");
+    fs::create_dir(&pts).unwrap();
+    fs::write(pts.join("ptmx"), "").unwrap();
+    fs::write(pts.join("0"), "").unwrap();
+    symlink("/proc/sysrq-trigger", pts.join("link")).unwrap();
+    let swapping = Swapping::begin(&pts.join("0"), &pts.join("link"));
+    for _ in 0..3 {
+        let bundle = env.bundle().script(look).terminal().bind(&pts, "/dev/pts", &["bind"]);
+        let outcome = on_a_terminal(&bundle, &env.id("volume"));
+        assert!(!outcome.status.success() && outcome.stdout.contains("/dev/pts/ptmx"), "{outcome}");
+    }
+    drop(swapping);
+    env.assert_clean();
+}
+
+/// CVE-2025-52881: what the runtime writes to procfs goes to the host's own, whatever the container has in that place.
+#[test]
+fn a_false_proc_redirects_no_write_of_the_runtime() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("redirect");
+    let bundle = env.bundle();
+    let proc = bundle.rootfs().join("proc");
+    for folder in ["sys/net/ipv4", "self/attr", "thread-self/attr"] {
+        fs::create_dir_all(proc.join(folder)).unwrap();
+    }
+    let victim = bundle.rootfs().join("victim");
+    fs::write(&victim, "untouched").unwrap();
+    for name in ["sys/net/ipv4/ip_default_ttl", "self/oom_score_adj", "thread-self/oom_score_adj", "self/attr/exec"] {
+        symlink("/victim", proc.join(name)).unwrap();
+    }
+    let script = "cat /true/sys/net/ipv4/ip_default_ttl /true/self/oom_score_adj";
+    let bundle = bundle.script("sleep 1000").edit(|config| {
+        for mount in config["mounts"].as_array_mut().unwrap() {
+            if mount["destination"] == "/proc" {
+                mount["destination"] = "/true".into();
+            }
+        }
+        config["linux"]["maskedPaths"] = serde_json::json!([]);
+        config["linux"]["readonlyPaths"] = serde_json::json!([]);
+        config["linux"]["sysctl"] = serde_json::json!({"net.ipv4.ip_default_ttl": "77"});
+        config["process"]["oomScoreAdj"] = serde_json::json!(321);
+    });
+    env.started(&bundle, &id);
+    env.run(["exec", &id, "sh", "-c", script]).success().prints("77\n321\n");
+    env.run(["delete", "--force", &id]).success();
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+    // Over a true procfs nothing may be put that would do the same.
+    for at in ["/proc/sys", "/proc/self", "/proc/sys/net/ipv4", "/proc/sys/kernel/core_pattern", "/proc/1/attr"] {
+        let bundle = env.bundle().bind(&proc, at, &["bind"]);
+        env.run_bundle(&bundle, &id).run().fails("only a procfs may be mounted in /proc");
+    }
+    env.assert_clean();
+}
+
+/// CVE-2024-21626 at the start: the working folder is no descriptor of the host's that happens to be open.
+#[test]
+fn a_working_folder_that_is_a_descriptor_is_refused_or_harmless() {
+    needs_root!();
+    let env = Env::new();
+    let secret = env.dir().join("secret");
+    fs::write(&secret, "of the host\n").unwrap();
+    let up = format!("../../../../../../../..{}", secret.display());
+    for number in 3..12 {
+        let cwd = format!("/proc/self/fd/{number}");
+        let bundle = env.bundle().script(&format!("pwd; cat {up} 2>/dev/null"));
+        let bundle = bundle.edit(|config| config["process"]["cwd"] = cwd.as_str().into());
+        let outcome = env.run_bundle(&bundle, &env.id("cwd")).run();
+        assert!(!outcome.stdout.contains("of the host"), "{cwd}: {outcome}");
+        assert!(!outcome.status.success() || !outcome.stdout.starts_with("(unreachable)"), "{cwd}: {outcome}");
+        fs::remove_dir_all(&bundle.dir).unwrap();
+    }
+    env.assert_clean();
+}
+
+/// CVE-2023-25809: root of an ordinary user's container is that user, to whom a cgroup of the host may have been given.
+#[test]
+fn an_ordinary_users_container_cannot_write_to_the_hosts_cgroups() {
+    needs_root!();
+    needs_tool!("setpriv");
+    let env = Env::new();
+    const USER: &str = "65533";
+    let own = |path: &Path| drop(Cmd::new("chown").args(["-hR", &format!("{USER}:{USER}")]).arg(path).run().success());
+    let given: Vec<_> = ["pids", "freezer", "unified", "."]
+        .iter()
+        .map(|name| Path::new("/sys/fs/cgroup").join(name))
+        .filter(|at| at.join("cgroup.procs").exists())
+        .map(|at| at.join(env.id("given")))
+        .collect();
+    assert!(!given.is_empty(), "no cgroup hierarchy is mounted in /sys/fs/cgroup");
+    for cgroup in &given {
+        fs::create_dir(cgroup).unwrap();
+        own(cgroup);
+    }
+    let as_user = |args: &[&std::ffi::OsStr]| {
+        let cmd = Cmd::new("setpriv").args(["--reuid", USER, "--regid", USER, "--clear-groups"]);
+        cmd.arg(env.binary()).arg("--root").arg(env.root()).args(args)
+    };
+    let attack = "for d in $(find /sys/fs/cgroup -type d); do mkdir $d/made && echo MADE $d; \
+                  (echo 0 > $d/cgroup.procs) && echo MOVED $d; (echo 5 > $d/pids.max) && echo LIMITED $d; done 2>/dev/null; \
+                  echo tried; find /sys/fs/cgroup -type d | wc -l";
+    for with_cgroup_mount in [true, false] {
+        let bundle = env.bundle();
+        fs::remove_file(bundle.config_path()).unwrap();
+        own(env.dir());
+        as_user(&["spec".as_ref(), "--rootless".as_ref(), "--bundle".as_ref(), bundle.dir.as_os_str()]).run().success();
+        let bundle = bundle.script(attack).edit(|config| {
+            config["process"]["terminal"] = serde_json::json!(false);
+            if !with_cgroup_mount {
+                let mounts = config["mounts"].as_array_mut().unwrap();
+                mounts.retain(|mount| mount["destination"] != "/sys/fs/cgroup");
+            }
+        });
+        let id = env.id("cgroups");
+        let run = as_user(&["run".as_ref(), "--bundle".as_ref(), bundle.dir.as_os_str(), id.as_ref()]).run();
+        let lines: Vec<&str> = run.stdout.lines().collect();
+        let [before @ .., "tried", folders] = lines.as_slice() else { panic!("{run}") };
+        assert!(before.is_empty(), "{run}");
+        // Without the mount the given ones are to be seen: what was tried was tried on them.
+        assert!(with_cgroup_mount || folders.parse::<u32>().unwrap() > 1, "{run}");
+    }
+    for cgroup in &given {
+        fs::remove_dir(cgroup).unwrap();
+    }
+    env.assert_clean();
+}
+
 /// The same for what the runtime itself makes: devices, masked paths, the working folder.
 #[test]
 fn what_the_runtime_makes_never_leaves_the_rootfs() {
@@ -171,7 +449,8 @@ fn what_the_runtime_makes_never_leaves_the_rootfs() {
     env.assert_clean();
 }
 
-/// CVE-2019-16884 and its kin: /proc may neither be a symlink nor anything but a proc.
+/// CVE-2019-16884, CVE-2023-28642: /proc may neither be a symlink nor anything but a proc, or the masks and the profile
+/// of AppArmor would be aimed at something else.
 #[test]
 fn proc_cannot_be_swapped_for_something_else() {
     needs_root!();
@@ -179,9 +458,7 @@ fn proc_cannot_be_swapped_for_something_else() {
     let bundle = env.bundle();
     fs::remove_dir(bundle.rootfs().join("proc")).unwrap();
     symlink("tmp", bundle.rootfs().join("proc")).unwrap();
-    let bundle = bundle.script("test -e /proc/kcore && head -c1 /proc/kcore | wc -c");
-    let outcome = env.run_bundle(&bundle, &env.id("proc")).run();
-    assert!(!outcome.status.success() || outcome.stdout == "0\n", "{outcome}");
+    env.run_bundle(&bundle, &env.id("proc")).run().fails("must be mounted on ordinary directory");
     let volume = env.dir().join("volume");
     fs::create_dir(&volume).unwrap();
     let bundle = env.bundle().bind(&volume, "/proc", &["rbind"]);
@@ -310,5 +587,33 @@ fn a_copy_up_follows_no_symlink() {
     symlink(&secret, data.join("link")).unwrap();
     let expected = format!("mine\n{}\ndrwxr-xr-x\n", secret.display());
     env.run_bundle(&bundle, &env.id("copyup")).run().success().prints(&expected);
+    env.assert_clean();
+}
+
+/// The host's root stays below the container's: nothing of it may be seen, and no new proc or sysfs mounted.
+#[test]
+fn a_root_that_is_covered_instead_of_left_shows_nothing_of_the_host() {
+    needs_root!();
+    let env = Env::new();
+    let proof = env.dir().join("only-on-the-host");
+    std::fs::write(&proof, "").unwrap();
+    let script = format!(
+        "ls -d /bin/busybox; ls {} 2>/dev/null; cut -d' ' -f5 /proc/self/mountinfo | grep -c '^/$'; \
+         mkdir /tmp/p /tmp/old; for fs in proc sysfs; do unshare -mrpf mount -t $fs none /tmp/p 2>/dev/null && echo mounted $fs; done; \
+         chroot /tmp/old ls / 2>/dev/null; cd /; cd ../../..; ls -d bin/busybox; ls .{} 2>/dev/null; exit 0",
+        proof.display(),
+        proof.display()
+    );
+    let plain = || env.bundle().script(&script).capabilities(&["CAP_SYS_CHROOT", "CAP_SETFCAP", "CAP_SYS_ADMIN"]);
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "test -e ./bin/busybox"]}]);
+    let hooked = plain().edit(|config| config["hooks"] = json!({ "createContainer": hook }));
+    for (bundle, name) in [(plain(), "cover"), (hooked, "moved")] {
+        let outcome = env.run_bundle(&bundle, &env.id(name)).arg("--no-pivot").run().success();
+        assert!(outcome.stdout.starts_with("/bin/busybox\n"), "{outcome}");
+        assert!(outcome.stdout.ends_with("bin/busybox\n"), "{outcome}");
+        for word in ["only-on-the-host", "mounted"] {
+            assert!(!outcome.stdout.contains(word), "{word}: {outcome}");
+        }
+    }
     env.assert_clean();
 }

@@ -93,6 +93,76 @@ fn entries(log: &std::path::Path) -> Vec<Value> {
 }
 
 #[test]
+fn wrong_arguments_are_one_line_of_the_log_too() {
+    let env = Env::new();
+    let log = env.dir().join("log.json");
+    let failing = |args: &[&str]| {
+        let global =
+            common::Cmd::new(env.binary()).args(["--log-format=json", "--rootless", "auto", "--log"]).arg(&log);
+        global.args(args).run().code(1)
+    };
+    let outcome = failing(&["exec", "--no-such-flag", "a", "b"]);
+    assert!(outcome.stderr.contains("Usage: sandkeep exec"), "{outcome}");
+    failing(&["nonsense"]);
+    let entries = entries(&log);
+    assert_eq!(entries.len(), 2, "{entries:?}");
+    for (entry, needle) in entries.iter().zip(["--no-such-flag", "nonsense"]) {
+        assert_eq!(entry["level"], "error");
+        assert!(entry["msg"].as_str().is_some_and(|msg| msg.contains(needle)), "{entry}");
+    }
+}
+
+#[test]
+fn debug_says_what_is_done_with_whom_and_how_it_ended() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("debug");
+    let bundle = env.bundle().script("exit 3");
+    let bundle = bundle.dir.to_str().unwrap();
+    let outcome = env.run(["--debug", "run", "--keep", "--bundle", bundle, &id]).code(3);
+    let lines: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains("level=debug msg=")).collect();
+    assert_eq!(lines.len(), outcome.stderr.lines().count(), "{outcome}");
+    for needle in ["--keep", "supervisor", "init", "exit code 3"] {
+        assert!(lines.iter().any(|line| line.contains(needle)), "{needle} is not in it: {outcome}");
+    }
+    let log = env.dir().join("log.json");
+    let told = env.cmd(["--debug", "--log-format", "json", "--log"]).arg(&log).args(["delete", &id]).run().success();
+    assert_eq!(told.stderr, "", "with a log it goes there alone");
+    assert!(entries(&log).iter().all(|entry| entry["level"] == "debug"));
+    assert!(entries(&log).len() >= 2);
+    env.assert_clean();
+}
+
+#[test]
+fn list_prints_runcs_properties_in_runcs_order() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("order");
+    env.created(&env.bundle(), &id);
+    let text = env.run(["list", "--format", "json"]).success().stdout;
+    let keys = ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "owner"];
+    let places: Vec<usize> = keys.iter().map(|key| text.find(&format!("\"{key}\":")).expect(key)).collect();
+    assert!(places.is_sorted(), "{text}");
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}
+
+#[test]
+fn ps_after_the_end_shows_nobody() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("after");
+    env.started(&env.bundle(), &id);
+    env.wait(&id);
+    env.run(["ps", "--format", "json", &id]).success().prints("[]\n");
+    let table = env.run(["ps", &id]).success().stdout;
+    assert_eq!(table.lines().count(), 1, "the title alone: {table}");
+    env.delete(&id);
+    env.run(["ps", &id]).fails("does not exist");
+    env.assert_clean();
+}
+
+#[test]
 fn version_is_three_lines() {
     let env = Env::new();
     let outcome = common::Cmd::new(env.binary()).arg("--version").run().success();
@@ -190,6 +260,27 @@ fn features_is_a_document_without_any_global_flag() {
 }
 
 #[test]
+fn sockets_of_a_service_manager_are_the_applications() {
+    needs_root!();
+    let env = Env::new();
+    let script =
+        "echo $LISTEN_FDS $LISTEN_FDNAMES; [ $LISTEN_PID = $$ ] && echo mine; cat <&4; ls /proc/self/fd | wc -l";
+    let bundle = env.bundle().script(script);
+    let file = env.dir().join("passed");
+    fs::write(&file, "passed on\n").unwrap();
+    let script = format!("exec 3</dev/null 4<{}; export LISTEN_PID=$$; exec \"$0\" \"$@\"", file.display());
+    let shell = |sockets: &str, id: &str| {
+        let shell =
+            common::Cmd::new("sh").env("LISTEN_FDS", sockets).env("LISTEN_FDNAMES", "a:b").args(["-c", &script]);
+        let shell = shell.arg(env.binary()).arg("--root").arg(env.root());
+        shell.args(["run", "--bundle"]).arg(&bundle.dir).arg(env.id(id)).run()
+    };
+    shell("2", "two").success().prints("2 a:b\nmine\npassed on\n6\n");
+    shell("3", "three").fails("descriptor 5 is not open");
+    env.assert_clean();
+}
+
+#[test]
 fn preserved_fds_reach_the_container_and_no_others() {
     needs_root!();
     let env = Env::new();
@@ -202,4 +293,18 @@ fn preserved_fds_reach_the_container_and_no_others() {
     // 0, 1, 2, the one that is passed, and the folder that ls reads.
     shell.run().success().prints("passed on\n5\n");
     env.assert_clean();
+}
+
+#[test]
+fn what_other_runtimes_can_and_this_one_cannot_is_refused_by_name() {
+    let env = Env::new();
+    let log = env.dir().join("log.json");
+    for command in ["checkpoint", "restore"] {
+        let cmd =
+            env.cmd(["--log-format", "json", "--log"]).arg(&log).args([command, "--image-path", "/i", "--tcp", "id"]);
+        cmd.run().fails(&format!("{command} is not supported"));
+    }
+    let entries = entries(&log);
+    assert_eq!(entries.len(), 2, "{entries:?}");
+    assert!(entries.iter().all(|entry| entry["level"] == "error"), "{entries:?}");
 }

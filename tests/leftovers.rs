@@ -4,7 +4,8 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use common::{Env, needs_root};
 
@@ -32,6 +33,10 @@ fn a_hundred_runs_leave_nothing() {
 /// What a crash may leave in the root is found by doctor, which changes nothing, and removed by recover.
 fn doctor_finds_and_recover_removes(env: &Env) {
     let sandboxes = env.root().join("sandboxes");
+    let (orphan, strange) = (cgroup_of(&env.id("run1")), cgroup_of(&env.id("never-seen")));
+    fs::create_dir_all(orphan.join("below")).unwrap();
+    fs::create_dir(&strange).unwrap();
+    let made = Instant::now();
     for stray in [".new-~0123456789abcdef", ".gone-~0123456789abcdef"] {
         let folder = sandboxes.join(stray);
         fs::create_dir(&folder).unwrap();
@@ -47,7 +52,26 @@ fn doctor_finds_and_recover_removes(env: &Env) {
         env.run(["doctor"]).success();
     }
     a_dead_supervisor_is_found(env);
+    // A young one may be one that is being made.
+    common::until(Duration::from_secs(30), "finding of an orphaned cgroup", || {
+        let doctor = env.run(["doctor"]);
+        !doctor.status.success() && doctor.stdout.contains(orphan.to_str().unwrap())
+    });
+    assert!(made.elapsed() > Duration::from_secs(9), "{:?}", made.elapsed());
+    env.run(["recover"]).success().says("removed the empty cgroup");
+    assert!(!orphan.exists());
+    assert!(strange.exists(), "nobody knows whose that is");
+    fs::remove_dir(&strange).unwrap();
+    env.run(["doctor"]).success();
     env.assert_clean();
+}
+
+/// Where the cgroup of this sandbox would be, in one hierarchy.
+fn cgroup_of(id: &str) -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let points = mounts.lines().filter(|line| line.contains(" - cgroup")).filter_map(|line| line.split(' ').nth(4));
+    let tops = points.map(|point| Path::new(point).join("sandkeep"));
+    tops.into_iter().find(|top| top.exists()).expect("the cgroups of sandboxes").join(id)
 }
 
 fn a_dead_supervisor_is_found(env: &Env) {

@@ -281,7 +281,7 @@ fn an_exec_whose_pid_file_cannot_be_written_leaves_no_process() {
     let id = env.id("nopid");
     env.started(&env.bundle().args(&["sleep", "1000"]), &id);
     let exec = ["exec", "--detach", "--pid-file", "/no/such/folder/pid", &id, "sleep", "2000"];
-    env.run(exec).fails("pid file");
+    env.run(exec).fails_with(255, &["pid file"]);
     let pids = env.run(["ps", "--format", "json", &id]).success().json();
     assert_eq!(pids.as_array().unwrap().len(), 1, "{pids}");
     env.run(["delete", "--force", &id]).success();

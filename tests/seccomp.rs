@@ -350,3 +350,41 @@ fn a_compiled_program_is_kept_and_a_damaged_one_is_made_again() {
     run();
     env.assert_clean();
 }
+
+/// What it costs to compile a profile like those of engines, and to read what was kept: printed, not judged.
+#[test]
+#[ignore = "a measurement, for a quiet machine"]
+fn what_compiling_costs() {
+    use sandkeep::container::seccomp::{Program, compile, fingerprint};
+    use std::time::{Duration, Instant};
+    let names: Vec<String> = (0..335)
+        .chain(424..452)
+        .filter_map(|number| libseccomp::ScmpSyscall::from_raw_syscall(number).get_name().ok())
+        .collect();
+    let profile = json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}],
+    });
+    let profile = serde_json::from_value(profile).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let root = sandkeep::store::Root::open_or_make(dir.path()).unwrap();
+    let median = |work: &dyn Fn()| {
+        let mut times: Vec<Duration> = (0..41)
+            .map(|_| {
+                let began = Instant::now();
+                work();
+                began.elapsed()
+            })
+            .collect();
+        times.sort();
+        times[20]
+    };
+    let compiling = median(&|| drop(compile(&profile).unwrap()));
+    root.cache(&fingerprint(&profile).unwrap(), &compile(&profile).unwrap().to_bytes()).unwrap();
+    let reading = median(&|| {
+        let bytes = root.cached(&fingerprint(&profile).unwrap()).unwrap();
+        assert!(Program::from_bytes(&bytes).is_some());
+    });
+    println!("{} names: compiling {compiling:?}, reading what was kept {reading:?}", names.len());
+}

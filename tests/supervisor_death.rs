@@ -42,7 +42,7 @@ fn killing_the_supervisor_ends_the_sandbox() {
     assert_eq!(env.wait(&id), 137);
     let state = env.state(&id);
     assert_eq!((&state["status"], &state["pid"]), (&"stopped".into(), &0.into()));
-    env.run(["exec", "--detach", &id, "true"]).fails_with(1, &[&id, "stopped"]);
+    env.run(["exec", "--detach", &id, "true"]).fails_with(255, &[&id, "stopped"]);
     env.delete(&id);
     env.gone(&id);
     env.assert_clean();

@@ -64,6 +64,44 @@ mod paused_and_killed {
         env.assert_clean();
     }
 
+    /// As a pause that has frozen it and not recorded that yet, or `kill --all` in the middle of its work.
+    fn freeze(pid: i32) {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let of = |controller: &str| text.lines().find_map(|line| line.split_once(controller).map(|(_, path)| path));
+        match of(":freezer:") {
+            Some(path) => std::fs::write(format!("/sys/fs/cgroup/freezer{path}/freezer.state"), "FROZEN").unwrap(),
+            None => std::fs::write(format!("/sys/fs/cgroup{}/cgroup.freeze", of("0::").unwrap()), "1").unwrap(),
+        }
+    }
+
+    #[test]
+    fn by_kill_while_a_pause_is_under_way() {
+        needs_root!();
+        let env = Env::new();
+        let id = env.id("pausing");
+        env.started(&env.bundle().args(&["sleep", "1000"]), &id);
+        freeze(env.pid(&id));
+        env.run(["kill", &id, "KILL"]).success();
+        assert_eq!(env.wait(&id), 137);
+        env.delete(&id);
+        env.assert_clean();
+    }
+
+    #[test]
+    fn or_left_frozen_by_who_died_before_it_could_thaw() {
+        needs_root!();
+        let env = Env::new();
+        let id = env.id("frozen");
+        env.started(&env.bundle().args(&["sleep", "1000"]), &id);
+        freeze(env.pid(&id));
+        env.run(["doctor"]).code(1).says("is frozen, and recorded as running");
+        env.run(["recover"]).success().says("thawed");
+        env.run(["doctor"]).success();
+        env.run(["exec", &id, "true"]).success();
+        env.run(["delete", "--force", &id]).success();
+        env.assert_clean();
+    }
+
     #[test]
     fn by_the_hosts_hand_and_then_deleted() {
         needs_root!();

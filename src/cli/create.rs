@@ -9,12 +9,13 @@ use super::failure::Failure;
 use super::hold;
 use super::log::Level;
 use crate::engine::{self, Effects, Held, NewSandbox};
-use crate::host::console::Console;
+use crate::host::console::{Console, PidfdSocket};
 use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
 use crate::host::{pidfile, protect, rootless};
 use crate::model::record::Reaper;
 use crate::model::{Denial, Event, Id, Machine};
-use crate::spec::{self, plan::Plan};
+use crate::spec;
+use crate::spec::plan::{Plan, RootSwitch};
 use crate::store::Root;
 
 #[derive(Args)]
@@ -37,7 +38,10 @@ pub struct LaunchArguments {
     /// Write the application's pid here, last; the caller then has to reap it
     #[arg(long, value_name = "PATH")]
     pub pid_file: Option<PathBuf>,
-    /// Accepted for runc's sake: the root is always pivoted
+    /// Send the pidfd of the application's init to whoever listens here
+    #[arg(long, value_name = "PATH")]
+    pub pidfd_socket: Option<PathBuf>,
+    /// For a host that runs from its initial ramdisk: cover its root instead of leaving it
     #[arg(long)]
     pub no_pivot: bool,
     /// Keep the caller's session keyring
@@ -60,6 +64,7 @@ fn create(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let root = context.open_or_make_root()?;
     let (mut held, creation) = request.create(context, &root, terminal)?;
     hold::tell_notices(context, &mut held);
+    tell_processes(context, &request.options.id, &creation);
     if let (Some(path), Some(init)) = (&launch.pid_file, creation.init())
         && let Err(error) = pidfile::write(path, init.pid)
     {
@@ -70,6 +75,13 @@ fn create(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         return Err(error.into());
     }
     Ok(0)
+}
+
+/// For `--debug`.
+pub fn tell_processes(context: &Context, id: &Id, creation: &Creation<'_>) {
+    let supervisor = creation.supervisor().map_or(0, |supervisor| supervisor.pid);
+    let init = creation.init().map_or(0, |init| init.pid);
+    context.log.debug(&format!("container {:?}: supervisor {supervisor}, init {init}", id.as_str()));
 }
 
 /// Whoever asks for a pid file gets a process it can wait for.
@@ -128,7 +140,10 @@ impl Request {
         let preserve_fds = preserved(launch.preserve_fds, listen_fds)?;
         check_preserved(preserve_fds)?;
         protect::from_overwriting().map_err(|error| Failure::new(format!("protect our own binary: {error}")))?;
-        let (plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
+        let (mut plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
+        if launch.no_pivot {
+            plan.rootfs.switch = RootSwitch::Cover;
+        }
         for warning in loaded.warnings.into_iter().chain(warnings) {
             context.log.debug(&warning);
         }
@@ -141,6 +156,7 @@ impl Request {
             attached: lifetime == Lifetime::Attached,
             cgroup_driver: context.driver,
             preserve_fds,
+            pidfd_socket: launch.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?,
             listen_fds,
             new_keyring: !launch.no_new_keyring,
             created: engine::now(),
@@ -199,9 +215,9 @@ pub fn terminal_for(plan: &Plan, socket: Option<&Path>, mode: Mode) -> Result<Te
 pub fn terminal(wanted: bool, socket: Option<&Path>, mode: Mode) -> Result<TerminalTo, Failure> {
     match (wanted, socket, mode) {
         (false, None, _) => Ok(TerminalTo::Nowhere),
-        (false, Some(_), _) => {
-            Err(Failure::new("--console-socket is given, but process.terminal of the configuration is false"))
-        }
+        (false, Some(_), _) => Err(Failure::new(
+            "--console-socket is given, but the process has no terminal: set process.terminal, or use exec --tty",
+        )),
         (true, Some(path), Mode::Detached) => Ok(TerminalTo::Socket(Console::connect(path)?)),
         (true, None, Mode::Detached) => Err(Failure::new(
             "the container wants a terminal (process.terminal): give --console-socket, or set it to false",

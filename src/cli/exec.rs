@@ -12,6 +12,7 @@ use super::look;
 use crate::cgroup;
 use crate::engine::pod_of;
 use crate::host::agent::Agent;
+use crate::host::console::PidfdSocket;
 use crate::host::exec::Execution;
 use crate::host::foreground::{self, Forwarding};
 use crate::host::frozen::{self, Frozen};
@@ -63,6 +64,9 @@ pub struct Arguments {
     cap: Vec<String>,
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
+    /// Send the pidfd of the process to whoever listens here
+    #[arg(long, value_name = "PATH")]
+    pidfd_socket: Option<PathBuf>,
     /// Join this cgroup below the container's, [CONTROLLER[,CONTROLLER]:]PATH; with controllers it may be given again
     #[arg(long, value_name = "PATH")]
     cgroup: Vec<String>,
@@ -115,6 +119,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let mode = if arguments.detach { Mode::Detached } else { Mode::Foreground };
     let socket = arguments.console_socket.as_deref();
     let mut terminal = create::terminal(process.terminal, socket, mode)?;
+    let pidfd_socket = arguments.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?;
     let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
     // In the foreground we wait ourselves; whoever asks for a pid file gets a process it can wait for.
     let reaper = match (mode, &arguments.pid_file) {
@@ -131,6 +136,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         cgroups: cgroups.as_deref(),
         reaper,
         preserve_fds: arguments.preserve_fds,
+        pidfd_socket,
         frozen: snapshot.state.sandbox.phase == Phase::Paused,
     };
     let launched = host::exec::run(execution, &mut terminal)?;
@@ -140,6 +146,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         launched.abort();
         return Err(error.into());
     }
+    context.log.debug(&format!("process {} runs in container {:?}", launched.pid, id.as_str()));
     let Some(signals) = signals else { return Ok(0) };
     Ok(foreground::wait(&launched, terminal.into_master(), &signals)?)
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::failure::Failure;
-use crate::engine::{EngineError, Held, Recorder};
+use crate::engine::heal::Wreck;
+use crate::engine::{Effects, EngineError, Held, Recorder};
 use crate::host::destroy;
 use crate::host::frozen::destruction_of;
 use crate::host::probe::{self, Prober};
-use crate::model::Id;
+use crate::model::{Effect, Id};
 use crate::store::{LockError, Root};
 
 /// How long a command waits for another one that holds the sandbox.
@@ -45,10 +46,11 @@ pub fn seize<'a>(context: &Context, root: &'a Root, id: &Id, patience: Duration)
 }
 
 fn kill_supervisor(root: &Root, id: &Id) -> Result<(), Failure> {
-    let snapshot = root.find(id)?.map(|folder| folder.read_snapshot()).transpose()?.flatten();
-    let Some(snapshot) = snapshot else { return Ok(()) };
-    if let Some(supervisor) = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)? {
-        destroy::kill_and_wait(supervisor.as_fd(), false)?;
+    let Some(folder) = root.find(id)? else { return Ok(()) };
+    let snapshot = folder.read_snapshot()?;
+    if snapshot.is_some() {
+        let wreck = Wreck { folder: &folder, snapshot: snapshot.as_ref(), intent: None };
+        destruction_of(&wreck).perform(Effect::KillSandbox)?;
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! `kill`: a signal for the application, or with --all for every process of its cgroup.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -12,7 +13,7 @@ use crate::cgroup;
 use crate::engine::{Facts, pod_of};
 use crate::host::frozen::root_container;
 use crate::host::{probe, rootless};
-use crate::model::record::{PidNamespace, Snapshot};
+use crate::model::record::{CgroupRecord, PidNamespace, Snapshot};
 use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::sys::{pidfd, procfs};
 
@@ -55,9 +56,21 @@ pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
         Some(libc::ESRCH) => denied(&id, Phase::Stopped),
         _ => Failure::new(format!("cannot signal container {:?}: {error}", id.as_str())),
     })?;
-    // In a frozen v1 cgroup even SIGKILL waits for the thaw.
-    if signal == libc::SIGKILL && snapshot.state.sandbox.phase == Phase::Paused {
-        cgroup::thaw(&container.cgroup)?;
+    if signal == libc::SIGKILL {
+        see_it_end(init.as_fd(), &container.cgroup)?;
+    }
+    Ok(())
+}
+
+/// In a frozen v1 cgroup even SIGKILL waits for the thaw, and a pause may be under way: whatever has not ended soon is
+/// thawed, a bounded number of times.
+fn see_it_end(killed: BorrowedFd<'_>, cgroup: &CgroupRecord) -> Result<(), Failure> {
+    const SOON: Duration = Duration::from_millis(10);
+    for _ in 0..20 {
+        if cgroup.freezer.is_none() || pidfd::wait_exit(killed, Some(Instant::now() + SOON))? {
+            break;
+        }
+        cgroup::thaw(cgroup)?;
     }
     Ok(())
 }
@@ -81,6 +94,10 @@ fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> 
         if leftovers(context, snapshot, &seen.facts)? == Leftovers::Strangers {
             return Err(denial.into());
         }
+    }
+    // Without the privilege to make cgroups there are none; when the init dies, the supervisor ends all others.
+    if !container.cgroup.folders.iter().any(|folder| folder.is_dir()) {
+        return send(context, id.as_str(), signal);
     }
     if signal == libc::SIGKILL {
         cgroup::kill_and_wait(&container.cgroup, crate::host::destroy::deadline())?;

@@ -1,6 +1,7 @@
 //! Where errors and notices go. Engines read the whole log file of a failed command: at the default level it holds one
 //! line a failure and nothing else.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -64,10 +65,10 @@ impl Log {
         if self.level < Level::Debug {
             return;
         }
-        if self.file.is_none() {
-            eprintln!("sandkeep: debug: {text}");
+        match self.file {
+            None => eprintln!("{}", self.line(Level::Debug, text)),
+            Some(_) => self.append(Level::Debug, text),
         }
-        self.append(Level::Debug, text);
     }
 
     /// The log file, if there is one: to be donated.
@@ -77,13 +78,17 @@ impl Log {
         opened.map(Some).map_err(|error| Failure::new(format!("cannot open the log {path:?}: {error}")))
     }
 
-    fn append(&self, level: Level, text: &str) {
-        let Some(path) = &self.file else { return };
+    fn line(&self, level: Level, text: &str) -> String {
         let time = time::rfc3339(engine::now());
-        let line = match self.format {
+        match self.format {
             Format::Json => serde_json::json!({ "level": level.name(), "msg": text, "time": time }).to_string(),
             Format::Text => format!("time={time:?} level={} msg={text:?}", level.name()),
-        };
+        }
+    }
+
+    fn append(&self, level: Level, text: &str) {
+        let Some(path) = &self.file else { return };
+        let line = self.line(level, text);
         let result = std::fs::OpenOptions::new()
             .append(true)
             .create(true)
@@ -93,4 +98,32 @@ impl Log {
             eprintln!("sandkeep: cannot write the log {path:?}: {error}");
         }
     }
+}
+
+/// Arguments that are wrong as a whole: shown already, and engines read nothing but the log. It is the one that the
+/// global flags before the command name. Of `text` the first line says what is wrong; the rest is how to use it.
+pub fn record_misuse(args: &[OsString], text: &str) {
+    let line = text.lines().next().unwrap_or_default();
+    if let Some(log) = named_by(args) {
+        log.append(Level::Error, line.strip_prefix("error: ").unwrap_or(line));
+    }
+}
+
+fn named_by(args: &[OsString]) -> Option<Log> {
+    const WITH_VALUE: [&str; 6] = ["--log", "--log-format", "--root", "--log-level", "--cgroup-manager", "--rootless"];
+    let (mut file, mut format) = (None, Format::Text);
+    let mut rest = args.iter().skip(1).map(|arg| arg.to_string_lossy()).take_while(|arg| arg != "--");
+    while let Some(arg) = rest.next().filter(|arg| arg.starts_with("--")) {
+        let (name, value) = match arg.split_once('=') {
+            Some((name, value)) => (name, Some(value.into())),
+            None if WITH_VALUE.contains(&&*arg) => (&*arg, rest.next()),
+            None => continue,
+        };
+        match (name, value) {
+            ("--log", Some(value)) => file = Some(PathBuf::from(value.into_owned())),
+            ("--log-format", Some(value)) if value == "json" => format = Format::Json,
+            _ => {}
+        }
+    }
+    file.map(|file| Log { file: Some(file), format, level: Level::Error })
 }

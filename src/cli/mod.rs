@@ -39,12 +39,14 @@ mod spec;
 mod start;
 mod state;
 mod time;
+mod unsupported;
 mod update;
 mod wait;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -119,7 +121,7 @@ enum Command {
     /// Delete a stopped sandbox, or with --force any
     Delete(delete::Arguments),
     /// Run one more process in a sandbox
-    Exec(exec::Arguments),
+    Exec(Box<exec::Arguments>),
     /// Wait for the end of a sandbox and print its exit code
     Wait(wait::Arguments),
     /// List the processes of a sandbox
@@ -131,7 +133,7 @@ enum Command {
     /// Print what a sandbox uses, and when it runs out of memory, as JSON
     Events(events::Arguments),
     /// Change the limits of a sandbox
-    Update(update::Arguments),
+    Update(Box<update::Arguments>),
     /// Write a config.json to start from
     Spec(spec::Arguments),
     /// Print what this runtime can do, as JSON
@@ -146,6 +148,12 @@ enum Command {
     Recover(recover::Arguments),
     /// Look for anything out of order; exits 1 if there is
     Doctor(doctor::Arguments),
+    /// Not supported
+    #[command(hide = true)]
+    Checkpoint(unsupported::Arguments),
+    /// Not supported
+    #[command(hide = true)]
+    Restore(unsupported::Arguments),
 }
 
 /// Everything `main` does: from arguments to an exit code.
@@ -159,18 +167,23 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             let wrong = error.use_stderr();
             let _ = error.print();
+            if wrong {
+                log::record_misuse(&args, &error.to_string());
+            }
             return ExitCode::from(u8::from(wrong));
         }
     };
     crate::sys::signals::default_for_children();
     let context = Context::new(&cli.global);
-    match run(&context, cli.command).and_then(|code| output::finish().map(|()| code)) {
-        Ok(code) => ExitCode::from(code),
-        Err(failure) => {
-            context.log.error(&failure.text);
-            ExitCode::from(failure.exit_code)
-        }
-    }
+    let began = Instant::now();
+    context.log.debug(&format!("sandkeep {}, root {:?}: {:?}", env!("CARGO_PKG_VERSION"), context.root, &args[1..]));
+    let outcome = run(&context, cli.command).and_then(|code| output::finish().map(|()| code));
+    let code = outcome.unwrap_or_else(|failure| {
+        context.log.error(&failure.text);
+        failure.exit_code
+    });
+    context.log.debug(&format!("exit code {code} after {}", time::duration(began.elapsed().as_nanos() as i64)));
+    ExitCode::from(code)
 }
 
 fn run(context: &Context, command: Command) -> Result<u8, Failure> {
@@ -196,6 +209,8 @@ fn run(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::History(arguments) => history::run(context, &arguments),
         Command::Recover(arguments) => recover::run(context, &arguments),
         Command::Doctor(arguments) => doctor::run(context, &arguments),
+        Command::Checkpoint(arguments) => arguments.refuse("checkpoint"),
+        Command::Restore(arguments) => arguments.refuse("restore"),
     }
 }
 

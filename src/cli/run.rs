@@ -83,6 +83,7 @@ pub fn execute(
             None => failure,
         });
     }
+    create::tell_processes(context, id, &creation);
     let Some(signals) = signals else { return Ok(0) };
     let code = wait(context, &mut creation, &signals);
     // Whatever fails from here on, the application's exit code is what the caller asked for.

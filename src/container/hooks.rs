@@ -34,13 +34,16 @@ const TAIL: usize = 2048;
 pub enum HookError {
     #[error("the state cannot be prepared for the {kind} hook {path:?}")]
     State { kind: String, path: PathBuf, source: io::Error },
-    #[error("the {kind} hook {path:?} cannot be started")]
+    #[error("error running hook: the {kind} hook {path:?} cannot be started")]
     Start { kind: String, path: PathBuf, source: io::Error },
     #[error("the {kind} hook {path:?} was started but cannot be watched")]
     Watch { kind: String, path: PathBuf, source: io::Error },
-    #[error("the {kind} hook {path:?} failed: {outcome}{output}")]
+    // The first words are runc's, which its callers look for.
+    #[error("error running hook: the {kind} hook {path:?} failed: {outcome}{output}")]
     Failed { kind: String, path: PathBuf, outcome: String, output: String },
-    #[error("the {kind} hook {path:?} did not end within its timeout of {seconds} s and was killed{output}")]
+    #[error(
+        "error running hook: the {kind} hook {path:?} did not end within its timeout of {seconds} s and was killed{output}"
+    )]
     TimedOut { kind: String, path: PathBuf, seconds: u32, output: String },
 }
 
@@ -225,10 +228,15 @@ impl Pipe {
 /// A raw wait status (wait(2)); None: somebody else has reaped it.
 fn outcome(status: Option<i32>) -> String {
     match status.map(Ended::of) {
-        Some(Ended { signal: Some(signal), .. }) => format!("killed by signal {signal}"),
+        Some(Ended { signal: Some(signal), .. }) => format!("killed by signal {signal}{}", meaning_of(signal)),
         Some(Ended { code, signal: None }) => format!("exit code {code}"),
         None => "nobody knows how it ended".to_owned(),
     }
+}
+
+/// What a startContainer hook gets for a call that the seccomp filter kills for; other numbers are known by heart.
+fn meaning_of(signal: u8) -> &'static str {
+    if i32::from(signal) == libc::SIGSYS { " (bad system call)" } else { "" }
 }
 
 #[cfg(test)]
@@ -265,9 +273,10 @@ mod tests {
         let never = folder.path().join("never");
         let hooks = [shell("echo reason >&2; echo more >&2; exit 7", None), shell(&format!("> {never:?}"), None)];
         let error = run(&hooks, call("prestart", b"{}")).unwrap_err().to_string();
-        assert_eq!(error, "the prestart hook \"/bin/sh\" failed: exit code 7: reason | more");
+        assert_eq!(error, "error running hook: the prestart hook \"/bin/sh\" failed: exit code 7: reason | more");
         assert!(!never.exists());
         assert!(failure("kill -9 $$", None).ends_with("killed by signal 9"));
+        assert!(failure("kill -31 $$", None).ends_with("(bad system call)"));
         assert!(failure("echo only here; exit 1", None).ends_with("exit code 1: only here"));
     }
 

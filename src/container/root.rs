@@ -83,6 +83,22 @@ impl Root<'_> {
         }
     }
 
+    /// Like [`Root::file`], but the last name may not be a symlink.
+    pub fn file_without_symlink(&self, path: &Path) -> Result<OwnedFd, SetupError> {
+        let (parent, name) = self.parent(path)?;
+        let refused = |source| SetupError::Resolve { path: path.into(), source };
+        match open::at(parent.as_fd(), &name, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW, 0o644) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let found = open::at(parent.as_fd(), &name, OFlag::O_PATH | OFlag::O_NOFOLLOW, 0).map_err(refused)?;
+                match is_symlink(&found).map_err(refused)? {
+                    true => Err(refused(io::Error::from_raw_os_error(libc::ELOOP))),
+                    false => Ok(found),
+                }
+            }
+            other => other.map_err(refused),
+        }
+    }
+
     /// The folder that holds `path` (made if missing), and the last name.
     pub fn parent(&self, path: &Path) -> Result<(OwnedFd, PathBuf), SetupError> {
         let parent = self.folder(path.parent().unwrap_or(Path::new("/")))?;
@@ -105,6 +121,10 @@ fn resolve_error(path: &Path, error: pathrs::error::Error) -> SetupError {
         _ => io::Error::other(error.to_string()),
     };
     SetupError::Resolve { path: path.into(), source }
+}
+
+fn is_symlink(fd: &OwnedFd) -> io::Result<bool> {
+    Ok(nix::sys::stat::fstat(fd.as_raw_fd())?.st_mode & libc::S_IFMT == libc::S_IFLNK)
 }
 
 /// Whether a descriptor is of a folder.

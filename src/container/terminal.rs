@@ -43,7 +43,7 @@ impl Terminal {
     /// /dev/console of the container is this terminal.
     pub fn bind_console(&self, root: &Root<'_>) -> Result<(), SetupError> {
         let what = || "bind /dev/console".to_owned();
-        let target = root.file(Path::new("/dev/console"))?;
+        let target = root.file_without_symlink(Path::new("/dev/console"))?;
         let tree = mount::clone_tree(self.slave.as_fd(), c"", Extent::One, 0).step(what)?;
         mount::attach(tree.as_fd(), target.as_fd()).step(what)
     }

@@ -29,7 +29,9 @@ pub struct Facts {
 pub enum Depth {
     /// Who is alive, and what was written down: enough for every reader.
     Shallow,
-    /// Also what the supervisor says, whether the cgroups are frozen, and which limits hold: what a left-over intent needs.
+    /// Also whether the cgroups are frozen.
+    Cgroups,
+    /// Also what the supervisor says and which limits hold: what a left-over intent needs.
     Deep,
 }
 

@@ -16,6 +16,8 @@
 //! A sandbox whose snapshot is lost or unreadable is looked up in the store first. If that does not know it either, it may
 //! be alive: it is reported, and nothing is touched.
 //!
+//! A container that is frozen although its sandbox runs is thawed: whoever freezes it only to signal it takes no lock.
+//!
 //! Then the ends that nobody has recorded yet are. All of it is deterministic and may itself be cut short: it starts
 //! again from the same intent.
 
@@ -108,11 +110,12 @@ pub fn heal<'a, E: Effects, P: Probe>(
     let wreck = Wreck { folder: &folder, snapshot: snapshot.as_ref(), intent: intent.as_ref() };
     let mut effects = machine(&wreck);
     let Some(mut snapshot) = snapshot else {
+        take_over(&guard, intent.as_ref())?;
         let id = intent.as_ref().map(|intent| intent.sandbox.clone());
         abandon(folder, guard, &mut recorder, &mut effects, id, &mut actions)?;
         return Ok(Healed { held: None, actions });
     };
-    let depth = if intent.is_some() { Depth::Deep } else { Depth::Shallow };
+    let depth = if intent.is_some() { Depth::Deep } else { Depth::Cgroups };
     let facts = probe.facts(&folder, &snapshot, depth);
     let id = snapshot.sandbox.id.clone();
     if let Some(intent) = &intent {
@@ -122,6 +125,9 @@ pub fn heal<'a, E: Effects, P: Probe>(
         {
             folder.publish(&guard, &committed)?;
             (snapshot, verdict) = (committed, Verdict::AlreadyDone);
+        }
+        if matches!(verdict, Verdict::TakeBack(Some(_)) | Verdict::Abandon | Verdict::Redo) {
+            take_over(&guard, Some(intent))?;
         }
         match verdict {
             Verdict::AlreadyDone => {
@@ -154,16 +160,29 @@ pub fn heal<'a, E: Effects, P: Probe>(
     } else if snapshot.state.sandbox.phase == Phase::Creating {
         abandon(folder, guard, &mut recorder, &mut effects, Some(id), &mut actions)?;
         return Ok(Healed { held: None, actions });
+    } else if snapshot.state.sandbox.phase == Phase::Running && facts.frozen.values().any(|frozen| *frozen) {
+        effects.perform(Effect::Thaw).map_err(EngineError::Effect)?;
+        actions.push(format!("{:?}: it runs, and was left frozen; thawed it", id.as_str()));
     }
     let held = Held { folder, guard, snapshot, recorder };
     let held = record_ends(held, &facts, &mut effects, &mut actions)?;
     Ok(Healed { held: Some(held), actions })
 }
 
+/// Healing may take its time, with hooks above all: from here on the intent names us as its holder.
+fn take_over<E: std::error::Error + 'static>(guard: &Guard, intent: Option<&Intent>) -> Result<(), EngineError<E>> {
+    let Some(intent) = intent else { return Ok(()) };
+    let (holder, boot) = super::ourselves()?;
+    Ok(guard.take_over_intent(&Intent { holder, boot, ..intent.clone() })?)
+}
+
 /// What the store holds, if the transition was committed before it was cut short: from there on it has happened, and its
 /// journal entry stands. A store that cannot be asked stops no healing.
 fn committed(recorder: &mut Recorder<'_>, intent: &Intent, published: &Snapshot) -> Option<Snapshot> {
-    let stored = recorder.snapshot(&intent.sandbox).ok()??;
+    let stored = recorder.snapshot(&intent.sandbox);
+    // What follows may take its time.
+    recorder.close();
+    let stored = stored.ok()??;
     let same = stored.sandbox.incarnation == published.sandbox.incarnation;
     (same && stored.state.seq >= intent.seq).then_some(stored)
 }

@@ -218,6 +218,40 @@ fn a_start_message_that_was_sent_is_recorded_and_a_silent_supervisor_leaves_the_
 }
 
 #[test]
+fn what_runs_and_was_left_frozen_is_thawed_and_what_is_paused_is_not() {
+    for (phase, effects) in [(Phase::Running, &[Effect::Thaw][..]), (Phase::Paused, &[])] {
+        let (_dir, root, folder, guard) = sandbox();
+        let mut snapshot = samples::snapshot("web");
+        snapshot.state.sandbox.phase = phase;
+        snapshot.state.sandbox.exit = None;
+        folder.publish(&guard, &snapshot).unwrap();
+        let facts = Facts {
+            supervisor_alive: true,
+            inits: snapshot.containers.keys().map(|id| (id.clone(), true)).collect(),
+            frozen: [("web".to_owned(), true)].into(),
+            ..Facts::default()
+        };
+        let (outcome, done) = healed(&root, folder, guard, facts);
+        assert_eq!(outcome.unwrap().unwrap().state.sandbox.phase, phase);
+        assert_eq!(done, effects);
+    }
+}
+
+#[test]
+fn who_heals_is_named_by_the_intent_meanwhile() {
+    let (_dir, root, folder, guard) = sandbox();
+    folder.publish(&guard, &samples::snapshot("web")).unwrap();
+    let intent = left_over(Event::ForceDeleteRequested, Phase::Running, Phase::Absent);
+    guard.write_intent(&intent).unwrap();
+    let broken = || Machinery { broken: vec![Effect::RunPoststopHooks], ..Machinery::default() };
+    let outcome = heal(folder, guard, Recorder::new(&root), &Shows(Facts::default()), |_: &Wreck<'_>| broken());
+    assert!(matches!(outcome.map(drop), Err(EngineError::Effect(Failed(Effect::RunPoststopHooks)))));
+    let left = root.find(&samples::id("web")).unwrap().unwrap().intent_unlocked().unwrap();
+    let (holder, boot) = ourselves::<Failed>().unwrap();
+    assert_eq!(left, Intent { holder, boot, ..intent });
+}
+
+#[test]
 fn who_has_yet_to_fork_heals_without_opening_the_store() {
     let (_dir, root, folder, guard) = sandbox();
     folder.publish(&guard, &samples::snapshot("web")).unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::agent::Agent;
 use super::attend::Attendant;
-use super::console::Console;
+use super::console::{Console, PidfdOf, PidfdSocket};
 use super::hooks::{Given, Ledger};
 use super::launch::{self, Inside, Launched};
 use super::net_devices::{self, Moved};
@@ -42,6 +42,8 @@ pub struct Options {
     pub attached: bool,
     pub cgroup_driver: Driver,
     pub preserve_fds: u32,
+    /// Who gets the pidfd of the init.
+    pub pidfd_socket: Option<PidfdSocket>,
     /// So many of them are from socket activation.
     pub listen_fds: u32,
     pub new_keyring: bool,
@@ -311,7 +313,10 @@ impl<'a> Creation<'a> {
         });
         client.call(&request, &[launched.pidfd.as_fd(), launched.channel.as_fd()], deadline)?;
         self.client = Some(client);
-        Ok(())
+        match &self.options.pidfd_socket {
+            Some(socket) => socket.send(PidfdOf::Init, launched.pidfd.as_fd()),
+            None => Ok(()),
+        }
     }
 
     /// Of a creation that failed when the container was there already.
@@ -412,7 +417,7 @@ impl Effects for Creation<'_> {
             spec_digest: options.spec_digest.clone(),
             cgroup: self.container_cgroup.record(),
             created: options.created,
-            owner: nix::unistd::getuid().as_raw(),
+            owner: super::rootless::caller(),
             annotations: self.plan.annotations.iter().cloned().collect(),
         };
         Some((sandbox, container))
@@ -444,7 +449,13 @@ fn incarnation() -> Option<String> {
 /// The process's pid in the sandbox's PID namespace, one level below ours: the second number of NSpid (proc(5)).
 pub fn pid_inside(host_pid: i32) -> Result<i32, HostError> {
     let path = format!("/proc/{host_pid}/status");
-    let status = std::fs::read_to_string(&path).trying(|| format!("read {path}"))?;
+    let status = match std::fs::read_to_string(&path) {
+        // Callers take "no such file" for a program that is missing.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {
+            return Err(launch::died("the container's process"));
+        }
+        other => other.trying(|| format!("read {path}"))?,
+    };
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
     let pids: Vec<i32> = line.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
     Ok(pids.get(1).or(pids.first()).copied().unwrap_or(host_pid))

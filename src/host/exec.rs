@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::agent::Agent;
 use super::attend::Attendant;
+use super::console::{PidfdOf, PidfdSocket};
 use super::create::{CALL_DEADLINE, TerminalTo, pid_inside};
 use super::launch::{self, Inside, Launched, Target};
 use super::{HostError, namespaces, probe};
@@ -14,6 +15,7 @@ use crate::container::{Groups, join, seccomp};
 use crate::control::{Client, ExecuteAsync, Request};
 use crate::model::record::{ContainerRecord, PidNamespace, Reaper, SandboxRecord};
 use crate::spec::plan::ProcessPlan;
+use crate::sys::procfs;
 
 /// What the caller asked for.
 pub struct Execution<'a> {
@@ -27,17 +29,28 @@ pub struct Execution<'a> {
     pub cgroups: Option<&'a [PathBuf]>,
     pub reaper: Reaper,
     pub preserve_fds: u32,
+    /// Who gets the pidfd of the process.
+    pub pidfd_socket: Option<PidfdSocket>,
     /// The container is paused: the process starts when it is resumed.
     pub frozen: bool,
 }
 
 /// Launches it, hands its terminal on, and starts it. On an error nothing of it is left.
 pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launched, HostError> {
+    let (boot, container, supervisor) = (&execution.sandbox.boot, execution.container, &execution.sandbox.supervisor);
+    let is_stopped = || !procfs::is_alive(&container.init, boot) || !procfs::is_alive(supervisor, boot);
+    // One that ended meanwhile is reason enough, wherever it was noticed.
+    launch(execution, terminal).map_err(|error| if is_stopped() { stopped(container) } else { error })
+}
+
+fn stopped(container: &ContainerRecord) -> HostError {
+    let text = format!("cannot exec in container {:?}: it is stopped", container.id.as_str());
+    HostError::Container { text, exit_code: 1 }
+}
+
+fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launched, HostError> {
     let boot = &execution.sandbox.boot;
-    let gone = || {
-        let text = format!("cannot exec in container {:?}: it is stopped", execution.container.id.as_str());
-        HostError::Container { text, exit_code: 1 }
-    };
+    let gone = || stopped(execution.container);
     let init = probe::open_if_alive(&execution.container.init, boot)?.ok_or_else(gone)?;
     let supervisor = probe::open_if_alive(&execution.sandbox.supervisor, boot)?.ok_or_else(gone)?;
     let joiner = match execution.cgroups {
@@ -66,6 +79,10 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launch
         .and_then(|()| match execution.reaper {
             Reaper::Supervisor => adopt(execution.folder, execution.container, &launched),
             Reaper::Caller => Ok(()),
+        })
+        .and_then(|()| match &execution.pidfd_socket {
+            Some(socket) => socket.send(PidfdOf::Exec, launched.pidfd.as_fd()),
+            None => Ok(()),
         })
         .and_then(|()| launched.start());
     if let Err(error) = started {

@@ -26,7 +26,7 @@ impl Probe for Prober {
             Facts { supervisor_alive: procfs::is_alive(&snapshot.sandbox.supervisor, boot), ..Facts::default() };
         for (id, container) in &snapshot.containers {
             facts.inits.insert(id.clone(), procfs::is_alive(&container.init, boot));
-            if depth == Depth::Deep && container.cgroup.freezer.is_some() {
+            if depth != Depth::Shallow && container.cgroup.freezer.is_some() {
                 facts.frozen.insert(id.clone(), cgroup::is_frozen(&container.cgroup).unwrap_or(false));
             }
         }

@@ -1,5 +1,6 @@
 //! Spawning the supervisor: pid 1 of a PID namespace of its own, with everything it needs as donated descriptors.
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -42,6 +43,8 @@ pub struct Supervisor {
     pub pid: i32,
     pub pidfd: OwnedFd,
     start_sync: OwnedFd,
+    /// Its message has been read, and there is nothing more to read.
+    ready: Cell<bool>,
 }
 
 /// Forks and executes it. The caller still has a single thread.
@@ -82,7 +85,7 @@ pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
             let _ = nix::unistd::write(&theirs, format!("E{error}").as_bytes());
             clone::exit_now(1)
         }
-        Cloned::Parent { pid, pidfd } => Ok(Supervisor { pid, pidfd, start_sync: ours }),
+        Cloned::Parent { pid, pidfd } => Ok(Supervisor { pid, pidfd, start_sync: ours, ready: Cell::new(false) }),
     }
 }
 
@@ -105,7 +108,10 @@ impl Supervisor {
         let what = || "read the supervisor's start message".to_owned();
         let mut pipe = std::fs::File::from(self.start_sync.try_clone().trying(what)?);
         match pipe.read(&mut first).trying(what)? {
-            1 if first[0] == b'K' => return Ok(()),
+            1 if first[0] == b'K' => {
+                self.ready.set(true);
+                return Ok(());
+            }
             0 => return Err(HostError::Supervisor { text: "it ended without a word".into() }),
             _ => {}
         }
@@ -124,9 +130,9 @@ impl Supervisor {
         pidfd::wait_child(self.pidfd.as_fd()).trying(what).map(drop)
     }
 
-    /// Its error text, if it has already died with one.
+    /// Its error text, if it has already died with one. What goes wrong once it was ready has another reason.
     pub fn last_words(&self) -> Option<String> {
-        if !ready::is_readable(self.start_sync.as_fd()).unwrap_or(false) {
+        if self.ready.get() || !ready::is_readable(self.start_sync.as_fd()).unwrap_or(false) {
             return None;
         }
         match self.wait_until_ready() {

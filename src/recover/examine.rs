@@ -14,8 +14,8 @@ use crate::model::{Id, Phase};
 use crate::store::{Folder, Root, StoreError};
 use crate::sys::procfs;
 
-/// A cgroup that is younger may be one that some create, in whatever root, has just made.
-const SETTLED: Duration = Duration::from_secs(60);
+/// A cgroup that is younger may be one that some create, in whatever root, has just made and not joined yet.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// One thing that is not as it should be.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +29,12 @@ pub fn examine(root: &Root) -> Result<Vec<Finding>, StoreError> {
     let mut findings = Vec::new();
     let mut snapshots = Vec::new();
     for folder in root.folders()? {
-        examine_sandbox(&folder, &mut findings, &mut snapshots);
+        let mut found = Vec::new();
+        examine_sandbox(&folder, &mut found, &mut snapshots);
+        // What is seen of one that is deleted meanwhile means nothing.
+        if !matches!(folder.is_current(), Ok(false)) {
+            findings.append(&mut found);
+        }
     }
     for folder in root.leftovers()? {
         // One that somebody holds is being made or removed right now.
@@ -43,8 +48,10 @@ pub fn examine(root: &Root) -> Result<Vec<Finding>, StoreError> {
         findings.push(Finding { subject: disagreement.id.to_string(), text: disagreement.text });
     }
     examine_supervisors(root, &snapshots, &mut findings);
-    let past: BTreeSet<String> = recorder.history(None)?.iter().map(|entry| entry.sandbox.to_string()).collect();
-    examine_cgroups(&snapshots, &past, &mut findings);
+    for folder in orphaned_cgroups(root, &snapshots, &mut recorder)? {
+        let text = "an empty cgroup of a sandbox that is gone".to_owned();
+        findings.push(Finding { subject: folder.display().to_string(), text });
+    }
     examine_mounts(root, &mut findings);
     Ok(findings)
 }
@@ -73,7 +80,10 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
                 found(snapshot.sandbox.id.as_str(), text);
             }
         }
-        let facts = Prober.facts(folder, &snapshot, Depth::Shallow);
+        let facts = Prober.facts(folder, &snapshot, Depth::Cgroups);
+        if snapshot.state.sandbox.phase == Phase::Running && facts.frozen.values().any(|frozen| *frozen) {
+            found(snapshot.sandbox.id.as_str(), "is frozen, and recorded as running".to_owned());
+        }
         let seen = engine::observe(&snapshot, &facts, engine::now());
         if seen.state.sandbox.phase != snapshot.state.sandbox.phase {
             let (recorded, actual) = (snapshot.state.sandbox.phase, seen.state.sandbox.phase);
@@ -116,6 +126,16 @@ pub(super) struct Disagreement {
 }
 
 pub(super) fn disagreements(root: &Root, recorder: &mut Recorder<'_>) -> Result<Vec<Disagreement>, StoreError> {
+    let found = compare(root, recorder)?;
+    if found.is_empty() {
+        return Ok(found);
+    }
+    // While we had the store, others could not write to it: what they left in `pending` is taken in when it is opened.
+    recorder.close();
+    compare(root, recorder)
+}
+
+fn compare(root: &Root, recorder: &mut Recorder<'_>) -> Result<Vec<Disagreement>, StoreError> {
     let stored = recorder.snapshots()?;
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
@@ -163,27 +183,42 @@ fn examine_supervisors(root: &Root, snapshots: &[Snapshot], findings: &mut Vec<F
     for pid in supervisors() {
         let ours = descriptors(pid).find(|target| target.starts_with(&sandboxes));
         let Some(folder) = ours.as_deref().and_then(Path::parent) else { continue };
-        if known.contains(&pid) || being_made(root, folder) {
+        // One that was made or is being deleted while we looked is not: in this order, for it may have been finished
+        // just now.
+        if known.contains(&pid) || being_made(root, folder) || is_named(root, folder, pid) || !is_supervisor(pid) {
             continue;
         }
-        let text = format!("a supervisor of {folder:?} that no sandbox knows");
+        let text = format!("a supervisor of {folder:?} that no sandbox knows: killing it ends what it keeps");
         findings.push(Finding { subject: format!("process {pid}"), text });
     }
 }
 
 fn being_made(root: &Root, folder: &Path) -> bool {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let folders = root.folders().into_iter().flatten().chain(root.leftovers().into_iter().flatten());
-    folders.filter(|folder| folder.name() == name).any(|folder| !matches!(folder.try_lock(), Ok(Some(_))))
+    folders
+        .filter(|found| Some(found.name()) == name_of(folder))
+        .any(|folder| !matches!(folder.try_lock(), Ok(Some(_))))
+}
+
+/// Whether the sandbox in this folder says now that it is its supervisor.
+fn is_named(root: &Root, folder: &Path, pid: i32) -> bool {
+    let mut folders = root.folders().into_iter().flatten().filter(|found| Some(found.name()) == name_of(folder));
+    folders.any(|folder| matches!(folder.read_snapshot(), Ok(Some(found)) if found.sandbox.supervisor.pid == pid))
+}
+
+fn name_of(folder: &Path) -> Option<&str> {
+    folder.file_name()?.to_str()
 }
 
 fn supervisors() -> impl Iterator<Item = i32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        name.trim_end() == "sandkeep-sandbo" && procfs::stat(*pid).ok().flatten().is_some_and(|stat| !stat.is_gone())
-    })
+    pids.filter(|pid| is_supervisor(*pid))
+}
+
+fn is_supervisor(pid: i32) -> bool {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim_end() == "sandkeep-sandbo" && procfs::stat(pid).ok().flatten().is_some_and(|stat| !stat.is_gone())
 }
 
 fn descriptors(pid: i32) -> impl Iterator<Item = PathBuf> {
@@ -193,27 +228,34 @@ fn descriptors(pid: i32) -> impl Iterator<Item = PathBuf> {
 
 /// Empty cgroups of sandboxes that this root once had. Cgroups know no root: all others may belong to a sandbox of
 /// another one, running or stopped.
-fn examine_cgroups(snapshots: &[Snapshot], past: &BTreeSet<String>, findings: &mut Vec<Finding>) {
-    let Ok(hierarchies) = Hierarchies::read() else { return };
+pub(super) fn orphaned_cgroups(
+    root: &Root,
+    snapshots: &[Snapshot],
+    recorder: &mut Recorder<'_>,
+) -> Result<Vec<PathBuf>, StoreError> {
+    let Ok(hierarchies) = Hierarchies::read() else { return Ok(Vec::new()) };
+    let folders = cgroup::orphans(&hierarchies);
+    if folders.is_empty() {
+        return Ok(Vec::new());
+    }
+    let past: BTreeSet<String> = recorder.history(None)?.iter().map(|entry| entry.sandbox.to_string()).collect();
     let containers = snapshots.iter().flat_map(|s| s.containers.values().map(|container| &container.cgroup));
-    let named: BTreeSet<&PathBuf> = containers
-        .chain(snapshots.iter().map(|snapshot| &snapshot.sandbox.supervisor_cgroup))
-        .flat_map(|record| &record.folders)
-        .collect();
-    for folder in cgroup::orphans(&hierarchies) {
-        let settled = std::fs::metadata(&folder).is_ok_and(|metadata| {
+    let supervisors = snapshots.iter().map(|snapshot| &snapshot.sandbox.supervisor_cgroup);
+    let mut named: BTreeSet<PathBuf> = containers.chain(supervisors).flat_map(|c| &c.folders).cloned().collect();
+    // Those that are about to be made.
+    named.extend(root.folders()?.iter().filter_map(Folder::intent_unlocked).flat_map(|intent| intent.cgroups));
+    let is_orphaned = |folder: &PathBuf| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let settled = std::fs::metadata(folder).is_ok_and(|metadata| {
             let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(metadata.ctime().max(0) as u64);
             changed.elapsed().is_ok_and(|age| age > SETTLED)
         });
         let record = CgroupRecord { folders: vec![folder.clone()], ..CgroupRecord::default() };
-        let empty = cgroup::processes(&record).is_ok_and(|pids| pids.is_empty());
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let is_empty = || cgroup::processes(&record).is_ok_and(|pids| pids.is_empty());
         let ours = past.contains(name.strip_suffix("@supervisor").unwrap_or(&name));
-        if ours && settled && empty && !named.contains(&folder) {
-            let text = "an empty cgroup of a sandbox that is gone".to_owned();
-            findings.push(Finding { subject: folder.display().to_string(), text });
-        }
-    }
+        ours && settled && !named.contains(folder) && is_empty()
+    };
+    Ok(folders.into_iter().filter(is_orphaned).collect())
 }
 
 /// Everything is mounted in the containers' own namespaces: nothing of a root may show on the host.

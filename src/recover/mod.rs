@@ -5,8 +5,9 @@
 
 mod examine;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::cgroup;
 use crate::engine::{Held, Recorder, heal};
 use crate::host::frozen::{destruction_of, ledger_of};
 use crate::host::probe::Prober;
@@ -38,7 +39,9 @@ pub fn recover(root: &Root, only: &[Id]) -> Result<Vec<Report>, StoreError> {
         for folder in root.leftovers()? {
             reports.push(remove_leftover(folder));
         }
-        reports.push(settle_store(root));
+        let mut recorder = Recorder::new(root);
+        reports.push(settle_store(root, &mut recorder));
+        reports.push(remove_orphans(root, &mut recorder));
     } else {
         for id in only {
             let folder = root.find(id)?;
@@ -115,11 +118,10 @@ fn remove_leftover(folder: Folder) -> Report {
 
 /// The store and the folders are made to say the same: a sandbox without a folder is gone, a published state that the
 /// store has missed is taken in.
-fn settle_store(root: &Root) -> Report {
+fn settle_store(root: &Root, recorder: &mut Recorder<'_>) -> Report {
     let subject = "store".to_owned();
-    let mut recorder = Recorder::new(root);
     let mut actions = Vec::new();
-    let disagreements = match examine::disagreements(root, &mut recorder) {
+    let disagreements = match examine::disagreements(root, recorder) {
         Ok(disagreements) => disagreements,
         // Nothing is broken, and nothing can be written: the next recovery compares.
         Err(error) if error.is_full() => return Report { subject, actions: Vec::new(), failure: None },
@@ -130,6 +132,31 @@ fn settle_store(root: &Root) -> Report {
         actions.push(format!("store: {}", disagreement.text));
     }
     actions.extend(recorder.take_notices());
+    Report { subject, actions, failure: None }
+}
+
+/// Cgroups that `doctor` would complain about. Whoever has entered one meanwhile keeps it: the kernel removes none with
+/// processes in it.
+fn remove_orphans(root: &Root, recorder: &mut Recorder<'_>) -> Report {
+    let subject = "cgroups".to_owned();
+    let snapshots = root.folders().map(|folders| folders.iter().filter_map(|f| f.read_snapshot().ok()?).collect());
+    let orphans = snapshots.and_then(|snapshots: Vec<_>| examine::orphaned_cgroups(root, &snapshots, recorder));
+    let orphans = match orphans {
+        Ok(orphans) => orphans,
+        // Nothing is broken: the next recovery looks again.
+        Err(error) if error.is_full() => return Report { subject, actions: Vec::new(), failure: None },
+        Err(error) => return failed(subject, &error),
+    };
+    let mut actions = Vec::new();
+    for folder in orphans {
+        match cgroup::remove_emptied(std::slice::from_ref(&folder), Instant::now()) {
+            Ok(populated) if populated.is_empty() => {
+                actions.push(format!("removed the empty cgroup {folder:?} of a sandbox that is gone"));
+            }
+            Ok(_) => {}
+            Err(error) => return Report { actions, ..failed(subject, &error) },
+        }
+    }
     Report { subject, actions, failure: None }
 }
 

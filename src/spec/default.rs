@@ -86,7 +86,8 @@ fn make_rootless(config: &mut Value) {
         if mount["destination"] == "/sys" {
             mount["type"] = json!("none");
             mount["source"] = json!("/sys");
-            mount["options"] = json!(["rbind", "nosuid", "noexec", "nodev", "ro"]);
+            // Also what is mounted below: the user may have been given a cgroup there (CVE-2023-25809).
+            mount["options"] = json!(["rbind", "nosuid", "noexec", "nodev", "rro"]);
         } else if let Some(options) = mount["options"].as_array_mut() {
             options.retain(|option| option != "gid=5");
         }

@@ -46,7 +46,16 @@ pub fn exec_process(
     process.set_args(Some(overrides.args.clone()));
     process.set_terminal(Some(overrides.tty));
     if let Some(cwd) = &overrides.cwd {
+        if !cwd.is_absolute() {
+            return Err(SpecError::invalid(
+                "--cwd",
+                format!("{} is not an absolute path", check::quote(&cwd.to_string_lossy())),
+            ));
+        }
         process.set_cwd(cwd.clone());
+    }
+    if let Some(variable) = overrides.env.iter().find(|variable| !variable.contains('=')) {
+        return Err(SpecError::invalid("--env", format!("{} has no \"=\"", check::quote(variable))));
     }
     let mut env = process.env().clone().unwrap_or_default();
     env.extend(overrides.env.iter().cloned());
@@ -141,6 +150,15 @@ mod tests {
         assert_eq!((sets.bounding & raw, sets.effective & raw, sets.permitted & raw), (raw, raw, raw));
         assert_eq!((sets.inheritable & raw, sets.ambient & raw), (0, 0));
         assert_eq!(planned.rlimits.len(), 1);
+    }
+
+    #[test]
+    fn a_typed_value_that_is_wrong_is_told_by_its_flag() {
+        let args = vec!["id".to_owned()];
+        let cwd = ExecOverrides { args: args.clone(), cwd: Some("relative".into()), ..ExecOverrides::default() };
+        assert_eq!(exec(cwd).unwrap_err().field(), Some("--cwd"));
+        let env = ExecOverrides { args, env: vec!["A=1".into(), "B".into()], ..ExecOverrides::default() };
+        assert_eq!(exec(env).unwrap_err().field(), Some("--env"));
     }
 
     #[test]

@@ -26,6 +26,11 @@ pub(super) fn write(file: &File, intent: &Intent) -> io::Result<()> {
     file.write_all_at(&block, 0)
 }
 
+/// Whether it takes no more than the block.
+pub(super) fn fits(intent: &Intent) -> bool {
+    encode(intent).len() as u64 <= BLOCK
+}
+
 pub(super) fn clear(file: &File) -> io::Result<()> {
     file.write_all_at(&[0; HEADER], 0)
 }
@@ -109,7 +114,7 @@ mod tests {
         let mut intent = samples::intent(&"x".repeat(1024));
         intent.container = crate::model::Id::parse(&"y".repeat(1024)).unwrap();
         intent.cgroups.clear();
-        assert!(encode(&intent).len() as u64 <= BLOCK);
+        assert!(fits(&intent));
     }
 
     #[test]

@@ -228,12 +228,13 @@ impl Folder {
         Ok(())
     }
 
-    /// Removes the folder and all that is in it; that others removed some or all of it already is fine.
+    /// Removes the folder and all that is in it; that others removed some or all of it already is fine. The lock goes
+    /// last: whoever looks meanwhile at what is left finds it held.
     pub fn remove(self) -> Result<(), StoreError> {
         let path = in_dir(&self.root.0.sandboxes, &self.name);
         // A file that appears while we remove the others makes the folder "not empty": again, a bounded number of times.
         for _ in 0..8 {
-            match std::fs::remove_dir_all(&path) {
+            match remove_but_lock(&path).and_then(|()| std::fs::remove_dir_all(&path)) {
                 Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => continue,
                 Err(error) if error.kind() == ErrorKind::NotFound && path.symlink_metadata().is_ok() => continue,
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -265,6 +266,18 @@ impl Folder {
         let sandboxes = Some(self.root.0.sandboxes.as_raw_fd());
         Ok(renameat(sandboxes, self.name.as_str(), sandboxes, to)?)
     }
+}
+
+fn remove_but_lock(path: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => std::fs::remove_dir_all(entry.path())?,
+            false if entry.file_name() == super::lock::LOCK => {}
+            false => std::fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
 }
 
 /// A preparation whose process, named by pid and start time, is dead.

@@ -20,7 +20,7 @@ use super::layout::same_file;
 use super::{Folder, StoreError, intent};
 use crate::model::record::Intent;
 
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
 /// The lock of one sandbox, held.
 #[derive(Debug)]
@@ -119,6 +119,12 @@ impl Guard {
     /// After this returns, recovery will find the intent. No effect may come before it.
     pub fn write_intent(&self, intent: &Intent) -> Result<(), StoreError> {
         intent::write(&self.file, intent).map_err(|source| self.failed(source))
+    }
+
+    /// A left-over intent becomes ours to complete: whoever finds us busy for too long learns from it whom to kill. One
+    /// that is longer than its block is left as it is: a death could tear a write over more than one page.
+    pub fn take_over_intent(&self, intent: &Intent) -> Result<(), StoreError> {
+        if intent::fits(intent) { self.write_intent(intent) } else { Ok(()) }
     }
 
     pub fn clear_intent(&self) -> Result<(), StoreError> {

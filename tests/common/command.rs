@@ -47,6 +47,22 @@ impl Cmd {
         args.into_iter().fold(self, Cmd::arg)
     }
 
+    /// The same command, called by another program with these arguments.
+    pub fn behind(self, program: &str, args: &[&str]) -> Cmd {
+        let mut wrapped = Cmd::new(program).args(args).arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => wrapped.command.env(name, value),
+                None => wrapped.command.env_remove(name),
+            };
+        }
+        if let Some(dir) = self.command.get_current_dir() {
+            wrapped.command.current_dir(dir);
+        }
+        wrapped.deadline = self.deadline;
+        wrapped
+    }
+
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Cmd {
         self.command.env(name, value);
         self

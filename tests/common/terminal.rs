@@ -30,9 +30,12 @@ impl Terminal {
     }
 
     pub fn run<S: AsRef<OsStr>>(&self, program: &OsStr, args: impl IntoIterator<Item = S>) -> Running {
-        let setsid = Cmd::new("setsid").args(["--ctty", "--wait"]).arg(program).args(args);
+        self.run_cmd(Cmd::new(program).args(args))
+    }
+
+    pub fn run_cmd(&self, cmd: Cmd) -> Running {
         let end = || self.slave.try_clone().unwrap();
-        setsid.stdin(end()).stdout(end()).stderr(end()).spawn()
+        cmd.behind("setsid", &["--ctty", "--wait"]).stdin(end()).stdout(end()).stderr(end()).spawn()
     }
 
     pub fn types(&mut self, text: &str) {
@@ -40,8 +43,12 @@ impl Terminal {
     }
 
     pub fn resize(&self, rows: u16, columns: u16) {
-        let size = ["rows".to_owned(), rows.to_string(), "cols".to_owned(), columns.to_string()];
-        let status = Command::new("stty").arg("-F").arg(&self.path).args(size).status().expect("stty");
+        self.set(&["rows", &rows.to_string(), "cols", &columns.to_string()]);
+    }
+
+    /// stty(1)
+    pub fn set(&self, settings: &[&str]) {
+        let status = Command::new("stty").arg("-F").arg(&self.path).args(settings).status().expect("stty");
         assert!(status.success());
     }
 

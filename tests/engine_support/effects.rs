@@ -213,8 +213,10 @@ impl Probe for Prober {
         let mut facts = Facts { supervisor_alive, ..Facts::default() };
         facts.inits.insert(id.clone(), init.life != Life::Dead);
         facts.exits = folder.read_exits().expect("exits can be read");
-        if depth == Depth::Deep {
+        if depth != Depth::Shallow {
             facts.frozen.insert(id.clone(), machine.cgroups.get(&init.cgroup).is_some_and(|cgroup| cgroup.frozen));
+        }
+        if depth == Depth::Deep {
             facts.limited.insert(id.clone(), machine.cgroups.get(&init.cgroup).map_or(0, |cgroup| cgroup.kept));
             facts.released = supervisor_alive.then(|| BTreeMap::from([(id, init.life == Life::Running)]));
         }
