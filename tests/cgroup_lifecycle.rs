@@ -235,6 +235,30 @@ fn a_folder_below_sandkeep_is_found_as_an_orphan() {
 }
 
 #[test]
+fn parents_that_somebody_removes_meanwhile_are_made_again() {
+    for kind in Kind::here() {
+        let name = format!("sandkeep-gone-{}", std::process::id());
+        let container = Container::new(kind, "gone", Some(&format!("/{name}/a")), "{}");
+        let record = container.layout.record();
+        let parents: Vec<_> = record.folders.iter().filter_map(|folder| folder.parent()).collect();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    parents.iter().for_each(|parent| drop(std::fs::remove_dir(parent)));
+                    std::thread::yield_now();
+                }
+            });
+            let made: Vec<_> =
+                (0..20).map(|_| container.layout.make(None).map(drop).and(cgroup::remove(&record, soon()))).collect();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            made.into_iter().for_each(|made| made.unwrap());
+        });
+        parents.iter().for_each(|parent| drop(std::fs::remove_dir(parent)));
+    }
+}
+
+#[test]
 fn a_path_of_the_spec_is_used_as_given() {
     for kind in Kind::here() {
         let name = format!("sandkeep-test-{}", std::process::id());

@@ -102,23 +102,20 @@ impl Drop for Made {
     }
 }
 
+/// How often parents that vanish are made again.
+const ATTEMPTS: u32 = 100;
+
 fn make_folder(folder: &Folder, role: Role, made: &mut Made) -> Result<()> {
     let failed = |source| Error::Make { folder: folder.path.clone(), source };
-    let parent = folder.path.parent().unwrap_or(&folder.mount);
-    // systemd alone decides which controllers are passed on in its part of the tree.
-    if folder.version == Version::V2 && role != Role::Scope {
-        make_parents(parent, &folder.mount).map_err(failed)?;
-        enable_controllers(parent, &folder.mount).map_err(failed)?;
-    }
-    let first = mkdir(&folder.path);
-    let result = match &first {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_parents(parent, &folder.mount).map_err(failed)?;
-            mkdir(&folder.path)
+    let mut attempts = 0;
+    let made_leaf = loop {
+        match make_leaf(folder, role) {
+            // Parents belong to nobody: who finds them empty may remove them while we are at it.
+            Err(error) if files::is_gone(&error) && attempts < ATTEMPTS => attempts += 1,
+            other => break other,
         }
-        _ => first,
     };
-    match result {
+    match made_leaf {
         Ok(()) => made.0.push(folder.path.clone()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && role == Role::Scope => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => take_over(&folder.path)?,
@@ -130,6 +127,22 @@ fn make_folder(folder: &Folder, role: Role, made: &mut Made) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn make_leaf(folder: &Folder, role: Role) -> io::Result<()> {
+    let parent = folder.path.parent().unwrap_or(&folder.mount);
+    // systemd alone decides which controllers are passed on in its part of the tree.
+    if folder.version == Version::V2 && role != Role::Scope {
+        make_parents(parent, &folder.mount)?;
+        enable_controllers(parent, &folder.mount)?;
+    }
+    match mkdir(&folder.path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_parents(parent, &folder.mount)?;
+            mkdir(&folder.path)
+        }
+        result => result,
+    }
 }
 
 /// A folder that was there: left over by a crash, or prepared by a caller. With processes it is somebody else's.
