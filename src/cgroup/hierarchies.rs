@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Error, Result};
+use crate::sys::procfs::unescape;
 
 /// How the machine offers its controllers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,29 +122,6 @@ impl<'a> Mount<'a> {
     }
 }
 
-/// mountinfo writes space, tab, newline and backslash as \ooo.
-fn unescape(field: &str) -> String {
-    let mut text = String::with_capacity(field.len());
-    let mut rest = field;
-    while let Some(at) = rest.find('\\') {
-        text.push_str(&rest[..at]);
-        let code = rest.get(at + 1..at + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        let length = match code {
-            Some(code) => {
-                text.push(char::from(code));
-                4
-            }
-            None => {
-                text.push('\\');
-                1
-            }
-        };
-        rest = &rest[at + length..];
-    }
-    text.push_str(rest);
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +176,5 @@ mod tests {
     fn a_mount_point_with_a_space_is_unescaped() {
         let mount = r"41 31 0:38 / /sys/fs/c\040g rw - cgroup2 cgroup2 rw";
         assert_eq!(Hierarchies::parse(mount, "0::/").unwrap().all()[0].mount, Path::new("/sys/fs/c g"));
-        assert_eq!(unescape(r"a\b\134"), r"a\b\");
     }
 }

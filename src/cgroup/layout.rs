@@ -204,6 +204,14 @@ fn shorten(name: &str, longest: usize) -> String {
     format!("{}@{hash}", &name[..keep])
 }
 
+/// `linux.cgroup` of the features document (runtime-spec, features-linux.md).
+pub fn features() -> serde_json::Value {
+    serde_json::json!({ "v1": true, "v2": true, "systemd": SYSTEMD, "systemdUser": SYSTEMD, "rdma": true })
+}
+
+/// Whether [`Driver::Systemd`] is more than an error.
+const SYSTEMD: bool = false;
+
 fn systemd() -> Error {
     if [SYSTEMD_PRIVATE, SYSTEMD_BUS].iter().any(|socket| Path::new(socket).exists()) {
         Error::SystemdUnsupported

@@ -417,7 +417,7 @@ impl Effects for Creation<'_> {
             spec_digest: options.spec_digest.clone(),
             cgroup: self.container_cgroup.record(),
             created: options.created,
-            owner: nix::unistd::getuid().as_raw(),
+            owner: super::rootless::caller(),
             annotations: self.plan.annotations.iter().cloned().collect(),
         };
         Some((sandbox, container))
