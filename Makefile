@@ -45,12 +45,8 @@ test: tools
 	cargo test --locked --no-fail-fast
 
 test-vm: build
-<<<<<<< HEAD
-	tests/vm/run $(BINARY) $(TESTS)
-=======
 	@tests/scripts/debian-packages cpio e2fsprogs qemu-system-x86
-	tests/vm/run $(BINARY)
->>>>>>> main
+	tests/vm/run $(BINARY) $(TESTS)
 
 lint: tools
 	cargo fmt --check

@@ -6,14 +6,14 @@ use clap::Args;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::hold;
 use super::log::Level;
+use super::{hold, look};
 use crate::engine::{self, Effects, Held, NewSandbox};
 use crate::host::console::{Console, PidfdSocket};
 use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
 use crate::host::{pidfile, protect, rootless};
 use crate::model::record::Reaper;
-use crate::model::{Denial, Event, Id, Machine};
+use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::spec;
 use crate::spec::plan::{Plan, RootSwitch};
 use crate::store::Root;
@@ -195,13 +195,21 @@ impl Request {
     }
 }
 
-/// A sandbox of that id stands in the way, unless it is one whose creation was cut short: that one is healed away.
+/// A sandbox of that id stands in the way, unless its deletion is under way, or its creation or deletion was cut short:
+/// such a one is waited for, and healed away. Whatever else may have been cut short needs the store to be judged.
 fn refuse_taken(root: &Root, id: &Id) -> Result<(), Failure> {
-    if root.find(id)?.is_none() {
-        return Ok(());
+    let Some(seen) = look::find(root, id)? else { return Ok(()) };
+    let intent = seen.folder.intent_unlocked();
+    let leaves = match intent.as_ref().map(|intent| intent.event) {
+        Some(Event::CreateRequested | Event::LaunchRequested) => seen.phase() == Phase::Stopped,
+        Some(Event::DeleteRequested | Event::ForceDeleteRequested) => true,
+        _ => seen.phase() == Phase::Creating,
+    };
+    let mut from = seen.phase();
+    if leaves {
+        let Some(held) = hold::hold_without_store(root, id)? else { return Ok(()) };
+        from = held.snapshot().state.sandbox.phase;
     }
-    let Some(held) = hold::hold_without_store(root, id)? else { return Ok(()) };
-    let from = held.snapshot().state.sandbox.phase;
     let event = Event::CreateRequested;
     Err(Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }.into())
 }

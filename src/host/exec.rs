@@ -44,7 +44,7 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launch
 }
 
 fn stopped(container: &ContainerRecord) -> HostError {
-    let text = format!("cannot exec in a stopped container: {:?} is stopped", container.id.as_str());
+    let text = format!("cannot exec in a stopped container: {:?}", container.id.as_str());
     HostError::Container { text, exit_code: 1 }
 }
 

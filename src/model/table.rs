@@ -63,13 +63,11 @@ impl std::fmt::Display for Denial {
                 from.oci_status()
             ),
             (Phase::Paused, Event::ExecRequested) => {
-                write!(
-                    f,
-                    "cannot exec in a paused container: {id:?} is paused; resume it first, or use --ignore-paused"
-                )
+                // runc's words first, which its callers look for.
+                write!(f, "cannot exec in a paused container: {id:?}; resume it first, or use --ignore-paused")
             }
             (Phase::Stopped, Event::ExecRequested | Event::ExecWhilePausedRequested) => {
-                write!(f, "cannot exec in a stopped container: {id:?} is stopped")
+                write!(f, "cannot exec in a stopped container: {id:?}")
             }
             _ => write!(f, "cannot {verb} container {id:?}: it is {}", from.oci_status()),
         }
