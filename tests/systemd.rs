@@ -321,3 +321,48 @@ fn a_scope_that_is_somebody_elses_by_now_is_left_alone_and_one_without_systemd_i
     remove_slice(&env);
     env.assert_clean();
 }
+
+/// Where systemd is really there, as in the machine of `SANDKEEP_VM_INIT=systemd tests/vm/run`.
+#[test]
+fn with_the_machines_own_systemd_limits_are_properties_and_nothing_is_left() {
+    needs_root!();
+    if !Path::new("/run/systemd/private").exists() {
+        common::skipped!("no systemd runs here");
+    }
+    let env = Env::new();
+    let id = env.id("real");
+    let unit = format!("sandkeep-{id}.scope");
+    let bundle = env.bundle().args(&["sleep", "1000"]).edit(|config| {
+        config["linux"].as_object_mut().unwrap().remove("cgroupsPath");
+        config["linux"]["resources"]["memory"] = json!({"limit": 64 << 20});
+    });
+    let property = |name: &str| {
+        let shown = Cmd::new("systemctl").args(["show", "--value", "-p", name, &unit]).run().code(0);
+        shown.stdout.trim().to_owned()
+    };
+    let memory = if common::cgroup::is_v2() { "MemoryMax" } else { "MemoryLimit" };
+    env.cmd(["--systemd-cgroup", "create", "--bundle"]).arg(&bundle.dir).arg(&id).run().success();
+    env.run(["start", &id]).success();
+    let pid = env.pid(&id);
+    let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    assert!(cgroup.contains(&format!("/system.slice/{unit}")), "{cgroup}");
+    assert_eq!((property("ActiveState").as_str(), property("Delegate").as_str()), ("active", "yes"));
+    assert_eq!((property(memory), limit(pid, "memory")), ((64 << 20).to_string(), (64 << 20).to_string()));
+    env.run(["update", "--memory=32m", "--pids-limit=9", &id]).success();
+    assert_eq!((property(memory), property("TasksMax")), ((32 << 20).to_string(), "9".to_owned()));
+    Cmd::new("systemctl").arg("daemon-reload").run().code(0);
+    assert_eq!((limit(pid, "memory"), limit(pid, "pids")), ((32 << 20).to_string(), "9".to_owned()));
+    env.run(["exec", &id, "true"]).success();
+    env.run(["pause", &id]).success();
+    env.run(["resume", &id]).success();
+    env.run(["delete", "--force", &id]).success();
+    assert_eq!(property("ActiveState"), "inactive");
+
+    // systemd's own way of ending it.
+    env.cmd(["--systemd-cgroup", "create", "--bundle"]).arg(&bundle.dir).arg(&id).run().success();
+    env.run(["start", &id]).success();
+    Cmd::new("systemctl").args(["stop", &unit]).run().code(0);
+    env.wait(&id);
+    env.run(["delete", &id]).success();
+    env.assert_clean();
+}
