@@ -3,7 +3,7 @@
 #   make build         the static release binary, at most 6 MB
 #   make demo          build it, run a busybox bundle, look at it from all sides
 #   make test          every test (as root: others say aloud what they skip)
-#   make test-vm       those that run containers, on Debian's own kernel with nothing but cgroup v2 (qemu, in software)
+#   make test-vm       those that run containers, on Debian's own kernel with nothing but cgroup v2 (qemu); TESTS=all for more
 #   make lint          rustfmt and clippy
 #   make conformance   runc's own integration tests, beside Debian's runc; ONLY=exec.bats, or ONLY='exec.bats:--user'
 #   make crash-matrix  SIGKILL of create, start, update and delete: 40 system calls and 80 moments each
@@ -45,6 +45,7 @@ test: tools
 	cargo test --locked --no-fail-fast
 
 test-vm: build
+	tests/vm/run $(BINARY) $(TESTS)
 	@tests/scripts/debian-packages cpio e2fsprogs qemu-system-x86
 	tests/vm/run $(BINARY)
 

@@ -48,7 +48,8 @@ fn try_launch(namespaces: &[&str], flags: &[&str]) -> (tempfile::TempDir, Child,
     let dir = tempfile::tempdir().unwrap();
     let folder: OwnedFd = File::open(dir.path()).unwrap().into();
     let program = dir.path().join("sandkeep-sandbox");
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_sandkeep"), &program).unwrap();
+    let sandkeep = std::env::var_os("SANDKEEP_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_sandkeep").into());
+    std::os::unix::fs::symlink(sandkeep, &program).unwrap();
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
     let donated: Vec<(&str, OwnedFd)> = vec![
         ("controller", control::listen(folder.as_fd()).unwrap()),

@@ -14,7 +14,8 @@ use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
 use crate::host::{pidfile, protect, rootless};
 use crate::model::record::Reaper;
 use crate::model::{Denial, Event, Id, Machine};
-use crate::spec::{self, plan::Plan};
+use crate::spec;
+use crate::spec::plan::{Plan, RootSwitch};
 use crate::store::Root;
 
 #[derive(Args)]
@@ -40,7 +41,7 @@ pub struct LaunchArguments {
     /// Send the pidfd of the application's init to whoever listens here
     #[arg(long, value_name = "PATH")]
     pub pidfd_socket: Option<PathBuf>,
-    /// Accepted for runc's sake: the root is always pivoted
+    /// For a host that runs from its initial ramdisk: cover its root instead of leaving it
     #[arg(long)]
     pub no_pivot: bool,
     /// Keep the caller's session keyring
@@ -139,7 +140,10 @@ impl Request {
         let preserve_fds = preserved(launch.preserve_fds, listen_fds)?;
         check_preserved(preserve_fds)?;
         protect::from_overwriting().map_err(|error| Failure::new(format!("protect our own binary: {error}")))?;
-        let (plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
+        let (mut plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
+        if launch.no_pivot {
+            plan.rootfs.switch = RootSwitch::Cover;
+        }
         for warning in loaded.warnings.into_iter().chain(warnings) {
             context.log.debug(&warning);
         }

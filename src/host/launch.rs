@@ -181,7 +181,7 @@ fn clone_init(
     }
     joiner.join_v1().map_err(join_failed)?;
     for (kind, namespace) in joined {
-        setns(namespace.as_fd(), namespaces::flag(*kind)).trying(|| format!("join the {kind:?} namespace"))?;
+        setns(namespace.as_fd(), namespaces::flag(*kind)).trying(|| format!("join the {kind} namespace"))?;
     }
     if let Some(offsets) = namespaces::new_time_offsets(plan) {
         nix::sched::unshare(namespaces::flag(NamespaceKind::Time)).trying(|| "make a time namespace".into())?;
@@ -213,7 +213,6 @@ fn clone_exec(
 ) -> Result<OwnedFd, HostError> {
     descriptors::close_others(keep).trying(|| "close the creator's descriptors".into())?;
     crate::container::prepare_inheritance(plan).map_err(HostError::from)?;
-    crate::container::run_on(&plan.affinity.initial, "initial").map_err(HostError::from)?;
     target.joiner.join_v1().map_err(join_failed)?;
     join::enter_namespaces(target.init, target.namespaces).map_err(HostError::from)?;
     setns(pid_namespace, CloneFlags::CLONE_NEWPID).trying(|| "enter the container's PID namespace".into())?;
@@ -393,7 +392,7 @@ fn unexpected(report: Report) -> HostError {
     }
 }
 
-fn died(who: &str) -> HostError {
+pub(super) fn died(who: &str) -> HostError {
     HostError::Container { text: format!("{who} was killed while it set itself up"), exit_code: 1 }
 }
 
