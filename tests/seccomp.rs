@@ -388,3 +388,34 @@ fn what_compiling_costs() {
     });
     println!("{} names: compiling {compiling:?}, reading what was kept {reading:?}", names.len());
 }
+
+/// What each action does to a process that makes the call, as the caller of the runtime sees it.
+#[test]
+fn every_action_does_what_it_says() {
+    needs_root!();
+    let env = Env::new();
+    let killed = 128 + libc::SIGSYS;
+    let cases = [
+        ("SCMP_ACT_ALLOW", 0, "made\n"),
+        ("SCMP_ACT_LOG", 0, "made\n"),
+        ("SCMP_ACT_ERRNO", 0, "Operation not permitted\n"),
+        // There is no tracer.
+        ("SCMP_ACT_TRACE", 0, "Function not implemented\n"),
+        ("SCMP_ACT_KILL", killed, ""),
+        ("SCMP_ACT_KILL_THREAD", killed, ""),
+        ("SCMP_ACT_KILL_PROCESS", killed, ""),
+        ("SCMP_ACT_TRAP", killed, ""),
+    ];
+    for (action, code, says) in cases {
+        // The shell is replaced: what the filter kills is the container's own process.
+        let script = "mkdir /tmp/x 2>&1 | sed 's/.*: //'; test -d /tmp/x && echo made; exec mkdir /tmp/y 2>/dev/null";
+        let bundle = env.bundle().script(script).edit(|config| {
+            let rule = json!({"names": ["mkdir", "mkdirat"], "action": action});
+            with_profile(config, json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": [], "syscalls": [rule]}), true);
+        });
+        let outcome = env.run_bundle(&bundle, &env.id("action")).run();
+        let expected = if says.starts_with(char::is_uppercase) { 1 } else { code };
+        assert_eq!((outcome.status.code(), outcome.stdout.as_str()), (Some(expected), says), "{action}: {outcome}");
+    }
+    env.assert_clean();
+}

@@ -23,7 +23,7 @@ pub struct Donations {
     pub rootfs: OwnedFd,
     /// One per mount of the plan, in the order of the spec; Some for bind mounts.
     pub binds: Vec<Option<OwnedFd>>,
-    pub cgroups: CgroupView,
+    pub cgroups: Vec<CgroupView>,
     pub seccomp: Option<super::seccomp::Program>,
     /// LISTEN_FDS and --preserve-fds: this many descriptors from 3 on belong to the application.
     pub preserved_fds: u32,

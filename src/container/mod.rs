@@ -45,6 +45,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 
 pub use identity::{Groups, run_on};
+pub use mounts::{CgroupView, Whose};
 
 use crate::spec::plan::ProcessPlan;
 

@@ -11,14 +11,29 @@ use super::{SetupError, Step, copy_up};
 use crate::spec::plan::{MountKind, MountPlan};
 use crate::sys::mount::{self, Attributes, Extent};
 
-/// One v1 hierarchy, or the whole of v2, as a container sees its own cgroup: (name below /sys/fs/cgroup, host folder).
-pub type CgroupView = Vec<(String, PathBuf)>;
+/// One v1 hierarchy, or the whole of v2, as a container sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CgroupView {
+    /// Below /sys/fs/cgroup; empty for v2.
+    pub name: String,
+    /// On the host.
+    pub folder: PathBuf,
+    pub whose: Whose,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    Containers,
+    /// There was no privilege to make one for the container, which runs in its creator's: shown read-only, whatever the
+    /// spec says, for it may have been given to the user to write to (CVE-2023-25809).
+    Creators,
+}
 
 /// What a mount needs beside its plan.
 pub struct Sources<'a> {
     /// One per mount of the plan, in order; Some for bind mounts.
     pub binds: &'a [Option<OwnedFd>],
-    pub cgroups: &'a CgroupView,
+    pub cgroups: &'a [CgroupView],
 }
 
 /// Read-only mounts in which later mounts and devices still need a place: they are made so when those have it.
@@ -54,7 +69,7 @@ fn attach_one(
     root: &Root<'_>,
     plan: &MountPlan,
     bind: Option<&OwnedFd>,
-    cgroups: &CgroupView,
+    cgroups: &[CgroupView],
 ) -> Result<Option<OwnedFd>, SetupError> {
     let destination = &plan.destination;
     refuse_dangerous(plan, bind)?;
@@ -222,16 +237,16 @@ fn normal(path: &Path) -> PathBuf {
     out
 }
 
-/// v1: a small tmpfs with one folder a hierarchy; v2: the one folder. Always the container's own cgroup, nothing above.
-fn attach_cgroups(root: &Root<'_>, plan: &MountPlan, cgroups: &CgroupView) -> Result<(), SetupError> {
+/// v1: a small tmpfs with one folder a hierarchy; v2: the one folder. Always the cgroup it is in, nothing above.
+fn attach_cgroups(root: &Root<'_>, plan: &MountPlan, cgroups: &[CgroupView]) -> Result<(), SetupError> {
     let destination = &plan.destination;
     let target = root.folder(destination)?;
     refuse_in_proc(plan, None, &target)?;
     let what = || format!("mount the cgroups at {destination:?}");
-    if let [(name, folder)] = cgroups.as_slice()
-        && name.is_empty()
+    if let [view] = cgroups
+        && view.name.is_empty()
     {
-        let tree = cgroup_tree(folder, plan)?;
+        let tree = cgroup_tree(view, plan)?;
         mount::attach(tree.as_fd(), target.as_fd()).step(what)?;
         return finish(plan, tree.as_fd());
     }
@@ -240,12 +255,13 @@ fn attach_cgroups(root: &Root<'_>, plan: &MountPlan, cgroups: &CgroupView) -> Re
     let tmpfs = mount::new_filesystem("tmpfs", "tmpfs", &options, attributes).step(what)?;
     mount::attach(tmpfs.as_fd(), target.as_fd()).step(what)?;
     let inside = Root(tmpfs.as_fd());
-    for (name, folder) in cgroups {
-        let tree = cgroup_tree(folder, plan)?;
+    for view in cgroups {
+        let name = &view.name;
+        let tree = cgroup_tree(view, plan)?;
         let place = inside.folder(&Path::new("/").join(name))?;
         mount::attach(tree.as_fd(), place.as_fd()).step(what)?;
         // "cpu,cpuacct" is also found as "cpu" and as "cpuacct".
-        for alias in name.split(',').filter(|alias| *alias != name) {
+        for alias in name.split(',').filter(|alias| alias != name) {
             nix::unistd::symlinkat(name.as_str(), Some(tmpfs.as_fd().as_raw_fd()), alias).step(what)?;
         }
     }
@@ -256,14 +272,20 @@ fn attach_cgroups(root: &Root<'_>, plan: &MountPlan, cgroups: &CgroupView) -> Re
     finish(plan, tmpfs.as_fd())
 }
 
-fn cgroup_tree(folder: &Path, plan: &MountPlan) -> Result<OwnedFd, SetupError> {
+fn cgroup_tree(view: &CgroupView, plan: &MountPlan) -> Result<OwnedFd, SetupError> {
+    let folder = &view.folder;
     let what = || format!("open the cgroup {folder:?}");
     let path = std::ffi::CString::new(folder.as_os_str().as_encoded_bytes()).map_err(io::Error::other).step(what)?;
     let cwd =
         nix::fcntl::open("/", nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty());
     let cwd = crate::sys::descriptors::take(cwd.step(what)?).step(what)?;
     let tree = mount::clone_tree(cwd.as_fd(), &path, Extent::One, 0).step(what)?;
-    let attributes = Attributes { set: plan.attrs_set, clear: plan.attrs_clear, propagation: libc::MS_PRIVATE };
+    let (mut set, mut clear) = (plan.attrs_set, plan.attrs_clear);
+    if view.whose == Whose::Creators {
+        set |= libc::MOUNT_ATTR_RDONLY;
+        clear &= !libc::MOUNT_ATTR_RDONLY;
+    }
+    let attributes = Attributes { set, clear, propagation: libc::MS_PRIVATE };
     mount::set_attributes(tree.as_fd(), Extent::One, attributes, None).step(what)?;
     Ok(tree)
 }

@@ -18,7 +18,7 @@ use crate::cgroup::systemd::{Bus, Limits, Scope, Systemd, limits_of};
 use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
 use crate::container::channel::Order;
 use crate::container::net::NetDevice;
-use crate::container::{init, seccomp};
+use crate::container::{CgroupView, Whose, init, seccomp};
 use crate::control::{Client, Create, Request};
 use crate::engine::{Effects, Pace};
 use crate::model::record::{
@@ -89,6 +89,8 @@ pub struct Creation<'a> {
     seccomp: Option<seccomp::Program>,
     agent: Option<Agent>,
     container_cgroup: Layout,
+    /// Of this process, one a hierarchy, as the layout has them.
+    own_cgroups: Vec<PathBuf>,
     supervisor_cgroup: Layout,
     /// What systemd is asked for.
     scope: Option<NewScope>,
@@ -160,6 +162,7 @@ impl<'a> Creation<'a> {
             seccomp,
             agent,
             container_cgroup,
+            own_cgroups: hierarchies.all().iter().map(|hierarchy| hierarchy.mount.join(&hierarchy.own)).collect(),
             supervisor_cgroup,
             scope,
             placeholder: None,
@@ -217,6 +220,17 @@ impl<'a> Creation<'a> {
         if own { PidNamespace::Own } else { PidNamespace::Foreign }
     }
 
+    /// Without the privilege to make some of its cgroups, the container sees those of this process, which it is in.
+    fn cgroups_in_sight(&self) -> Vec<CgroupView> {
+        let creators = self.own_cgroups.iter();
+        let views =
+            self.container_cgroup.view().into_iter().zip(creators).map(|((name, folder), own)| match folder.is_dir() {
+                true => CgroupView { name, folder, whose: Whose::Containers },
+                false => CgroupView { name, folder: own.clone(), whose: Whose::Creators },
+            });
+        views.filter(|view| view.folder.is_dir()).collect()
+    }
+
     fn make_cgroups(&mut self) -> Result<(), HostError> {
         if let Some(new) = &mut self.scope {
             let placeholder = self.placeholder.insert(Placeholder::spawn()?);
@@ -260,6 +274,7 @@ impl<'a> Creation<'a> {
         let rootfs = self.rootfs.take().ok_or_else(out_of_order)?;
         let (binds, seccomp) = (std::mem::take(&mut self.binds), self.seccomp.take());
         let hook_state = hook_state(self.plan, self.options, "creating", 0);
+        let cgroups = self.cgroups_in_sight();
         let supervisor = self.supervisor.as_ref().ok_or_else(out_of_order)?;
         let (joiner, _) = self.joiners.as_ref().ok_or_else(out_of_order)?;
         let inside = match self.pid_namespace() {
@@ -270,8 +285,7 @@ impl<'a> Creation<'a> {
             channel,
             rootfs,
             binds,
-            // Without the privilege to make some of them, they are not there to be seen.
-            cgroups: self.container_cgroup.view().into_iter().filter(|(_, folder)| folder.exists()).collect(),
+            cgroups,
             seccomp,
             preserved_fds: self.options.preserve_fds,
             listen_fds: self.options.listen_fds,
