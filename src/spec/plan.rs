@@ -89,6 +89,16 @@ pub struct RootfsPlan {
     pub propagation: Option<u64>,
     /// For `do`: a writable tmpfs overlay over `path`.
     pub overlay: bool,
+    pub switch: RootSwitch,
+}
+
+/// How the host's root makes way for the container's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootSwitch {
+    /// It is gone from the container's mount namespace.
+    Pivot,
+    /// `--no-pivot`: it is covered.
+    Cover,
 }
 
 /// One mount. `attrs` are MOUNT_ATTR_* bits as mount_setattr(2) takes them.
