@@ -114,15 +114,16 @@ fn a_terminal_takes_what_is_typed() {
     let mut terminal = Terminal::new();
     terminal.resize(33, 99);
     let before = terminal.settings();
-    // ctr tells the terminal's size once the task runs.
+    // ctr tells the terminal's size once the task runs; and what is written just before the end, the shim may lose.
     let sized = "until stty size 2>/dev/null | grep '33 99'; do sleep 0.02; done";
-    let script = format!("test -t 0 && echo on a terminal; read line; echo got $line; {sized}; exit 5");
+    let script = format!("test -t 0 && echo on a terminal; read line; echo got $line; {sized}; read line; exit 5");
     let cmd = containerd.run(["--rm", "--tty", IMAGE, "tty", "sh", "-c", &script]);
     let running = terminal.run_cmd(cmd);
     terminal.lines.until("on a terminal");
     terminal.types("typed\r");
     terminal.lines.until("got typed");
     terminal.lines.until("33 99");
+    terminal.types("end\r");
     running.finish(DEADLINE).code(5);
     assert_eq!(terminal.settings(), before, "the terminal is as it was");
 }
@@ -144,10 +145,11 @@ fn exec_runs_more_processes_and_tells_how_they_ended() {
     until(DEADLINE, "a file made by a detached exec", || exec(&containerd, "execs", &["ls", "/made"]).status.success());
     let mut terminal = Terminal::new();
     let cmd = containerd.cmd(["tasks", "exec", "--exec-id", "onatty", "--tty", "execs", "sh", "-c"]);
-    let running = terminal.run_cmd(cmd.arg("tty; read line; echo got $line; exit 6"));
+    let running = terminal.run_cmd(cmd.arg("tty; read line; echo got $line; read line; exit 6"));
     terminal.lines.until("/dev/pts/");
     terminal.types("typed\r");
     terminal.lines.until("got typed");
+    terminal.types("end\r");
     running.finish(DEADLINE).code(6);
     // ctr ps: the init, its sleep, and an exec that lasts.
     exec_with(&containerd, "execs", &["--detach"], &["sleep", "1000"]).success();
