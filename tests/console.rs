@@ -11,6 +11,7 @@ use std::path::Path;
 
 use common::command::{DEADLINE, Running};
 use common::{Env, Lines, Terminal, needs_root, needs_tool};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::sys::termios::LocalFlags;
 
@@ -269,5 +270,60 @@ fn the_terminal_is_restored_when_the_run_fails_or_is_killed_off() {
     env.run(["kill", &id, "KILL"]).success();
     running.finish(DEADLINE).code(137);
     assert_eq!(terminal.settings(), before);
+    env.assert_clean();
+}
+
+#[test]
+fn a_run_that_was_stopped_takes_its_terminal_again() {
+    needs_root!();
+    let env = Env::new();
+    let bundle = env.bundle().script("echo up; read line; echo got $line").terminal();
+    let mut terminal = Terminal::new();
+    let before = terminal.settings();
+    let running = run(&terminal, &env, &["run", "--bundle", bundle.dir.to_str().unwrap(), &env.id("stopped")]);
+    terminal.lines.until("up");
+    let is_raw = |terminal: &Terminal| terminal.settings().local_flags != before.local_flags;
+    common::until(DEADLINE, "raw terminal", || is_raw(&terminal));
+    common::process::send(running.pid(), Signal::SIGSTOP);
+    // As a shell does, which has the terminal now.
+    terminal.set(&["sane"]);
+    common::process::send(running.pid(), Signal::SIGCONT);
+    common::until(DEADLINE, "terminal that is raw again", || {
+        !terminal.settings().local_flags.contains(nix::sys::termios::LocalFlags::ICANON)
+    });
+    terminal.types("typed\r");
+    terminal.lines.until("got typed");
+    running.finish(DEADLINE).code(0);
+    env.assert_clean();
+}
+
+#[test]
+fn a_terminal_whose_output_nobody_reads_any_more_hangs_up() {
+    needs_root!();
+    let env = Env::new();
+    let bundle = env.bundle().args(&["yes"]).terminal();
+    let (mut lines, out) = Lines::pipe();
+    let running = env.run_bundle(&bundle, &env.id("head")).stdout(out).spawn();
+    assert_eq!(lines.next().as_deref(), Some("y"));
+    drop(lines);
+    let outcome = running.finish(DEADLINE);
+    assert!(!outcome.status.success() && outcome.stderr.is_empty(), "{outcome}");
+    env.assert_clean();
+}
+
+#[test]
+fn output_that_does_not_fit_a_nonblocking_pipe_is_not_lost() {
+    needs_root!();
+    let env = Env::new();
+    let bundle = env.bundle().script("seq 1 20000; echo end").terminal();
+    let (mut lines, out) = Lines::pipe();
+    let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
+    nix::fcntl::fcntl(std::os::fd::AsRawFd::as_raw_fd(&out), flags).unwrap();
+    let running = env.run_bundle(&bundle, &env.id("full")).stdout(out).spawn();
+    for number in 1..=20_000 {
+        assert_eq!(lines.next(), Some(number.to_string()));
+    }
+    assert_eq!(lines.next().as_deref(), Some("end"));
+    running.finish(DEADLINE).code(0);
     env.assert_clean();
 }

@@ -33,7 +33,8 @@ fn exec(containerd: &Containerd, id: &str, command: &[&str]) -> Outcome {
 fn exec_with(containerd: &Containerd, id: &str, flags: &[&str], command: &[&str]) -> Outcome {
     static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let exec_id = format!("e{}", COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
-    containerd.cmd(["tasks", "exec", "--exec-id", &exec_id]).args(flags).arg(id).args(command).run()
+    let exec = containerd.cmd(["tasks", "exec", "--exec-id", &exec_id, "--fifo-dir"]).arg(containerd.fifos());
+    exec.args(flags).arg(id).args(command).run()
 }
 
 /// RUNNING, PAUSED, STOPPED, or nothing.
@@ -300,6 +301,8 @@ fn namespaces_capabilities_and_seccomp_are_as_asked() {
     assert_ne!(run("ownnet", &[], "readlink /proc/self/ns/net").trim(), host.to_str().unwrap());
     let (uts, with) = (fs::read_link("/proc/self/ns/uts").unwrap(), format!("uts:/proc/{}/ns/uts", std::process::id()));
     assert_eq!(run("with", &["--with-ns", &with], "readlink /proc/self/ns/uts").trim(), uts.to_str().unwrap());
+    let nowhere = containerd.run(["--rm", "--with-ns", "uts:/no/such/namespace", IMAGE, "nowhere", "true"]).run();
+    assert!(nowhere.code(1).stderr.contains("/no/such/namespace"));
     let seccomp = "grep ^Seccomp: /proc/self/status | cut -f2";
     assert_eq!(run("seccomp", &["--seccomp"], seccomp), "2\n");
     assert_eq!(run("noseccomp", &[], seccomp), "0\n");
@@ -326,7 +329,7 @@ fn a_checkpoint_is_refused_in_words() {
     }
     let containerd = containerd();
     task(&containerd, "stays", &[]);
-    tells(containerd.ctr(["tasks", "checkpoint", "stays"]).code(1), "checkpoint");
+    tells(containerd.ctr(["tasks", "checkpoint", "stays"]).code(1), "checkpoint is not supported");
     assert_eq!(status(&containerd, "stays"), "RUNNING");
     remove(&containerd, "stays");
 }

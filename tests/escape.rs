@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use common::{Cmd, Env, Lines, needs_root, needs_tool};
+use serde_json::json;
 
 fn digest(file: &Path) -> String {
     Cmd::new("sha256sum").arg(file).run().success().stdout.split(' ').next().unwrap().to_owned()
@@ -586,5 +587,33 @@ fn a_copy_up_follows_no_symlink() {
     symlink(&secret, data.join("link")).unwrap();
     let expected = format!("mine\n{}\ndrwxr-xr-x\n", secret.display());
     env.run_bundle(&bundle, &env.id("copyup")).run().success().prints(&expected);
+    env.assert_clean();
+}
+
+/// The host's root stays below the container's: nothing of it may be seen, and no new proc or sysfs mounted.
+#[test]
+fn a_root_that_is_covered_instead_of_left_shows_nothing_of_the_host() {
+    needs_root!();
+    let env = Env::new();
+    let proof = env.dir().join("only-on-the-host");
+    std::fs::write(&proof, "").unwrap();
+    let script = format!(
+        "ls -d /bin/busybox; ls {} 2>/dev/null; cut -d' ' -f5 /proc/self/mountinfo | grep -c '^/$'; \
+         mkdir /tmp/p /tmp/old; for fs in proc sysfs; do unshare -mrpf mount -t $fs none /tmp/p 2>/dev/null && echo mounted $fs; done; \
+         chroot /tmp/old ls / 2>/dev/null; cd /; cd ../../..; ls -d bin/busybox; ls .{} 2>/dev/null; exit 0",
+        proof.display(),
+        proof.display()
+    );
+    let plain = || env.bundle().script(&script).capabilities(&["CAP_SYS_CHROOT", "CAP_SETFCAP", "CAP_SYS_ADMIN"]);
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "test -e ./bin/busybox"]}]);
+    let hooked = plain().edit(|config| config["hooks"] = json!({ "createContainer": hook }));
+    for (bundle, name) in [(plain(), "cover"), (hooked, "moved")] {
+        let outcome = env.run_bundle(&bundle, &env.id(name)).arg("--no-pivot").run().success();
+        assert!(outcome.stdout.starts_with("/bin/busybox\n"), "{outcome}");
+        assert!(outcome.stdout.ends_with("bin/busybox\n"), "{outcome}");
+        for word in ["only-on-the-host", "mounted"] {
+            assert!(!outcome.stdout.contains(word), "{word}: {outcome}");
+        }
+    }
     env.assert_clean();
 }

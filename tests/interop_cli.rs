@@ -260,6 +260,27 @@ fn features_is_a_document_without_any_global_flag() {
 }
 
 #[test]
+fn sockets_of_a_service_manager_are_the_applications() {
+    needs_root!();
+    let env = Env::new();
+    let script =
+        "echo $LISTEN_FDS $LISTEN_FDNAMES; [ $LISTEN_PID = $$ ] && echo mine; cat <&4; ls /proc/self/fd | wc -l";
+    let bundle = env.bundle().script(script);
+    let file = env.dir().join("passed");
+    fs::write(&file, "passed on\n").unwrap();
+    let script = format!("exec 3</dev/null 4<{}; export LISTEN_PID=$$; exec \"$0\" \"$@\"", file.display());
+    let shell = |sockets: &str, id: &str| {
+        let shell =
+            common::Cmd::new("sh").env("LISTEN_FDS", sockets).env("LISTEN_FDNAMES", "a:b").args(["-c", &script]);
+        let shell = shell.arg(env.binary()).arg("--root").arg(env.root());
+        shell.args(["run", "--bundle"]).arg(&bundle.dir).arg(env.id(id)).run()
+    };
+    shell("2", "two").success().prints("2 a:b\nmine\npassed on\n6\n");
+    shell("3", "three").fails("descriptor 5 is not open");
+    env.assert_clean();
+}
+
+#[test]
 fn preserved_fds_reach_the_container_and_no_others() {
     needs_root!();
     let env = Env::new();
@@ -272,4 +293,18 @@ fn preserved_fds_reach_the_container_and_no_others() {
     // 0, 1, 2, the one that is passed, and the folder that ls reads.
     shell.run().success().prints("passed on\n5\n");
     env.assert_clean();
+}
+
+#[test]
+fn what_other_runtimes_can_and_this_one_cannot_is_refused_by_name() {
+    let env = Env::new();
+    let log = env.dir().join("log.json");
+    for command in ["checkpoint", "restore"] {
+        let cmd =
+            env.cmd(["--log-format", "json", "--log"]).arg(&log).args([command, "--image-path", "/i", "--tcp", "id"]);
+        cmd.run().fails(&format!("{command} is not supported"));
+    }
+    let entries = entries(&log);
+    assert_eq!(entries.len(), 2, "{entries:?}");
+    assert!(entries.iter().all(|entry| entry["level"] == "error"), "{entries:?}");
 }

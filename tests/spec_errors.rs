@@ -1,8 +1,11 @@
 //! Broken configurations: each is refused with one line that names the field. And: nothing that can be read makes the
 //! planner panic.
 
+mod common;
+
 use std::path::Path;
 
+use common::{Env, needs_root};
 use proptest::prelude::*;
 use sandkeep::spec::{self, Host, SpecError};
 use serde_json::{Map, Value, json};
@@ -310,6 +313,81 @@ fn each_broken_configuration_is_refused_with_one_line_that_names_the_field() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The same through the real binary, which has the kernel's own objections to tell as well.
+#[test]
+fn run_refuses_each_broken_configuration_in_one_line_and_leaves_nothing() {
+    needs_root!();
+    let env = Env::new();
+    let bundle = env.bundle();
+    std::fs::write(bundle.dir.join("file"), "").unwrap();
+    let whole = bundle.config();
+    let mut wrong = Vec::new();
+    let broken = broken().into_iter().map(|case| (default_config(), case));
+    let cases: Vec<_> = broken.chain(refused_by_the_kernel().into_iter().map(|case| (whole.clone(), case))).collect();
+    for (at, (config, (changes, says))) in cases.iter().enumerate() {
+        let mut config = config.clone();
+        changes.iter().for_each(|(pointer, value)| set(&mut config, pointer, value.clone()));
+        bundle.write(&config);
+        let outcome = env.run_bundle(&bundle, &env.id(&format!("broken{at}"))).run();
+        let lines = outcome.stderr.lines().count();
+        let code = outcome.status.code();
+        // What a shell would report of a program that cannot be run; else 1.
+        let exit_codes: &[i32] = if says.contains("exec ") { &[126, 127] } else { &[1] };
+        let told = outcome.stderr.contains(says) && lines == 1 && outcome.stderr.len() < 1000;
+        if !told || code.is_none_or(|code| !exit_codes.contains(&code)) || !outcome.stdout.is_empty() {
+            wrong.push(format!("{changes:?}: expected {says:?}\n{outcome}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    assert_eq!(env.run(["list", "--quiet"]).success().stdout, "");
+    env.run(["doctor"]).success();
+    env.assert_clean();
+}
+
+/// Of a right shape and a possible meaning, and yet not to be had on this machine.
+fn refused_by_the_kernel() -> Vec<Case> {
+    let mount = |value: Value| ("/mounts/-", value);
+    let one = |pointer: &'static str, value: Value, says: &'static str| (vec![(pointer, value)], says);
+    vec![
+        one("/root/path", json!("/no/such/rootfs"), "root.path: \"/no/such/rootfs\" does not exist"),
+        one("/root/path", json!("rootfs/bin/busybox"), "root.path"),
+        one(
+            "/process/args",
+            json!(["no-such-program"]),
+            "exec \"no-such-program\": executable file not found in $PATH",
+        ),
+        one("/process/args", json!(["/no/such/program"]), "exec \"/no/such/program\": no such file or directory"),
+        one("/process/args", json!(["/etc/passwd"]), "exec \"/etc/passwd\": permission denied"),
+        one("/process/args", json!(["/etc"]), "exec \"/etc\": permission denied"),
+        one("/process/cwd", json!("/etc/passwd"), "cwd \"/etc/passwd\""),
+        one("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "1023"}), "linux.memoryPolicy"),
+        one("/linux/netDevices", json!({"nonesuch0": {}}), "linux.netDevices.nonesuch0"),
+        one("/linux/namespaces/0/path", json!("/proc/1/ns/none"), "/proc/1/ns/none"),
+        one("/linux/namespaces/0/path", json!("/etc/passwd"), "namespace"),
+        one("/linux/sysctl", json!({"kernel.shmmax": "not a number"}), "kernel.shmmax"),
+        one("/linux/sysctl", json!({"net.ipv4.no_such_thing": "1"}), "net.ipv4.no_such_thing"),
+        one("/linux/resources/cpu", json!({"cpus": "100000"}), "cpu"),
+        one("/linux/cgroupsPath", json!("/../../outside"), "cgroupsPath"),
+        one("/linux/maskedPaths", json!(["/proc/self/fd/../../no\u{0}"]), "linux.maskedPaths[0]"),
+        one("/hooks", json!({"prestart": [{"path": "/no/such/hook"}]}), "the prestart hook \"/no/such/hook\""),
+        one("/hooks", json!({"createRuntime": [{"path": "/etc/passwd"}]}), "the createRuntime hook \"/etc/passwd\""),
+        one("/hooks", json!({"createContainer": [{"path": "/bin/false"}]}), "the createContainer hook \"/bin/false\""),
+        one("/hooks", json!({"startContainer": [{"path": "/bin/false"}]}), "the startContainer hook \"/bin/false\""),
+        one("/hooks", json!({"poststart": [{"path": "/bin/false"}]}), "the poststart hook \"/bin/false\""),
+        (
+            vec![mount(json!({"destination": "/x", "type": "bind", "source": "/no/such/source", "options": ["bind"]}))],
+            "bind mount at \"/x\"",
+        ),
+        (vec![mount(json!({"destination": "/x", "type": "nonesuch", "source": "none"}))], "\"/x\""),
+        (
+            vec![mount(json!({"destination": "/x", "type": "tmpfs", "source": "tmpfs", "options": ["nonesuch=1"]}))],
+            "\"/x\"",
+        ),
+        (vec![mount(json!({"destination": "/etc/passwd/x", "type": "tmpfs", "source": "tmpfs"}))], "/etc/passwd/x"),
+        (vec![mount(json!({"destination": "/bin/busybox", "type": "tmpfs", "source": "tmpfs"}))], "\"/bin/busybox\""),
+    ]
 }
 
 #[test]

@@ -24,7 +24,9 @@ fn a_container_with_a_user_namespace_has_its_own_ids() {
             .unwrap()
             .push(json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmp" }));
     });
-    env.started(&bundle, &id);
+    env.create(&bundle, &id).stdout(std::process::Stdio::null()).run().success();
+    env.run(["exec", &id, "id", "-u"]).success().prints("0\n");
+    env.run(["start", &id]).success();
     let outside = std::fs::read_to_string(format!("/proc/{}/status", env.pid(&id))).unwrap();
     assert!(outside.contains("Uid:\t100000\t100000"), "{outside}");
     env.run(["exec", &id, "id", "-u"]).success().prints("0\n");
@@ -159,6 +161,8 @@ fn the_whole_life_of_an_ordinary_users_sandbox_works() {
     let (mut lines, out) = Lines::pipe();
     user.sandkeep(["create", "--bundle"]).arg(&bundle.dir).arg(&id).stdout(out).run().success();
     assert_eq!(user.sandkeep(["state", &id]).run().success().json()["status"], "created");
+    // Its init has not executed anything yet, and is not to be looked into.
+    user.sandkeep(["exec", &id, "id", "-u"]).run().success().prints("7\n");
     user.sandkeep(["start", &id]).run().success();
     lines.until("up");
     let pid = user.sandkeep(["state", &id]).run().success().json()["pid"].as_i64().unwrap() as i32;
@@ -170,15 +174,68 @@ fn the_whole_life_of_an_ordinary_users_sandbox_works() {
         .success()
         .prints("0\nsandkeep\n");
     user.sandkeep(["exec", "--detach", &id, "sleep", "500"]).run().success();
+    let listed = user.sandkeep(["list", "--format", "json"]).run().success().json();
+    assert_eq!((&listed[0]["id"], &listed[0]["owner"]), (&json!(id), &json!("plain")));
+    // The sleep of before, and the application.
+    let processes = user.sandkeep(["ps", "--format", "json", &id]).run().success().json();
+    assert_eq!(processes.as_array().unwrap().len(), 2, "{processes}");
+    let limit = ["update", "--pids-limit", "50", &id];
+    user.sandkeep(limit).run().fails("pids");
     // Its application has an id that the user may not signal by itself.
     user.sandkeep(["kill", &id, "KILL"]).run().success();
     user.sandkeep(["wait", &id]).run().success().prints("137\n");
     user.sandkeep(["delete", &id]).run().success();
     user.sandkeep(["doctor"]).run().success();
+    user.sandkeep(["run", "--detach", "--bundle"])
+        .arg(&bundle.dir)
+        .arg(&id)
+        .stdout(std::process::Stdio::null())
+        .run()
+        .success();
+    user.sandkeep(["kill", "--all", &id, "KILL"]).run().success();
+    user.sandkeep(["wait", &id]).run().success().prints("137\n");
+    user.sandkeep(["delete", &id]).run().success();
     // A sandbox that runs is deleted too, and one whose creation was cut short is healed away.
     user.sandkeep(["create", "--bundle"]).arg(&bundle.dir).arg(&id).stdout(std::process::Stdio::null()).run().success();
     user.sandkeep(["delete", "--force", &id]).run().success();
     user.sandkeep(["state", &id]).run().fails("does not exist");
+    env.assert_clean();
+}
+
+/// Killed at moments between the first namespace and the running application: the user's own `recover` finds it all.
+#[test]
+fn a_killed_run_of_an_ordinary_user_leaves_nothing_that_recover_does_not_heal() {
+    needs_root!();
+    needs_tool!("setpriv", "unshare", "newuidmap", "newgidmap");
+    let env = Env::new();
+    let user = Ordinary::with(&env, Further::Ids);
+    let bundle = user.bundle().args(&["sleep", "1000"]);
+    for moment in [20, 40, 60, 80, 100, 130, 160, 200, 300] {
+        let id = env.id(&format!("killed{moment}"));
+        let run = user.sandkeep(["run", "--bundle"]).arg(&bundle.dir).arg(&id).spawn();
+        // Killed by the deadline, if it is not done for by then.
+        let _ = run.finish_or_kill(std::time::Duration::from_millis(moment));
+        user.sandkeep(["recover"]).run();
+        user.sandkeep(["delete", "--force", &id]).run();
+        user.sandkeep(["state", &id]).run().fails("does not exist");
+    }
+    common::until(common::command::DEADLINE, "an end of all processes", || env.leftovers().is_empty());
+    user.sandkeep(["doctor"]).run().success();
+}
+
+/// A view of a folder of one's own; the machine's root cannot be had that way, and the reason is told.
+#[test]
+fn an_ordinary_user_does_things_in_a_throw_away_sandbox() {
+    needs_root!();
+    needs_tool!("setpriv", "unshare");
+    let env = Env::new();
+    let user = Ordinary::with(&env, Further::None);
+    let rootfs = user.bundle().rootfs();
+    let script = "id -u; touch /thrown-away && ls /thrown-away";
+    let run = user.sandkeep(["do", "--rootfs"]).arg(&rootfs).args(["--", "sh", "-c", script]).run();
+    run.success().prints("0\n/thrown-away\n");
+    assert!(!rootfs.join("thrown-away").exists());
+    user.sandkeep(["do", "true"]).run().fails("--rootfs");
     env.assert_clean();
 }
 

@@ -30,6 +30,7 @@ mod make;
 mod oom;
 mod remove;
 mod stats;
+pub mod systemd;
 
 pub use choose::choose;
 pub use error::Error;
@@ -37,7 +38,7 @@ pub use freeze::{freeze, is_frozen, thaw};
 pub use hierarchies::{Hierarchies, Hierarchy, Setup, Version};
 pub use join::Joiner;
 pub use kill::{kill_and_wait, processes, signal_all};
-pub use layout::{Driver, Layout};
+pub use layout::{Driver, Layout, features};
 pub use limits::{Change, set_back};
 pub use oom::OomWatch;
 pub use remove::{exists, orphans, remove, remove_emptied};

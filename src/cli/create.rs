@@ -6,15 +6,16 @@ use clap::Args;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::hold;
 use super::log::Level;
+use super::{hold, look};
 use crate::engine::{self, Effects, Held, NewSandbox};
 use crate::host::console::{Console, PidfdSocket};
 use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
 use crate::host::{pidfile, protect, rootless};
 use crate::model::record::Reaper;
-use crate::model::{Denial, Event, Id, Machine};
-use crate::spec::{self, plan::Plan};
+use crate::model::{Denial, Event, Id, Machine, Phase};
+use crate::spec;
+use crate::spec::plan::{Plan, RootSwitch};
 use crate::store::Root;
 
 #[derive(Args)]
@@ -40,7 +41,7 @@ pub struct LaunchArguments {
     /// Send the pidfd of the application's init to whoever listens here
     #[arg(long, value_name = "PATH")]
     pub pidfd_socket: Option<PathBuf>,
-    /// Accepted for runc's sake: the root is always pivoted
+    /// For a host that runs from its initial ramdisk: cover its root instead of leaving it
     #[arg(long)]
     pub no_pivot: bool,
     /// Keep the caller's session keyring
@@ -139,7 +140,10 @@ impl Request {
         let preserve_fds = preserved(launch.preserve_fds, listen_fds)?;
         check_preserved(preserve_fds)?;
         protect::from_overwriting().map_err(|error| Failure::new(format!("protect our own binary: {error}")))?;
-        let (plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
+        let (mut plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
+        if launch.no_pivot {
+            plan.rootfs.switch = RootSwitch::Cover;
+        }
         for warning in loaded.warnings.into_iter().chain(warnings) {
             context.log.debug(&warning);
         }
@@ -191,13 +195,21 @@ impl Request {
     }
 }
 
-/// A sandbox of that id stands in the way, unless it is one whose creation was cut short: that one is healed away.
+/// A sandbox of that id stands in the way, unless its deletion is under way, or its creation or deletion was cut short:
+/// such a one is waited for, and healed away. Whatever else may have been cut short needs the store to be judged.
 fn refuse_taken(root: &Root, id: &Id) -> Result<(), Failure> {
-    if root.find(id)?.is_none() {
-        return Ok(());
+    let Some(seen) = look::find(root, id)? else { return Ok(()) };
+    let intent = seen.folder.intent_unlocked();
+    let leaves = match intent.as_ref().map(|intent| intent.event) {
+        Some(Event::CreateRequested | Event::LaunchRequested) => seen.phase() == Phase::Stopped,
+        Some(Event::DeleteRequested | Event::ForceDeleteRequested) => true,
+        _ => seen.phase() == Phase::Creating,
+    };
+    let mut from = seen.phase();
+    if leaves {
+        let Some(held) = hold::hold_without_store(root, id)? else { return Ok(()) };
+        from = held.snapshot().state.sandbox.phase;
     }
-    let Some(held) = hold::hold_without_store(root, id)? else { return Ok(()) };
-    let from = held.snapshot().state.sandbox.phase;
     let event = Event::CreateRequested;
     Err(Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }.into())
 }

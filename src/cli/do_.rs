@@ -10,6 +10,7 @@ use super::context::Context;
 use super::create::{LaunchArguments, Lifetime, Mode, Request};
 use super::failure::Failure;
 use super::run::{self, Ending};
+use crate::host::rootless;
 use crate::model::record::Reaper;
 use crate::spec;
 
@@ -74,7 +75,14 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
 
 /// The configuration of `sandkeep spec` with what was asked for.
 fn configuration(arguments: &Arguments, rootfs: &Path) -> Result<Value, Failure> {
-    let text = spec::to_json(&spec::default_spec(false));
+    let ordinary = rootless::needed() || rootless::inside();
+    if ordinary && rootfs == Path::new("/") {
+        return Err(Failure::new(
+            "do: an ordinary user can have no throw-away view of the machine's own root, since what is mounted below it is \
+             locked: give a folder with --rootfs, or run as root",
+        ));
+    }
+    let text = spec::to_json(&spec::default_spec(ordinary));
     let mut config: Value = serde_json::from_slice(&text).map_err(|error| Failure::new(error.to_string()))?;
     let env: Vec<String> = std::env::vars()
         .filter(|(name, _)| !name.starts_with("_SANDKEEP"))
@@ -91,10 +99,11 @@ fn configuration(arguments: &Arguments, rootfs: &Path) -> Result<Value, Failure>
     process["rlimits"] = json!([]);
     config["root"] = json!({ "path": rootfs, "readonly": false });
     config["hostname"] = json!("sandkeep");
-    if arguments.network == Network::Host
-        && let Some(namespaces) = config["linux"]["namespaces"].as_array_mut()
-    {
+    if let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() {
         namespaces.retain(|namespace| namespace["type"] != "network");
+        if arguments.network == Network::None {
+            namespaces.push(json!({ "type": "network" }));
+        }
     }
     if let Some(mounts) = config["mounts"].as_array_mut() {
         for bind in &arguments.bind {

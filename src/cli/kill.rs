@@ -95,6 +95,10 @@ fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> 
             return Err(denial.into());
         }
     }
+    // Without the privilege to make cgroups there are none; when the init dies, the supervisor ends all others.
+    if !container.cgroup.folders.iter().any(|folder| folder.is_dir()) {
+        return send(context, id.as_str(), signal);
+    }
     if signal == libc::SIGKILL {
         cgroup::kill_and_wait(&container.cgroup, crate::host::destroy::deadline())?;
     } else {

@@ -1,6 +1,7 @@
 //! Where errors and notices go. Engines read the whole log file of a failed command: at the default level it holds one
 //! line a failure and nothing else.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -51,11 +52,6 @@ impl Log {
         self.append(Level::Error, &text);
     }
 
-    /// A failure that has been shown already: the file alone.
-    pub fn record_error(&self, text: &str) {
-        self.append(Level::Error, text);
-    }
-
     /// Something the user must know of a command that goes on. Beside a log file it goes there, at its level.
     pub fn warn(&self, text: &str) {
         if self.file.is_none() {
@@ -102,4 +98,32 @@ impl Log {
             eprintln!("sandkeep: cannot write the log {path:?}: {error}");
         }
     }
+}
+
+/// Arguments that are wrong as a whole: shown already, and engines read nothing but the log. It is the one that the
+/// global flags before the command name. Of `text` the first line says what is wrong; the rest is how to use it.
+pub fn record_misuse(args: &[OsString], text: &str) {
+    let line = text.lines().next().unwrap_or_default();
+    if let Some(log) = named_by(args) {
+        log.append(Level::Error, line.strip_prefix("error: ").unwrap_or(line));
+    }
+}
+
+fn named_by(args: &[OsString]) -> Option<Log> {
+    const WITH_VALUE: [&str; 6] = ["--log", "--log-format", "--root", "--log-level", "--cgroup-manager", "--rootless"];
+    let (mut file, mut format) = (None, Format::Text);
+    let mut rest = args.iter().skip(1).map(|arg| arg.to_string_lossy()).take_while(|arg| arg != "--");
+    while let Some(arg) = rest.next().filter(|arg| arg.starts_with("--")) {
+        let (name, value) = match arg.split_once('=') {
+            Some((name, value)) => (name, Some(value.into())),
+            None if WITH_VALUE.contains(&&*arg) => (&*arg, rest.next()),
+            None => continue,
+        };
+        match (name, value) {
+            ("--log", Some(value)) => file = Some(PathBuf::from(value.into_owned())),
+            ("--log-format", Some(value)) if value == "json" => format = Format::Json,
+            _ => {}
+        }
+    }
+    file.map(|file| Log { file: Some(file), format, level: Level::Error })
 }

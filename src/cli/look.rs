@@ -32,12 +32,20 @@ impl Seen {
 pub fn at(context: &Context, id: &str) -> Result<(Id, Seen), Failure> {
     let id = Id::parse(id)?;
     let Some(root) = context.open_root()? else { return Err(Failure::does_not_exist(id.as_str())) };
-    while let Some(folder) = root.find(&id)? {
+    match find(&root, &id)? {
+        Some(seen) => Ok((id, seen)),
+        None => Err(Failure::does_not_exist(id.as_str())),
+    }
+}
+
+/// None: there is no such sandbox.
+pub fn find(root: &Root, id: &Id) -> Result<Option<Seen>, Failure> {
+    while let Some(folder) = root.find(id)? {
         if let Some(seen) = look(folder)? {
-            return Ok((id, seen));
+            return Ok(Some(seen));
         }
     }
-    Err(Failure::does_not_exist(id.as_str()))
+    Ok(None)
 }
 
 /// Every sandbox; one that cannot be read is a failure of its own and stops no other.

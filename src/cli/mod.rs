@@ -39,6 +39,7 @@ mod spec;
 mod start;
 mod state;
 mod time;
+mod unsupported;
 mod update;
 mod wait;
 
@@ -132,7 +133,7 @@ enum Command {
     /// Print what a sandbox uses, and when it runs out of memory, as JSON
     Events(events::Arguments),
     /// Change the limits of a sandbox
-    Update(update::Arguments),
+    Update(Box<update::Arguments>),
     /// Write a config.json to start from
     Spec(spec::Arguments),
     /// Print what this runtime can do, as JSON
@@ -147,6 +148,12 @@ enum Command {
     Recover(recover::Arguments),
     /// Look for anything out of order; exits 1 if there is
     Doctor(doctor::Arguments),
+    /// Not supported
+    #[command(hide = true)]
+    Checkpoint(unsupported::Arguments),
+    /// Not supported
+    #[command(hide = true)]
+    Restore(unsupported::Arguments),
 }
 
 /// Everything `main` does: from arguments to an exit code.
@@ -160,9 +167,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             let wrong = error.use_stderr();
             let _ = error.print();
-            if wrong && let Some(log) = log_named_by(&args) {
-                // Engines read nothing but the log file.
-                log.record_error(first_line(&error.to_string()));
+            if wrong {
+                log::record_misuse(&args, &error.to_string());
             }
             return ExitCode::from(u8::from(wrong));
         }
@@ -178,34 +184,6 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     });
     context.log.debug(&format!("exit code {code} after {}", time::duration(began.elapsed().as_nanos() as i64)));
     ExitCode::from(code)
-}
-
-/// The log that the global flags before the command name, where the arguments as a whole are wrong.
-fn log_named_by(args: &[OsString]) -> Option<log::Log> {
-    const OTHERS_WITH_VALUE: [&str; 4] = ["--root", "--log-level", "--cgroup-manager", "--rootless"];
-    let (mut file, mut format) = (None, log::Format::Text);
-    let mut rest = args.iter().skip(1).map(|arg| arg.to_string_lossy()).take_while(|arg| arg != "--");
-    while let Some(arg) = rest.next().filter(|arg| arg.starts_with("--")) {
-        let (name, value) = match arg.split_once('=') {
-            Some((name, value)) => (name, Some(value.into())),
-            None if ["--log", "--log-format"].contains(&&*arg) || OTHERS_WITH_VALUE.contains(&&*arg) => {
-                (&*arg, rest.next())
-            }
-            None => continue,
-        };
-        match (name, value) {
-            ("--log", Some(value)) => file = Some(PathBuf::from(value.into_owned())),
-            ("--log-format", Some(value)) if value == "json" => format = log::Format::Json,
-            _ => {}
-        }
-    }
-    file.map(|file| log::Log { file: Some(file), format, level: log::Level::Error })
-}
-
-/// Of clap's text, what is wrong; the rest is how to use it.
-fn first_line(text: &str) -> &str {
-    let line = text.lines().next().unwrap_or_default();
-    line.strip_prefix("error: ").unwrap_or(line)
 }
 
 fn run(context: &Context, command: Command) -> Result<u8, Failure> {
@@ -231,6 +209,8 @@ fn run(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::History(arguments) => history::run(context, &arguments),
         Command::Recover(arguments) => recover::run(context, &arguments),
         Command::Doctor(arguments) => doctor::run(context, &arguments),
+        Command::Checkpoint(arguments) => arguments.refuse("checkpoint"),
+        Command::Restore(arguments) => arguments.refuse("restore"),
     }
 }
 

@@ -35,7 +35,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let mut pids = match seen.phase() {
         // As runc: whoever asks after the end sees what is left, mostly nothing.
         Phase::Stopped => kill::left_over(context, snapshot, &seen.facts)?,
-        _ if container.cgroup.folders.is_empty() => in_namespace_of(container.init.pid),
+        _ if !container.cgroup.folders.iter().any(|folder| folder.is_dir()) => in_namespace_of(container.init.pid),
         _ => cgroup::processes(&container.cgroup)?,
     };
     pids.sort_unstable();
@@ -46,7 +46,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Without a cgroup: whoever shares the init's PID namespace.
+/// Without a cgroup, or the privilege to make one: whoever shares the init's PID namespace.
 fn in_namespace_of(init: i32) -> Vec<i32> {
     let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     let Some(wanted) = namespace(init) else { return Vec::new() };

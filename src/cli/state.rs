@@ -92,9 +92,9 @@ mod tests {
     #[test]
     fn the_properties_that_runc_prints_come_in_its_order_and_ours_after_them() {
         let state = json!({ "status": "running", "exit": 1, "created": "x", "bundle": "/b", "id": "a", "pid": 2,
-                            "ociVersion": "1.2.1", "rootfs": "/b/r", "owner": "", "annotations": {}, "a": 0 });
+                            "ociVersion": "1.3.0", "rootfs": "/b/r", "owner": "", "annotations": {}, "a": 0 });
         let text = serde_json::to_string(&InOrder(&state)).unwrap();
-        let expected = r#"{"ociVersion":"1.2.1","id":"a","pid":2,"status":"running","bundle":"/b","rootfs":"/b/r","#;
+        let expected = r#"{"ociVersion":"1.3.0","id":"a","pid":2,"status":"running","bundle":"/b","rootfs":"/b/r","#;
         assert!(text.starts_with(expected), "{text}");
         assert!(text.ends_with(r#""created":"x","annotations":{},"owner":"","a":0,"exit":1}"#), "{text}");
     }

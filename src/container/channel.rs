@@ -85,6 +85,11 @@ pub fn next_report(channel: BorrowedFd<'_>) -> io::Result<Report> {
     }
 }
 
+fn listener(payload: &[u8]) -> io::Result<Report> {
+    let number = payload.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    Ok(Report::Listener(RawFd::from_le_bytes(number)))
+}
+
 /// What a process that was told to start says when it fails, read by who has only the bytes of it.
 pub fn failure_text(message: &[u8]) -> String {
     let text = match message {
@@ -92,11 +97,6 @@ pub fn failure_text(message: &[u8]) -> String {
         other => other,
     };
     String::from_utf8_lossy(text).trim_end().to_owned()
-}
-
-fn listener(payload: &[u8]) -> io::Result<Report> {
-    let number = payload.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-    Ok(Report::Listener(RawFd::from_le_bytes(number)))
 }
 
 fn failed(payload: &[u8]) -> Report {

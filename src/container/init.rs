@@ -1,19 +1,17 @@
 //! The init of a new container: applies its plan from top to bottom, then waits to be started.
 
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-
-use nix::mount::MntFlags;
 
 use super::channel::{self, Order, Report};
 use super::devices::Nodes;
 use super::hooks::Call;
 use super::mounts::{CgroupView, Sources, set_propagation};
+use super::pivot::{self, Covers};
 use super::root::Root;
 use super::terminal::Terminal;
 use super::{Moment, SetupError, Step, devices, entry, identity, masks, mounts, terminal};
-use crate::spec::plan::{NamespaceKind, Plan, ProcessPlan};
+use crate::spec::plan::{NamespaceKind, Plan, ProcessPlan, RootSwitch};
 use crate::sys::mount::{self, Attributes, Extent};
 use crate::sys::{clone, descriptors, process, signals};
 
@@ -228,7 +226,15 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
         let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
         mount::set_attributes(tree, Extent::One, attributes, None).step(|| "make the root read-only".into())?;
     }
-    pivot(tree).step(|| format!("make {:?} the root", plan.rootfs.path))?;
+    let switched = match plan.rootfs.switch {
+        RootSwitch::Pivot => pivot::pivot(tree),
+        RootSwitch::Cover if !own_mounts => {
+            return Err(SetupError::Refused("--no-pivot needs a mount namespace of the container's own".into()));
+        }
+        RootSwitch::Cover if plan.hooks.create_container.is_empty() => pivot::cover(tree, Covers::Root),
+        RootSwitch::Cover => pivot::cover(tree, Covers::Elsewhere),
+    };
+    switched.step(|| format!("make {:?} the root", plan.rootfs.path))?;
     // Unless the spec says something, every mount stays what it is: a volume that is shared with the host, too.
     if own_mounts && propagation != 0 {
         let top = std::fs::File::open("/").step(|| "open the new root".into())?;
@@ -261,15 +267,6 @@ fn overlay_over(lower: BorrowedFd<'_>) -> Result<OwnedFd, SetupError> {
     let overlay = mount::new_filesystem("overlay", "overlay", &options, 0).step(what)?;
     mount::attach(overlay.as_fd(), lower).step(what)?;
     Ok(overlay)
-}
-
-/// pivot_root(2) without a folder for the old root: it lands on top of the new one and is detached from there.
-fn pivot(tree: BorrowedFd<'_>) -> io::Result<()> {
-    nix::unistd::fchdir(tree.as_raw_fd())?;
-    nix::unistd::pivot_root(".", ".")?;
-    nix::mount::umount2(".", MntFlags::MNT_DETACH)?;
-    nix::unistd::chdir("/")?;
-    Ok(())
 }
 
 /// From a set-up container to a process that only needs execve. From the filter on as few system calls as possible, since

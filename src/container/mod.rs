@@ -35,6 +35,7 @@ pub mod join;
 mod masks;
 mod mounts;
 pub mod net;
+mod pivot;
 mod root;
 pub mod seccomp;
 mod terminal;

@@ -69,6 +69,8 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launche
         preserved_fds: execution.preserve_fds,
         session_keyring: launch::keyring_name(execution.container.id.as_str()),
     };
+    // We too: what is forked from here on has it before it is in the container's cgroup.
+    crate::container::run_on(&execution.process.affinity.initial, "initial")?;
     let patience = (!execution.frozen).then_some(launch::STEP_DEADLINE);
     let target = Target { init: init.as_fd(), namespaces, joiner: &joiner };
     let launched = launch::exec(execution.process, donate, &target, inside, execution.reaper, patience)?;

@@ -1,6 +1,6 @@
 //! A foreground run or exec: this process is the parent, passes signals on, and exits as the application did.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,8 +12,9 @@ use super::launch::Launched;
 use super::{HostError, Trying};
 use crate::sys::{pidfd, tty};
 
-/// Signals that are about us and not for the application.
-const OURS: [Signal; 9] = [
+/// Signals that are about us and not for the application: in the background of a shell, touching the terminal stops us
+/// until we are in its foreground, as it stops every other program.
+const OURS: [Signal; 11] = [
     Signal::SIGCHLD,
     Signal::SIGSEGV,
     Signal::SIGBUS,
@@ -23,6 +24,8 @@ const OURS: [Signal; 9] = [
     Signal::SIGSYS,
     Signal::SIGTRAP,
     Signal::SIGURG,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
 ];
 
 /// Signals that arrive from now on are kept for the application. To be called before any thread is made: each thread
@@ -61,8 +64,10 @@ pub fn wait(process: &Launched, terminal: Option<OwnedFd>, signals: &Forwarding)
         if !ready[1].is_empty() {
             forward(signals, process.pidfd.as_fd(), proxy.as_ref());
         }
-        if let Some(proxy) = &mut proxy {
-            proxy.pump(&ready[2..])?;
+        let goes_on = proxy.as_mut().map(|proxy| proxy.pump(&ready[2..])).transpose()?;
+        if goes_on == Some(Output::Unwanted) {
+            // The application's terminal hangs up, as one whose window was closed.
+            proxy = None;
         }
         if !ready[0].is_empty() {
             let status = pidfd::wait_child(process.pidfd.as_fd()).trying(|| "reap the container's process".into())?;
@@ -83,11 +88,16 @@ pub fn exit_code(status: i32) -> u8 {
 
 fn forward(signals: &Forwarding, process: BorrowedFd<'_>, proxy: Option<&Proxy>) {
     while let Ok(Some(info)) = signals.0.read_signal() {
-        if info.ssi_signo == libc::SIGWINCH as u32
-            && let Some(proxy) = proxy
-        {
-            proxy.resize();
-            continue;
+        if let Some(proxy) = proxy {
+            match info.ssi_signo as i32 {
+                libc::SIGWINCH => {
+                    proxy.resize();
+                    continue;
+                }
+                // Whoever stopped us has had the terminal meanwhile.
+                libc::SIGCONT => proxy.take_terminal(),
+                _ => {}
+            }
         }
         // One that is already gone will be reaped in a moment.
         let _ = pidfd::send_signal(process, info.ssi_signo as i32);
@@ -116,41 +126,55 @@ impl Proxy {
     fn begin(master: OwnedFd) -> Result<Proxy, HostError> {
         use nix::fcntl::{FcntlArg, OFlag, fcntl};
         fcntl(master.as_raw_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).trying(|| "set up the terminal".into())?;
-        let stdin = io::stdin();
-        let saved = termios::tcgetattr(stdin.as_fd()).ok();
-        if let Some(saved) = &saved {
-            let mut raw = saved.clone();
-            termios::cfmakeraw(&mut raw);
-            termios::tcsetattr(stdin.as_fd(), SetArg::TCSANOW, &raw).trying(|| "make the terminal raw".into())?;
-        }
+        let saved = termios::tcgetattr(STDIN).ok();
         let proxy = Proxy { master, saved, pending: Vec::new(), stdin_open: true, master_open: true };
+        match proxy.make_raw() {
+            // Of a background job that no shell will ever bring to the foreground.
+            Err(nix::Error::EIO) => {}
+            other => other.trying(|| "make the terminal raw".into())?,
+        }
         proxy.resize();
         Ok(proxy)
+    }
+
+    fn make_raw(&self) -> nix::Result<()> {
+        let Some(saved) = &self.saved else { return Ok(()) };
+        let mut raw = saved.clone();
+        termios::cfmakeraw(&mut raw);
+        termios::tcsetattr(STDIN, SetArg::TCSANOW, &raw)
+    }
+
+    /// Ours again, if we are in its foreground: otherwise it is somebody else's, and touching it would stop us.
+    fn take_terminal(&self) {
+        if is_ours() {
+            let _ = self.make_raw();
+            self.resize();
+        }
     }
 
     fn resize(&self) {
         fit(self.master.as_fd());
     }
 
-    /// Our stdin first, then the master.
-    fn interests(&self) -> Vec<PollFd<'_>> {
-        let from_stdin =
-            if self.stdin_open && self.pending.is_empty() { PollFlags::POLLIN } else { PollFlags::empty() };
-        let mut to_master = if self.master_open { PollFlags::POLLIN } else { PollFlags::empty() };
-        if !self.pending.is_empty() {
-            to_master |= PollFlags::POLLOUT;
-        }
-        // A hung-up descriptor is always ready: leave it out once we know.
-        let mut interests = Vec::new();
-        interests.push(PollFd::new(if self.stdin_open { STDIN } else { self.master.as_fd() }, from_stdin));
-        if self.master_open {
-            interests.push(PollFd::new(self.master.as_fd(), to_master));
-        }
-        interests
+    fn reads(&self) -> bool {
+        self.stdin_open && self.pending.is_empty()
     }
 
-    fn pump(&mut self, ready: &[PollFlags]) -> Result<(), HostError> {
-        if self.stdin_open && self.pending.is_empty() && !ready[0].is_empty() {
+    /// Our stdin if we read it, then the master if it is open. A hung-up descriptor is always ready: it is left out once
+    /// we know.
+    fn interests(&self) -> Vec<PollFd<'_>> {
+        let to_master = if self.pending.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
+        let stdin = self.reads().then(|| PollFd::new(STDIN, PollFlags::POLLIN));
+        let master = self.master_open.then(|| PollFd::new(self.master.as_fd(), PollFlags::POLLIN | to_master));
+        stdin.into_iter().chain(master).collect()
+    }
+
+    /// `ready`: what became of the interests.
+    fn pump(&mut self, ready: &[PollFlags]) -> Result<Output, HostError> {
+        let mut ready = ready.iter().copied();
+        let mut of = |watched: bool| if watched { ready.next() } else { None }.unwrap_or(PollFlags::empty());
+        let (stdin, master) = (of(self.reads()), of(self.master_open));
+        if !stdin.is_empty() {
             let mut buffer = [0u8; 4096];
             match nix::unistd::read(STDIN.as_raw_fd(), &mut buffer) {
                 Ok(0) | Err(nix::Error::EIO) => self.stdin_open = false,
@@ -158,9 +182,10 @@ impl Proxy {
                 Err(_) => {}
             }
         }
-        let master = ready.get(1).copied().unwrap_or(PollFlags::empty());
-        if master.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
-            self.master_open = self.copy_out();
+        if master.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR)
+            && self.copy_out()? == Output::Unwanted
+        {
+            return Ok(Output::Unwanted);
         }
         if !self.pending.is_empty() {
             match nix::unistd::write(&self.master, &self.pending) {
@@ -169,42 +194,67 @@ impl Proxy {
                 Err(_) => self.pending.clear(),
             }
         }
-        Ok(())
+        Ok(Output::Wanted)
     }
 
-    /// False once the last holder of the slave is gone.
-    fn copy_out(&self) -> bool {
+    fn copy_out(&mut self) -> Result<Output, HostError> {
         let mut buffer = [0u8; 16384];
         match nix::unistd::read(self.master.as_raw_fd(), &mut buffer) {
-            Ok(0) | Err(nix::Error::EIO) => false,
-            Ok(length) => {
-                let mut out = io::stdout().lock();
-                let _ = out.write_all(&buffer[..length]).and_then(|()| out.flush());
-                true
-            }
-            Err(_) => true,
+            // The last holder of the slave is gone.
+            Ok(0) | Err(nix::Error::EIO) => self.master_open = false,
+            Ok(length) => return write_out(&buffer[..length]),
+            Err(_) => {}
         }
+        Ok(Output::Wanted)
     }
 
     /// What the application wrote just before its end.
     fn drain(&mut self) {
         let mut buffer = [0u8; 16384];
         while let Ok(length) = nix::unistd::read(self.master.as_raw_fd(), &mut buffer) {
-            if length == 0 {
+            if length == 0 || !matches!(write_out(&buffer[..length]), Ok(Output::Wanted)) {
                 break;
             }
-            let _ = io::stdout().lock().write_all(&buffer[..length]);
         }
-        let _ = io::stdout().lock().flush();
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        if let Some(saved) = &self.saved {
-            let _ = termios::tcsetattr(io::stdin().as_fd(), SetArg::TCSANOW, saved);
+        if let Some(saved) = self.saved.as_ref().filter(|_| is_ours()) {
+            let _ = termios::tcsetattr(STDIN, SetArg::TCSANOW, saved);
         }
     }
+}
+
+/// Whether anybody reads what the application writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Output {
+    Wanted,
+    Unwanted,
+}
+
+/// All of it, also to a descriptor that somebody has made nonblocking.
+fn write_out(mut bytes: &[u8]) -> Result<Output, HostError> {
+    let out = io::stdout();
+    while !bytes.is_empty() {
+        match nix::unistd::write(&out, bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(nix::Error::EINTR) => {}
+            Err(nix::Error::EAGAIN) => {
+                let mut writable = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
+                let _ = poll(&mut writable, PollTimeout::NONE);
+            }
+            Err(nix::Error::EPIPE) => return Ok(Output::Unwanted),
+            Err(errno) => return Err(errno).trying(|| "write what the application says".into()),
+        }
+    }
+    Ok(Output::Wanted)
+}
+
+/// Whether we are the foreground job of our terminal. One that controls no jobs is nobody else's.
+fn is_ours() -> bool {
+    nix::unistd::tcgetpgrp(STDIN).map_or(true, |foreground| foreground == nix::unistd::getpgrp())
 }
 
 /// Descriptor 0, which is open for as long as this process lives.

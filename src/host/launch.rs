@@ -94,16 +94,32 @@ pub fn exec(
     let (ours, theirs) = channel::pair().trying(|| "make the process's channel".into())?;
     let donations = donate(theirs);
     let (from_helper, helpers) = channel::pair().trying(|| "make the helper's channel".into())?;
+    let pid_namespace = pid_namespace_of(target.init)?;
     let inside = if reaper == Reaper::Caller { Inside::Ours } else { inside };
     let Cloned::Parent { pidfd: helper, .. } = fork_inside(inside, target.joiner.v2_folder())? else {
         let mut keep: Vec<i32> = target.joiner.v1_fds().map(|fd| fd.as_raw_fd()).collect();
         keep.extend([target.init.as_raw_fd(), donations.channel.as_raw_fd(), helpers.as_raw_fd()]);
         keep.extend(3..3 + donations.preserved_fds as i32);
-        let outcome = clone_exec(plan, &donations, target, reaper, &keep);
+        keep.push(pid_namespace.as_raw_fd());
+        let outcome = clone_exec(plan, &donations, target, pid_namespace.as_fd(), reaper, &keep);
         leave_helper(helpers.as_fd(), outcome, false)
     };
     drop((donations, helpers));
     receive_process(ours, Some(from_helper.as_fd()), helper.as_fd(), Helper::Leaves, patience)
+}
+
+/// Opened with our privileges: from inside the container's user namespace an init that has not executed its program yet,
+/// and cannot be looked into, gives nobody its namespaces.
+fn pid_namespace_of(process: BorrowedFd<'_>) -> Result<OwnedFd, HostError> {
+    let what = || "open the container's PID namespace".to_owned();
+    let gone = || io::Error::from(io::ErrorKind::NotFound);
+    let pid = pidfd_pid(process)?.ok_or_else(gone).trying(what)?;
+    let namespace = std::fs::File::open(format!("/proc/{pid}/ns/pid")).trying(what)?;
+    // Still the same process: the number has not come to mean another one meanwhile.
+    match pidfd_pid(process)? {
+        Some(_) => Ok(namespace.into()),
+        None => Err(gone()).trying(what),
+    }
 }
 
 /// Children of this process are born in that PID namespace for the time of one fork; this one in the v2 cgroup, too.
@@ -165,7 +181,7 @@ fn clone_init(
     }
     joiner.join_v1().map_err(join_failed)?;
     for (kind, namespace) in joined {
-        setns(namespace.as_fd(), namespaces::flag(*kind)).trying(|| format!("join the {kind:?} namespace"))?;
+        setns(namespace.as_fd(), namespaces::flag(*kind)).trying(|| format!("join the {kind} namespace"))?;
     }
     if let Some(offsets) = namespaces::new_time_offsets(plan) {
         nix::sched::unshare(namespaces::flag(NamespaceKind::Time)).trying(|| "make a time namespace".into())?;
@@ -191,15 +207,15 @@ fn clone_exec(
     plan: &ProcessPlan,
     donations: &join::Donations,
     target: &Target<'_>,
+    pid_namespace: BorrowedFd<'_>,
     reaper: Reaper,
     keep: &[i32],
 ) -> Result<OwnedFd, HostError> {
     descriptors::close_others(keep).trying(|| "close the creator's descriptors".into())?;
     crate::container::prepare_inheritance(plan).map_err(HostError::from)?;
-    crate::container::run_on(&plan.affinity.initial, "initial").map_err(HostError::from)?;
     target.joiner.join_v1().map_err(join_failed)?;
     join::enter_namespaces(target.init, target.namespaces).map_err(HostError::from)?;
-    setns(target.init, CloneFlags::CLONE_NEWPID).trying(|| "enter the container's PID namespace".into())?;
+    setns(pid_namespace, CloneFlags::CLONE_NEWPID).trying(|| "enter the container's PID namespace".into())?;
     let cloned = clone::clone(0, parent_for(reaper), None).trying(|| "clone the process".into())?;
     match cloned {
         Cloned::Child => join::run(plan, donations),
@@ -376,7 +392,7 @@ fn unexpected(report: Report) -> HostError {
     }
 }
 
-fn died(who: &str) -> HostError {
+pub(super) fn died(who: &str) -> HostError {
     HostError::Container { text: format!("{who} was killed while it set itself up"), exit_code: 1 }
 }
 

@@ -33,6 +33,31 @@ pub fn needed() -> bool {
     !nix::unistd::geteuid().is_root()
 }
 
+/// Who called: our uid, or, in the namespace that we have made for an ordinary user, that user's. There, and not in one that
+/// an engine has made, the number outside is none inside.
+pub fn caller() -> u32 {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    caller_in(&map, nix::unistd::getuid().as_raw())
+}
+
+/// Whether this is the namespace that we have made.
+pub fn inside() -> bool {
+    caller() != nix::unistd::getuid().as_raw()
+}
+
+fn caller_in(map: &str, ours: u32) -> u32 {
+    let lines = || {
+        map.lines().filter_map(|line| {
+            let numbers: Vec<u32> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+            <[u32; 3]>::try_from(numbers).ok()
+        })
+    };
+    let outer = lines().find(|[inside, _, length]| ours >= *inside && ours - inside < *length);
+    let Some(outer) = outer.map(|[inside, outside, _]| outside + (ours - inside)) else { return ours };
+    let has_number_here = lines().any(|[inside, _, length]| outer >= inside && outer - inside < length);
+    if has_number_here { ours } else { outer }
+}
+
 /// Makes a user namespace with the caller as root, and a mount namespace of its own. The caller has a single thread.
 pub fn enter_own_namespaces() -> Result<(), HostError> {
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
@@ -168,6 +193,16 @@ mod tests {
         let found = ranges(text, 1000, Some("web"), 1000);
         assert_eq!(found, [Range { first: 100_000, size: 65536 }, Range { first: 300_000, size: 10 }]);
         assert!(ranges(text, 7, None, 7).is_empty());
+    }
+
+    #[test]
+    fn the_caller_is_known_only_in_a_namespace_that_we_have_made() {
+        assert_eq!(caller_in("0 1000 1\n100000 100000 65536\n", 0), 1000);
+        assert_eq!(caller_in("0 1000 1\n", 0), 1000);
+        // As an engine makes it, and as the machine begins.
+        assert_eq!(caller_in("0 1000 1\n1 100000 65536\n", 0), 0);
+        assert_eq!(caller_in("0 0 4294967295\n", 0), 0);
+        assert_eq!(caller_in("", 5), 5);
     }
 
     #[test]

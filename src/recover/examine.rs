@@ -29,7 +29,12 @@ pub fn examine(root: &Root) -> Result<Vec<Finding>, StoreError> {
     let mut findings = Vec::new();
     let mut snapshots = Vec::new();
     for folder in root.folders()? {
-        examine_sandbox(&folder, &mut findings, &mut snapshots);
+        let mut found = Vec::new();
+        examine_sandbox(&folder, &mut found, &mut snapshots);
+        // What is seen of one that is deleted meanwhile means nothing.
+        if !matches!(folder.is_current(), Ok(false)) {
+            findings.append(&mut found);
+        }
     }
     for folder in root.leftovers()? {
         // One that somebody holds is being made or removed right now.

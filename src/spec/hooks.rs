@@ -5,6 +5,10 @@ use oci_spec::runtime::{Hook, Hooks};
 use super::plan::{HookPlan, HooksPlan};
 use super::{SpecError, check, env};
 
+/// Every kind, in the order in which they run.
+pub(super) const KINDS: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
 pub(super) fn plan(hooks: Option<&Hooks>) -> Result<HooksPlan, SpecError> {
     let Some(hooks) = hooks else { return Ok(HooksPlan::default()) };
     // Deprecated in the specification, but engines still use it.

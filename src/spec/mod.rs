@@ -43,15 +43,15 @@ mod tolerate;
 mod update;
 
 /// The version of the runtime specification that this follows.
-pub const OCI_VERSION: &str = "1.2.1";
+pub const OCI_VERSION: &str = "1.3.0";
 
 pub use default::{default_spec, to_json};
 pub use error::SpecError;
 pub use exec::{ExecOverrides, exec_plan, exec_process};
-pub use features::features;
+pub use features::{Applied, features};
 pub use host::Host;
 pub use load::{Loaded, load, load_process, parse, parse_process};
 pub use planner::{plan, plan_frozen};
 pub use process::process_plan;
 pub use scheduling::rlimit_name;
-pub use update::{limits_of, limits_to_json, load_limits, merge_limits};
+pub use update::{completed_limits, limits_of, limits_to_json, load_limits, merge_limits};

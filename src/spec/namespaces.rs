@@ -56,6 +56,14 @@ pub(super) fn time_offsets(linux: &Linux, namespaces: &[NamespacePlan]) -> Resul
     Ok(planned)
 }
 
+/// Of every type that a container can have, in alphabetical order.
+pub(super) fn names() -> Vec<&'static str> {
+    use NamespaceKind::*;
+    let mut names = [User, Pid, Network, Ipc, Uts, Mount, Cgroup, Time].map(name).to_vec();
+    names.sort_unstable();
+    names
+}
+
 pub(super) fn name(kind: NamespaceKind) -> &'static str {
     match kind {
         NamespaceKind::User => "user",

@@ -49,6 +49,22 @@ pub enum NamespaceKind {
     Time,
 }
 
+impl std::fmt::Display for NamespaceKind {
+    /// As config.json names it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            NamespaceKind::User => "user",
+            NamespaceKind::Pid => "pid",
+            NamespaceKind::Network => "network",
+            NamespaceKind::Ipc => "ipc",
+            NamespaceKind::Uts => "uts",
+            NamespaceKind::Mount => "mount",
+            NamespaceKind::Cgroup => "cgroup",
+            NamespaceKind::Time => "time",
+        })
+    }
+}
+
 /// A namespace that is not the caller's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamespacePlan {
@@ -73,6 +89,16 @@ pub struct RootfsPlan {
     pub propagation: Option<u64>,
     /// For `do`: a writable tmpfs overlay over `path`.
     pub overlay: bool,
+    pub switch: RootSwitch,
+}
+
+/// How the host's root makes way for the container's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootSwitch {
+    /// It is gone from the container's mount namespace.
+    Pivot,
+    /// `--no-pivot`: it is covered.
+    Cover,
 }
 
 /// One mount. `attrs` are MOUNT_ATTR_* bits as mount_setattr(2) takes them.

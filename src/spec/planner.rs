@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Linux, Spec};
 
 use super::mounts::{self, Surroundings};
-use super::plan::{CgroupPlan, NamespaceKind, NamespacePlan, Plan, ProcessPlan, RootfsPlan};
+use super::plan::{CgroupPlan, NamespaceKind, NamespacePlan, Plan, ProcessPlan, RootSwitch, RootfsPlan};
 use super::process::{check_mapped, process_plan};
 use super::{
     Host, SpecError, check, devices, hooks, intel_rdt, mappings, mount_options, namespaces, net_devices, placement,
@@ -149,7 +149,13 @@ fn rootfs(spec: &Spec, linux: &Linux, bundle: &Path) -> Result<RootfsPlan, SpecE
             }
         },
     };
-    Ok(RootfsPlan { path, readonly: root.readonly().unwrap_or(false), propagation, overlay: false })
+    Ok(RootfsPlan {
+        path,
+        readonly: root.readonly().unwrap_or(false),
+        propagation,
+        overlay: false,
+        switch: RootSwitch::Pivot,
+    })
 }
 
 fn container_paths(field: &str, given: &Option<Vec<String>>) -> Result<Vec<PathBuf>, SpecError> {

@@ -48,10 +48,13 @@ pub fn set_affinity(cpus: &[u64]) -> io::Result<()> {
 
 /// set_mempolicy(2); `nodes` is a bit mask, lowest word first.
 pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> io::Result<()> {
-    // The kernel reads one bit less than it is told.
-    let bits = if nodes.is_empty() { 0 } else { size_of_val(nodes) * 8 + 1 };
+    // The kernel reads one bit less than it is told, and takes no list for an empty one.
+    let (list, bits) = match nodes {
+        [] => (std::ptr::null(), 0),
+        nodes => (nodes.as_ptr(), size_of_val(nodes) * 8 + 1),
+    };
     // SAFETY: pointer and number of bits are of one slice, which outlives the call.
-    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode as libc::c_int, nodes.as_ptr(), bits) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode as libc::c_int, list, bits) }).map(drop)
 }
 
 pub fn set_personality(persona: u64) -> io::Result<()> {

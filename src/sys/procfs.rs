@@ -132,6 +132,29 @@ fn is_no_such_process(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }
 
+/// mountinfo writes space, tab, newline and backslash as \ooo.
+pub fn unescape(field: &str) -> String {
+    let mut text = String::with_capacity(field.len());
+    let mut rest = field;
+    while let Some(at) = rest.find('\\') {
+        text.push_str(&rest[..at]);
+        let code = rest.get(at + 1..at + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        let length = match code {
+            Some(code) => {
+                text.push(char::from(code));
+                4
+            }
+            None => {
+                text.push('\\');
+                1
+            }
+        };
+        rest = &rest[at + length..];
+    }
+    text.push_str(rest);
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::Command;
@@ -180,5 +203,11 @@ mod tests {
         child.wait().unwrap();
         assert!(!is_alive(&me, &boot));
         assert_eq!(process_ref(me.pid).unwrap(), None);
+    }
+
+    #[test]
+    fn mount_points_are_unescaped() {
+        assert_eq!(unescape(r"/a\040b"), "/a b");
+        assert_eq!(unescape(r"a\b\134"), r"a\b\");
     }
 }

@@ -37,6 +37,14 @@ pub fn load(bpf: &[u8], flags: u32) -> io::Result<Option<OwnedFd>> {
     }
 }
 
+/// Whether this kernel takes these flags: it looks at them before it reads the filter, which is not there.
+pub fn is_known(flags: u32) -> bool {
+    let nowhere: *const libc::sock_fprog = std::ptr::null();
+    // SAFETY: the kernel reads through the null pointer and fails with EFAULT.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, libc::c_ulong::from(flags), nowhere) };
+    result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -43,8 +43,12 @@ impl Terminal {
     }
 
     pub fn resize(&self, rows: u16, columns: u16) {
-        let size = ["rows".to_owned(), rows.to_string(), "cols".to_owned(), columns.to_string()];
-        let status = Command::new("stty").arg("-F").arg(&self.path).args(size).status().expect("stty");
+        self.set(&["rows", &rows.to_string(), "cols", &columns.to_string()]);
+    }
+
+    /// stty(1)
+    pub fn set(&self, settings: &[&str]) {
+        let status = Command::new("stty").arg("-F").arg(&self.path).args(settings).status().expect("stty");
         assert!(status.success());
     }
 

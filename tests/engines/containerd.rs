@@ -81,7 +81,15 @@ impl Containerd {
     /// `ctr run FLAGS ARGS…`
     pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
         let run = self.cmd(["run", "--runtime", "io.containerd.runc.v2", "--snapshotter", "native", "--runc-binary"]);
-        run.arg(binary()).arg("--runc-root").arg(self.runtime_root()).args(args)
+        let run = run.arg(binary()).arg("--runc-root").arg(self.runtime_root());
+        run.arg("--fifo-dir").arg(self.fifos()).args(args)
+    }
+
+    /// ctr does not remove the pipes of what it detaches from.
+    pub fn fifos(&self) -> PathBuf {
+        let fifos = self.dir().join("fifos");
+        fs::create_dir_all(&fifos).expect("a folder for pipes");
+        fifos
     }
 
     pub fn runtime_root(&self) -> PathBuf {

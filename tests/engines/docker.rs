@@ -40,6 +40,7 @@ impl Docker {
             "data-root": dir.join("data"),
             "exec-root": dir.join("exec"),
             "pidfile": dir.join("docker.pid"),
+            "deprecated-key-path": dir.join("key.json"),
             "hosts": [host(&dir)],
             "bridge": "none",
             "iptables": false,

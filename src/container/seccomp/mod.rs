@@ -9,6 +9,7 @@
 
 mod encoded;
 mod newer_calls;
+mod vocabulary;
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -21,6 +22,7 @@ use oci_spec::runtime::{
 };
 
 pub use encoded::fingerprint;
+pub use vocabulary::features;
 
 use crate::sys::seccomp::{FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAG_WAIT_KILLABLE_RECV};
 
@@ -144,15 +146,17 @@ fn action(action: LinuxSeccompAction, value: Option<u32>) -> ScmpAction {
 /// TSYNC is for threads, of which there is one. The flag for killable waits is only valid with a listener.
 fn flags(profile: &LinuxSeccomp, notify: bool) -> u32 {
     let listener = if notify { FLAG_NEW_LISTENER } else { 0 };
-    profile.flags().iter().flatten().fold(listener, |bits, flag| {
-        bits | match flag {
-            LinuxSeccompFilterFlag::SeccompFilterFlagLog => FLAG_LOG,
-            LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => FLAG_SPEC_ALLOW,
-            LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv if notify => FLAG_WAIT_KILLABLE_RECV,
-            LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => 0,
-            LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
-        }
-    })
+    profile.flags().iter().flatten().fold(listener, |bits, flag| bits | flags_of(*flag, notify))
+}
+
+fn flags_of(flag: LinuxSeccompFilterFlag, notify: bool) -> u32 {
+    match flag {
+        LinuxSeccompFilterFlag::SeccompFilterFlagLog => FLAG_LOG,
+        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => FLAG_SPEC_ALLOW,
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv if notify => FLAG_WAIT_KILLABLE_RECV,
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => 0,
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
+    }
 }
 
 /// libseccomp writes the program to a file; this one lives in memory and cannot block.
