@@ -315,6 +315,32 @@ fn a_sandbox_inside_a_container_has_limits_of_its_own() {
     env.assert_clean();
 }
 
+/// `make test-vm-systemd` has one.
+#[test]
+fn a_running_systemd_makes_the_scope_and_keeps_its_limits() {
+    needs_v2!();
+    if fs::read_to_string("/proc/1/comm").is_ok_and(|name| name.trim() != "systemd") {
+        skipped!("a scope of systemd needs systemd as pid 1");
+    }
+    let env = Env::new();
+    let id = env.id("scope");
+    let bundle = limited(env.bundle().args(&["sleep", "1000"]), json!({"memory": {"limit": 67108864}}));
+    let bundle = bundle.edit(|config| config["linux"]["cgroupsPath"] = json!(format!("system.slice:sandkeep:{id}")));
+    let create = env.cmd(["--cgroup-manager", "systemd", "create", "--bundle"]).arg(&bundle.dir).arg(&id);
+    create.run().success();
+    env.run(["start", &id]).success();
+    let folder = folder_of(env.pid(&id));
+    let slice = folder.to_string_lossy().into_owned();
+    assert!(slice.contains("/system.slice/sandkeep-") && slice.contains(".scope"), "{slice}");
+    let scope = folder.ancestors().find(|folder| folder.to_string_lossy().ends_with(".scope")).expect("a scope");
+    assert_eq!(read(scope, "memory.max"), "67108864");
+    env.run(["pause", &id]).success();
+    env.run(["resume", &id]).success();
+    env.run(["delete", "--force", &id]).success();
+    until(DEADLINE, "end of the scope", || !scope.exists());
+    env.assert_clean();
+}
+
 const CAPABILITIES: [&str; 41] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
