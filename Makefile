@@ -4,6 +4,7 @@
 #   make demo          build it, run a busybox bundle, look at it from all sides
 #   make test          every test (as root: others say aloud what they skip)
 #   make test-vm       those that run containers, on Debian's own kernel with nothing but cgroup v2 (qemu); TESTS=all for more
+#   make test-vm-systemd  the same tests of cgroup v2 where Debian's systemd is pid 1 and makes the scopes
 #   make lint          rustfmt and clippy
 #   make conformance   runc's own integration tests, beside Debian's runc; ONLY=exec.bats, or ONLY='exec.bats:--user'
 #   make crash-matrix  SIGKILL of create, start, update and delete: 40 system calls and 80 moments each
@@ -24,7 +25,7 @@ export LIBSECCOMP_LINK_TYPE ?= static
 export LIBSECCOMP_LIB_PATH ?= /usr/lib/$(MACHINE)-linux-gnu
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: all build demo test test-vm lint conformance crash-matrix soak fuzz fuzz-build bench schema install tools clean
+.PHONY: all build demo test test-vm test-vm-systemd lint conformance crash-matrix soak fuzz fuzz-build bench schema install tools clean
 
 all: build
 
@@ -47,6 +48,10 @@ test: tools
 test-vm: build
 	@tests/scripts/debian-packages cpio e2fsprogs qemu-system-x86
 	tests/vm/run $(BINARY) $(TESTS)
+
+test-vm-systemd: build
+	@tests/scripts/debian-packages cpio debootstrap e2fsprogs qemu-system-x86
+	SANDKEEP_VM_INIT=systemd tests/vm/run $(BINARY) $(or $(TESTS),cgroup_v2)
 
 lint: tools
 	cargo fmt --check

@@ -290,6 +290,10 @@ fn a_container_hands_its_controllers_on_and_exec_follows_its_init() {
 fn a_sandbox_inside_a_container_has_limits_of_its_own() {
     needs_v2!();
     let env = Env::new();
+    let program = fs::read(env.binary()).expect("the binary under test");
+    if program.windows(9).take(4096).any(|bytes| bytes == b"/ld-linux") {
+        skipped!("a sandbox inside a container needs a static binary");
+    }
     let id = env.id("outer");
     let inner = env.bundle().script("cat /sys/fs/cgroup/pids.max; cat /proc/self/cgroup; exit 5");
     let inner = limited(inner, json!({"pids": {"limit": 7}}));
@@ -308,6 +312,32 @@ fn a_sandbox_inside_a_container_has_limits_of_its_own() {
     let outer = outer.mount(json!({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"}));
     let outcome = env.run_bundle(&outer, &id).deadline(DEADLINE * 2).run();
     outcome.prints("7\n0::/\nended 5\n0\n");
+    env.assert_clean();
+}
+
+/// `make test-vm-systemd` has one.
+#[test]
+fn a_running_systemd_makes_the_scope_and_keeps_its_limits() {
+    needs_v2!();
+    if fs::read_to_string("/proc/1/comm").is_ok_and(|name| name.trim() != "systemd") {
+        skipped!("a scope of systemd needs systemd as pid 1");
+    }
+    let env = Env::new();
+    let id = env.id("scope");
+    let bundle = limited(env.bundle().args(&["sleep", "1000"]), json!({"memory": {"limit": 67108864}}));
+    let bundle = bundle.edit(|config| config["linux"]["cgroupsPath"] = json!(format!("system.slice:sandkeep:{id}")));
+    let create = env.cmd(["--cgroup-manager", "systemd", "create", "--bundle"]).arg(&bundle.dir).arg(&id);
+    create.run().success();
+    env.run(["start", &id]).success();
+    let folder = folder_of(env.pid(&id));
+    let slice = folder.to_string_lossy().into_owned();
+    assert!(slice.contains("/system.slice/sandkeep-") && slice.contains(".scope"), "{slice}");
+    let scope = folder.ancestors().find(|folder| folder.to_string_lossy().ends_with(".scope")).expect("a scope");
+    assert_eq!(read(scope, "memory.max"), "67108864");
+    env.run(["pause", &id]).success();
+    env.run(["resume", &id]).success();
+    env.run(["delete", "--force", &id]).success();
+    until(DEADLINE, "end of the scope", || !scope.exists());
     env.assert_clean();
 }
 

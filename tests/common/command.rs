@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::process;
 
 /// Far above what any command should take; a command that reaches it hangs.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A command to be run. Its output goes to files, not pipes: a container that lives on may hold them open.
 pub struct Cmd {
