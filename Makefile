@@ -45,12 +45,9 @@ test: tools
 	cargo test --locked --no-fail-fast
 
 test-vm: build
-<<<<<<< HEAD
 	tests/vm/run $(BINARY) $(TESTS)
-=======
 	@tests/scripts/debian-packages cpio e2fsprogs qemu-system-x86
 	tests/vm/run $(BINARY)
->>>>>>> main
 
 lint: tools
 	cargo fmt --check

@@ -301,6 +301,8 @@ fn namespaces_capabilities_and_seccomp_are_as_asked() {
     assert_ne!(run("ownnet", &[], "readlink /proc/self/ns/net").trim(), host.to_str().unwrap());
     let (uts, with) = (fs::read_link("/proc/self/ns/uts").unwrap(), format!("uts:/proc/{}/ns/uts", std::process::id()));
     assert_eq!(run("with", &["--with-ns", &with], "readlink /proc/self/ns/uts").trim(), uts.to_str().unwrap());
+    let nowhere = containerd.run(["--rm", "--with-ns", "uts:/no/such/namespace", IMAGE, "nowhere", "true"]).run();
+    assert!(nowhere.code(1).stderr.contains("/no/such/namespace"));
     let seccomp = "grep ^Seccomp: /proc/self/status | cut -f2";
     assert_eq!(run("seccomp", &["--seccomp"], seccomp), "2\n");
     assert_eq!(run("noseccomp", &[], seccomp), "0\n");

@@ -118,3 +118,45 @@ fn a_creation_that_heals_one_before_it_has_one_thread_until_everything_is_forked
     env.delete(&id);
     env.assert_clean();
 }
+
+#[test]
+fn a_cgroup_that_somebody_has_frozen_is_refused_and_left_as_it_is() {
+    needs_root!();
+    let env = Env::new();
+    let path = format!("/frozen-{}", env.tag());
+    let (folder, switch, on) = if common::cgroup::is_v2() {
+        (format!("/sys/fs/cgroup{path}"), "cgroup.freeze", "1")
+    } else {
+        (format!("/sys/fs/cgroup/freezer{path}"), "freezer.state", "FROZEN")
+    };
+    let folder = std::path::PathBuf::from(folder);
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join(switch), on).unwrap();
+    let bundle = env.bundle().edit(|config| config["linux"]["cgroupsPath"] = serde_json::json!(path));
+    let id = env.id("frozen");
+    env.create(&bundle, &id).run().fails("container's cgroup unexpectedly frozen");
+    assert_eq!(std::fs::read_to_string(folder.join(switch)).unwrap().trim(), on);
+    std::fs::remove_dir(&folder).unwrap();
+    env.run(["state", &id]).fails("does not exist");
+    env.run_bundle(&bundle, &id).run().success();
+    env.assert_clean();
+}
+
+/// Others tell containers apart by their v2 cgroup on a hybrid machine, too.
+#[test]
+fn on_a_hybrid_machine_init_and_exec_are_in_a_v2_cgroup_of_the_same_name() {
+    needs_root!();
+    if common::cgroup::is_v2() || !std::path::Path::new("/sys/fs/cgroup/unified/cgroup.procs").exists() {
+        common::skipped!("needs v1 controllers with a v2 hierarchy beside them");
+    }
+    let env = Env::new();
+    let id = env.id("hybrid");
+    env.started(&env.bundle().args(&["sleep", "1000"]), &id);
+    let of = |text: String| text.lines().find_map(|line| line.strip_prefix("0::").map(str::to_owned));
+    let init = of(std::fs::read_to_string(format!("/proc/{}/cgroup", env.pid(&id))).unwrap());
+    assert_eq!(init, Some(format!("/sandkeep/{id}")));
+    assert_eq!(of(env.run(["exec", &id, "cat", "/proc/self/cgroup"]).success().stdout), init);
+    env.run(["delete", "--force", &id]).success();
+    assert!(!std::path::Path::new("/sys/fs/cgroup/unified/sandkeep").join(&id).exists());
+    env.assert_clean();
+}

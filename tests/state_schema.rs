@@ -73,6 +73,7 @@ fn golden_bytes_still_load_and_mean_the_same() {
             "hook-record" => schema::encode_hook_record(&schema::decode_hook_record(&bytes).unwrap()),
             "exit-record" => exits::encode_payload(&exits::decode_payload(&bytes).unwrap()),
             "limits" => store::encode_limits(&store::decode_limits(&bytes).unwrap()),
+            "scope" => store::encode_scope(&store::decode_scope(&bytes).unwrap()),
             other => panic!("nobody knows how to load {other}"),
         };
         let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();

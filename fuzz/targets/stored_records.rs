@@ -24,6 +24,7 @@ fuzz_target!(|data: &[u8]| {
     survives!(data, schema::decode_pending, schema::encode_pending);
     survives!(data, schema::decode_hook_record, schema::encode_hook_record);
     survives!(data, store::decode_limits, store::encode_limits);
+    survives!(data, store::decode_scope, store::encode_scope);
 
     let records = exits::decode_all(data);
     let again: Vec<u8> = records.iter().flat_map(exits::encode).collect();

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::hierarchies::Hierarchies;
+use super::hierarchies::{Hierarchies, Version};
 use super::{Error, Result};
 use crate::model::record::CgroupRecord;
 
@@ -11,8 +11,13 @@ use crate::model::record::CgroupRecord;
 /// the container's.
 pub fn choose(record: &CgroupRecord, asked: &[String]) -> Result<Vec<PathBuf>> {
     let hierarchies = Hierarchies::read()?;
-    let folders = pick(record, asked, |folder| controllers(&hierarchies, folder))?;
-    for folder in &folders {
+    let mut folders = pick(record, asked, |folder| controllers(&hierarchies, folder))?;
+    let beside = hierarchies.all().iter().filter(|hierarchy| hierarchy.version == Version::Beside);
+    for (folder, own) in folders.iter_mut().zip(&record.folders) {
+        // Who makes cgroups below its own on v1 does not see the v2 hierarchy beside them.
+        if beside.clone().any(|hierarchy| folder.starts_with(&hierarchy.mount)) && !folder.exists() {
+            folder.clone_from(own);
+        }
         let procs = folder.join("cgroup.procs");
         std::fs::metadata(&procs).map_err(|source| Error::NoSuchCgroup { procs, source })?;
     }

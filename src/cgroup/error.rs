@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::systemd::BusError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot read {path:?} to find the cgroup hierarchies")]
@@ -11,15 +13,20 @@ pub enum Error {
     NoHierarchy,
     #[error("invalid linux.cgroupsPath {path:?}: {why}")]
     BadPath { path: String, why: &'static str },
-    #[error("--cgroup-manager systemd needs a running systemd: neither {private} nor {bus} exists")]
-    NoSystemd { private: &'static str, bus: &'static str },
-    #[error("--cgroup-manager systemd is not supported yet by this build: use --cgroup-manager cgroupfs")]
-    SystemdUnsupported,
+    #[error("cannot {what}, which --cgroup-manager systemd needs")]
+    Systemd { what: String, source: Box<BusError> },
+    #[error("invalid annotation {key:?}: {value:?}: {why}")]
+    BadAnnotation { key: String, value: String, why: &'static str },
 
     #[error("cannot make the cgroup {folder:?}")]
     Make { folder: PathBuf, source: io::Error },
     #[error("container's cgroup is not empty: {count} process(es) found in {folder:?}")]
     NotEmpty { folder: PathBuf, count: usize },
+    /// runc's words, which its callers look for.
+    #[error("container's cgroup unexpectedly frozen: {folder:?} was there and is frozen; thaw it, or remove it")]
+    Frozen { folder: PathBuf },
+    #[error("cannot give {path:?} to user {uid}")]
+    Delegate { path: PathBuf, uid: u32, source: io::Error },
 
     #[error("cannot set {field}: the cgroup controller {controller} is not available")]
     NoController { controller: String, field: String },

@@ -62,6 +62,19 @@ pub fn is_frozen(record: &CgroupRecord) -> Result<bool> {
     }
 }
 
+/// Whether somebody has switched freezing on, here or above, whether or not all is frozen yet. Not if it is gone.
+pub(super) fn is_switched_on(folder: &Path) -> Result<bool> {
+    for (file, off) in [(V1_STATE, "THAWED"), (V2_SWITCH, "0")] {
+        let path = folder.join(file);
+        match files::read(&path) {
+            Ok(text) => return Ok(text.trim() != off),
+            Err(error) if files::is_gone(&error) => {}
+            Err(source) => return Err(Error::Read { path, source }),
+        }
+    }
+    Ok(false)
+}
+
 /// Of one folder, of either version; a folder without a freezer has nothing to thaw.
 pub(super) fn thaw_folder(folder: &Path) -> Result<()> {
     for (file, value) in [(V1_STATE, "THAWED"), (V2_SWITCH, "0")] {

@@ -9,7 +9,7 @@ use crate::sys::procfs::unescape;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setup {
     V1,
-    /// Controllers on v1, with a v2 hierarchy mounted beside them that we do not use for containers.
+    /// Controllers on v1, with a v2 hierarchy mounted beside them.
     Hybrid,
     V2,
 }
@@ -18,6 +18,8 @@ pub enum Setup {
 pub enum Version {
     V1,
     V2,
+    /// v2 on a hybrid machine: containers have a folder there, since others tell them apart by it, and nothing else.
+    Beside,
 }
 
 /// One mounted hierarchy.
@@ -67,12 +69,15 @@ impl Hierarchies {
             };
             match mount.version {
                 Version::V1 => v1.push(hierarchy),
-                Version::V2 => v2 = Some(hierarchy),
+                Version::V2 | Version::Beside => v2 = Some(hierarchy),
             }
         }
         let controllers_on_v1 = v1.iter().flat_map(|h| &h.controllers).any(|name| !name.starts_with("name="));
         match (controllers_on_v1, v2) {
-            (true, Some(_)) => Ok(Hierarchies { setup: Setup::Hybrid, all: v1 }),
+            (true, Some(v2)) => {
+                v1.push(Hierarchy { version: Version::Beside, ..v2 });
+                Ok(Hierarchies { setup: Setup::Hybrid, all: v1 })
+            }
             (true, None) => Ok(Hierarchies { setup: Setup::V1, all: v1 }),
             (false, Some(v2)) => Ok(Hierarchies { setup: Setup::V2, all: vec![v2] }),
             (false, None) => Err(Error::NoHierarchy),
@@ -135,12 +140,13 @@ mod tests {
     const V2_MOUNT: &str = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
 
     #[test]
-    fn controllers_on_v1_with_v2_beside_them_are_hybrid_and_v2_is_not_used() {
+    fn controllers_on_v1_with_v2_beside_them_are_hybrid_and_v2_comes_last() {
         let own = "9:name=systemd:/\n4:memory:/a/b\n1:cpu,cpuacct:/\n0::/x\n";
         let found = Hierarchies::parse(&format!("{V1_MOUNTS}{V2_MOUNT}"), own).unwrap();
         assert_eq!(found.setup(), Setup::Hybrid);
-        assert_eq!(found.all().len(), 3);
-        assert!(found.all().iter().all(|h| h.version == Version::V1));
+        assert_eq!(found.all().len(), 4);
+        assert!(found.all()[..3].iter().all(|h| h.version == Version::V1));
+        assert_eq!((found.all()[3].version, found.all()[3].own.as_path()), (Version::Beside, Path::new("x")));
         let memory = found.all().iter().find(|h| h.controllers == ["memory"]).unwrap();
         assert_eq!(memory.own, Path::new("a/b"));
         let cpu = found.all().iter().find(|h| h.controllers == ["cpu", "cpuacct"]).unwrap();

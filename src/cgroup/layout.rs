@@ -4,7 +4,8 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::hierarchies::{Hierarchies, Version};
+use super::hierarchies::{Hierarchies, Hierarchy, Version};
+use super::systemd::Scope;
 use super::{Error, Result};
 use crate::model::Id;
 use crate::model::record::CgroupRecord;
@@ -15,7 +16,7 @@ use crate::spec::plan::CgroupPlan;
 pub enum Driver {
     /// We do, in the file system.
     Cgroupfs,
-    /// systemd is asked, over D-Bus. Refused for now.
+    /// systemd is asked, over D-Bus, for a scope.
     Systemd,
     /// Nobody: processes stay where their creator is, and limits are ignored.
     Disabled,
@@ -35,9 +36,6 @@ const SUPERVISOR: &str = "@supervisor";
 /// where its creator is.
 const MATTERS_TO_SUPERVISOR: [&str; 4] = ["memory", "freezer", "pids", "cpu"];
 
-const SYSTEMD_PRIVATE: &str = "/run/systemd/private";
-const SYSTEMD_BUS: &str = "/run/dbus/system_bus_socket";
-
 /// One folder a hierarchy, the same name in each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -49,6 +47,8 @@ pub struct Layout {
 pub(super) enum Role {
     /// Its devices are restricted, whatever the spec says.
     Container,
+    /// The same, and systemd has made it: somebody is in it who holds it for us.
+    Scope,
     Supervisor,
 }
 
@@ -65,34 +65,45 @@ pub(super) struct Folder {
 impl Layout {
     /// `cgroupsPath` absolute: below each mount. Relative: below the caller's own cgroup. None or empty:
     /// `/sandkeep/<id>`, where an id over 200 bytes is shortened and told apart by its hash.
-    pub fn of_container(hierarchies: &Hierarchies, plan: &CgroupPlan, id: &Id, driver: Driver) -> Result<Layout> {
-        match driver {
-            Driver::Cgroupfs => {}
-            Driver::Systemd => return Err(systemd()),
-            Driver::Disabled => return Ok(Layout { role: Role::Container, folders: Vec::new() }),
-        }
+    pub fn of_container(hierarchies: &Hierarchies, plan: &CgroupPlan, id: &Id) -> Result<Layout> {
         let asked = match plan.path.as_deref() {
             None | Some("") => Asked::FromTop(Path::new(TOP).join(shorten(id.as_str(), LONGEST_FROM_ID))),
             Some(path) => Asked::parse(path)?,
         };
-        let folders = hierarchies
-            .all()
-            .iter()
-            .map(|hierarchy| Folder {
-                version: hierarchy.version,
-                controllers: hierarchy.controllers.clone(),
-                mount: hierarchy.mount.clone(),
-                path: match &asked {
-                    Asked::FromTop(path) => hierarchy.mount.join(path),
-                    Asked::FromOwn(path) => hierarchy.mount.join(&hierarchy.own).join(path),
-                },
-            })
-            .collect();
+        let folders = Layout::folders(hierarchies, |hierarchy| match &asked {
+            Asked::FromTop(path) => hierarchy.mount.join(path),
+            Asked::FromOwn(path) => hierarchy.mount.join(&hierarchy.own).join(path),
+        });
         Ok(Layout { role: Role::Container, folders })
     }
 
-    /// Beside the container's: never charged, frozen or killed with it.
+    /// Where systemd puts a scope: below its own cgroup `top`, the same in every hierarchy.
+    pub fn of_scope(hierarchies: &Hierarchies, top: &Path, scope: &Scope) -> Layout {
+        let below = top.join(scope.path());
+        Layout { role: Role::Scope, folders: Layout::folders(hierarchies, |hierarchy| hierarchy.mount.join(&below)) }
+    }
+
+    /// No cgroup at all: processes stay where their creator is, and limits are ignored.
+    pub fn disabled() -> Layout {
+        Layout { role: Role::Container, folders: Vec::new() }
+    }
+
+    fn folders(hierarchies: &Hierarchies, path: impl Fn(&Hierarchy) -> PathBuf) -> Vec<Folder> {
+        let folder = |hierarchy: &Hierarchy| Folder {
+            version: hierarchy.version,
+            controllers: hierarchy.controllers.clone(),
+            mount: hierarchy.mount.clone(),
+            path: path(hierarchy),
+        };
+        hierarchies.all().iter().map(folder).collect()
+    }
+
+    /// Beside the container's: never charged, frozen or killed with it. Beside a scope there is no place that is ours:
+    /// there the supervisor stays with its creator.
     pub fn of_supervisor(container: &Layout) -> Layout {
+        if container.role == Role::Scope {
+            return Layout { role: Role::Supervisor, folders: Vec::new() };
+        }
         let folders = container
             .folders
             .iter()
@@ -143,15 +154,16 @@ impl Layout {
     /// As a container sees its own cgroups: (name below /sys/fs/cgroup, host folder); on pure v2 the one name is empty.
     pub fn view(&self) -> Vec<(String, PathBuf)> {
         let name = |folder: &Folder| match folder.version {
-            Version::V1 => folder.mount.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            Version::V2 => String::new(),
+            Version::V1 => Some(folder.mount.file_name().unwrap_or_default().to_string_lossy().into_owned()),
+            Version::V2 => Some(String::new()),
+            Version::Beside => None,
         };
-        self.folders.iter().map(|folder| (name(folder), folder.path.clone())).collect()
+        self.folders.iter().filter_map(|folder| Some((name(folder)?, folder.path.clone()))).collect()
     }
 }
 
 impl Folder {
-    fn freezes(&self) -> bool {
+    pub(super) fn freezes(&self) -> bool {
         self.version == Version::V2 || self.has("freezer")
     }
 
@@ -206,18 +218,7 @@ fn shorten(name: &str, longest: usize) -> String {
 
 /// `linux.cgroup` of the features document (runtime-spec, features-linux.md).
 pub fn features() -> serde_json::Value {
-    serde_json::json!({ "v1": true, "v2": true, "systemd": SYSTEMD, "systemdUser": SYSTEMD, "rdma": true })
-}
-
-/// Whether [`Driver::Systemd`] is more than an error.
-const SYSTEMD: bool = false;
-
-fn systemd() -> Error {
-    if [SYSTEMD_PRIVATE, SYSTEMD_BUS].iter().any(|socket| Path::new(socket).exists()) {
-        Error::SystemdUnsupported
-    } else {
-        Error::NoSystemd { private: SYSTEMD_PRIVATE, bus: SYSTEMD_BUS }
-    }
+    serde_json::json!({ "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true })
 }
 
 #[cfg(test)]
@@ -236,7 +237,7 @@ mod tests {
 
     fn layout(hierarchies: &Hierarchies, path: Option<&str>, id: &str) -> Result<Layout> {
         let plan = CgroupPlan { path: path.map(str::to_owned), resources: None };
-        Layout::of_container(hierarchies, &plan, &Id::parse(id).unwrap(), Driver::Cgroupfs)
+        Layout::of_container(hierarchies, &plan, &Id::parse(id).unwrap())
     }
 
     #[test]
@@ -284,12 +285,13 @@ mod tests {
     }
 
     #[test]
-    fn disabled_means_no_folder_and_systemd_is_refused_by_name() {
-        let plan = CgroupPlan { path: Some("/../nonsense".to_owned()), resources: None };
-        let id = Id::parse("x").unwrap();
-        let disabled = Layout::of_container(&v2(), &plan, &id, Driver::Disabled).unwrap();
-        assert_eq!(disabled.record(), CgroupRecord::default());
-        let refused = Layout::of_container(&v2(), &plan, &id, Driver::Systemd).unwrap_err().to_string();
-        assert!(refused.contains("systemd"), "{refused}");
+    fn disabled_means_no_folder_and_a_scope_is_below_systemds_own_cgroup_with_its_supervisor_elsewhere() {
+        assert_eq!(Layout::disabled().record(), CgroupRecord::default());
+        let plan = CgroupPlan { path: Some("a-b.slice:p:x".to_owned()), resources: None };
+        let scope = Scope::of(&plan, &Id::parse("web").unwrap(), &[], crate::cgroup::systemd::Bus::System).unwrap();
+        let layout = Layout::of_scope(&hybrid(), Path::new("ns"), &scope);
+        assert_eq!(layout.record().path, "/ns/a.slice/a-b.slice/p-x.scope");
+        assert_eq!(layout.record().folders.len(), 3);
+        assert_eq!(Layout::of_supervisor(&layout).record(), CgroupRecord::default());
     }
 }

@@ -15,6 +15,10 @@ use super::layout::{Folder, Layout, Role};
 use super::limits;
 use super::{Error, Result};
 
+/// The kernel's own list of files that a delegate may write to, and what it has always been at least.
+const DELEGATE: &str = "/sys/kernel/cgroup/delegate";
+const DELEGATED: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\n";
+
 impl Layout {
     /// Makes every folder, sets the limits, and opens what joining needs. A container's devices are restricted to the
     /// usual few and what `resources` adds, even without `resources`.
@@ -26,15 +30,17 @@ impl Layout {
         let mut made = Made::default();
         let mut folders = Vec::with_capacity(self.folders.len());
         for folder in &self.folders {
-            match make_folder(folder, &mut made) {
+            match make_folder(folder, self.role, &mut made) {
                 Ok(()) => folders.push(folder),
+                // Nothing depends on that one.
+                Err(Error::Make { source, .. }) if is_refused(&source) && folder.version == Version::Beside => {}
                 Err(Error::Make { source, .. }) if is_refused(&source) && !is_privileged() => {}
                 Err(error) => return Err(error),
             }
         }
         match (self.role, resources) {
             _ if self.folders.is_empty() => {}
-            (Role::Container, resources) => {
+            (Role::Container | Role::Scope, resources) => {
                 limits::apply(&folders, resources.unwrap_or(&LinuxResources::default()))?;
                 if is_privileged() {
                     limits::restrict_devices(&folders, resources.and_then(|r| r.devices().as_deref()))?;
@@ -48,10 +54,33 @@ impl Layout {
         Ok(joiner)
     }
 
-    /// Refuses what `make` would refuse anyway, before anybody has written down that these cgroups are his: a folder with
-    /// processes in it or below it is somebody else's.
+    /// Refuses, before anybody has written down that these cgroups are his: a folder with processes in it or below it is
+    /// somebody else's, and in a frozen one whoever joined would stop.
     pub fn check_free(&self) -> Result<()> {
-        self.folders.iter().try_for_each(|folder| refuse_populated(&folder.path))
+        for folder in &self.folders {
+            refuse_populated(&folder.path)?;
+            if folder.freezes() && freeze::is_switched_on(&folder.path)? {
+                return Err(Error::Frozen { folder: folder.path.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the container's own part of the cgroup to `uid`, so that it can divide up what it has (cgroup-v2.rst,
+    /// "Delegation"). Only v2 can be delegated safely; elsewhere nothing is changed.
+    pub fn delegate(&self, uid: u32) -> Result<()> {
+        for folder in self.folders.iter().filter(|folder| folder.version == Version::V2) {
+            let list = files::read(Path::new(DELEGATE)).unwrap_or_else(|_| DELEGATED.to_owned());
+            let names = std::iter::once("").chain(list.lines().filter(|name| !name.is_empty() && !name.contains('/')));
+            for path in names.map(|name| folder.path.join(name)) {
+                match std::os::unix::fs::chown(&path, Some(uid), None) {
+                    // Files of controllers that are not enabled here.
+                    Err(error) if files::is_gone(&error) => {}
+                    other => other.map_err(|source| Error::Delegate { path, uid, source })?,
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -73,23 +102,22 @@ impl Drop for Made {
     }
 }
 
-fn make_folder(folder: &Folder, made: &mut Made) -> Result<()> {
+/// How often parents that vanish are made again.
+const ATTEMPTS: u32 = 100;
+
+fn make_folder(folder: &Folder, role: Role, made: &mut Made) -> Result<()> {
     let failed = |source| Error::Make { folder: folder.path.clone(), source };
-    let parent = folder.path.parent().unwrap_or(&folder.mount);
-    if folder.version == Version::V2 {
-        make_parents(parent, &folder.mount).map_err(failed)?;
-        enable_controllers(parent, &folder.mount).map_err(failed)?;
-    }
-    let first = mkdir(&folder.path);
-    let result = match &first {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_parents(parent, &folder.mount).map_err(failed)?;
-            mkdir(&folder.path)
+    let mut attempts = 0;
+    let made_leaf = loop {
+        match make_leaf(folder, role) {
+            // Parents belong to nobody: who finds them empty may remove them while we are at it.
+            Err(error) if files::is_gone(&error) && attempts < ATTEMPTS => attempts += 1,
+            other => break other,
         }
-        _ => first,
     };
-    match result {
+    match made_leaf {
         Ok(()) => made.0.push(folder.path.clone()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && role == Role::Scope => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => take_over(&folder.path)?,
         Err(error) => return Err(failed(error)),
     }
@@ -99,6 +127,22 @@ fn make_folder(folder: &Folder, made: &mut Made) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn make_leaf(folder: &Folder, role: Role) -> io::Result<()> {
+    let parent = folder.path.parent().unwrap_or(&folder.mount);
+    // systemd alone decides which controllers are passed on in its part of the tree.
+    if folder.version == Version::V2 && role != Role::Scope {
+        make_parents(parent, &folder.mount)?;
+        enable_controllers(parent, &folder.mount)?;
+    }
+    match mkdir(&folder.path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_parents(parent, &folder.mount)?;
+            mkdir(&folder.path)
+        }
+        result => result,
+    }
 }
 
 /// A folder that was there: left over by a crash, or prepared by a caller. With processes it is somebody else's.
@@ -170,7 +214,7 @@ fn is_refused(error: &io::Error) -> bool {
 }
 
 /// Root, and of the user namespace that the machine was booted with.
-fn is_privileged() -> bool {
+pub(super) fn is_privileged() -> bool {
     let all_ids = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
     nix::unistd::geteuid().is_root() && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(all_ids)
 }

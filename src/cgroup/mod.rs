@@ -30,6 +30,7 @@ mod make;
 mod oom;
 mod remove;
 mod stats;
+pub mod systemd;
 
 pub use choose::choose;
 pub use error::Error;

@@ -35,7 +35,7 @@ impl OomWatch {
         let Some(folder) = folder.filter(|folder| folder.path.exists()) else { return Ok(None) };
         let failed = |source| Error::WatchOom { folder: folder.path.clone(), source };
         let source = match folder.version {
-            Version::V1 => watch_v1(&folder.path).map_err(failed)?,
+            Version::V1 | Version::Beside => watch_v1(&folder.path).map_err(failed)?,
             Version::V2 => match watch_v2(&folder.path).map_err(failed)? {
                 Some(source) => source,
                 None => return Ok(None),

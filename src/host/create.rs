@@ -11,8 +11,10 @@ use super::console::{Console, PidfdOf, PidfdSocket};
 use super::hooks::{Given, Ledger};
 use super::launch::{self, Inside, Launched};
 use super::net_devices::{self, Moved};
+use super::placeholder::Placeholder;
 use super::supervisor::{self, Donation, Supervisor};
 use super::{HostError, Trying, destroy, donate, idmap, resctrl};
+use crate::cgroup::systemd::{Bus, Limits, Scope, Systemd, limits_of};
 use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
 use crate::container::channel::Order;
 use crate::container::net::NetDevice;
@@ -23,8 +25,8 @@ use crate::model::record::{
     Boot, CgroupRecord, ContainerRecord, HookKind, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord,
 };
 use crate::model::{Effect, Id};
-use crate::spec::plan::{NamespaceKind, Plan};
-use crate::store::Folder;
+use crate::spec::plan::{MountKind, NamespaceKind, Plan};
+use crate::store::{Folder, ScopeRecord};
 use crate::sys::pidfd::{self, Ended};
 use crate::sys::procfs;
 
@@ -88,6 +90,10 @@ pub struct Creation<'a> {
     agent: Option<Agent>,
     container_cgroup: Layout,
     supervisor_cgroup: Layout,
+    /// What systemd is asked for.
+    scope: Option<NewScope>,
+    /// Holds the scope until the init has been born in it.
+    placeholder: Option<Placeholder>,
     joiners: Option<(Joiner, Joiner)>,
     /// The cgroups that are ours: those of a layout that refused, it has removed itself.
     made: Vec<CgroupRecord>,
@@ -113,7 +119,17 @@ impl<'a> Creation<'a> {
         terminal: TerminalTo,
     ) -> Result<Creation<'a>, HostError> {
         let hierarchies = Hierarchies::read()?;
-        let container_cgroup = Layout::of_container(&hierarchies, &plan.cgroup, &options.id, options.cgroup_driver)?;
+        let (container_cgroup, scope) = match options.cgroup_driver {
+            Driver::Cgroupfs => (Layout::of_container(&hierarchies, &plan.cgroup, &options.id)?, None),
+            Driver::Disabled => (Layout::disabled(), None),
+            Driver::Systemd => {
+                let scope = Scope::of(&plan.cgroup, &options.id, &plan.annotations, Bus::of_caller())?;
+                let mut systemd = Systemd::connect(scope.bus)?;
+                let layout = Layout::of_scope(&hierarchies, &systemd.top()?, &scope);
+                folder.write_scope(&ScopeRecord { unit: scope.unit.clone(), bus: scope.bus.name().to_owned() })?;
+                (layout, Some(NewScope { scope, systemd, limits: limits_of(&hierarchies), phase: ScopePhase::Planned }))
+            }
+        };
         let supervisor_cgroup = Layout::of_supervisor(&container_cgroup);
         container_cgroup.check_free()?;
         supervisor_cgroup.check_free()?;
@@ -145,6 +161,8 @@ impl<'a> Creation<'a> {
             agent,
             container_cgroup,
             supervisor_cgroup,
+            scope,
+            placeholder: None,
             joiners: None,
             made: Vec::new(),
             supervisor: None,
@@ -200,11 +218,19 @@ impl<'a> Creation<'a> {
     }
 
     fn make_cgroups(&mut self) -> Result<(), HostError> {
+        if let Some(new) = &mut self.scope {
+            let placeholder = self.placeholder.insert(Placeholder::spawn()?);
+            new.phase = ScopePhase::Asked;
+            new.systemd.start(&new.scope, placeholder.pid, self.plan.cgroup.resources.as_ref(), new.limits)?;
+        }
         if let Some(group) = &self.resctrl {
             group.make()?;
         }
         let container = self.container_cgroup.make(self.plan.cgroup.resources.as_ref())?;
         self.made.push(self.container_cgroup.record());
+        if let Some(owner) = owner_of_cgroup(self.plan) {
+            self.container_cgroup.delegate(owner)?;
+        }
         let supervisor = self.supervisor_cgroup.make(None)?;
         self.made.push(self.supervisor_cgroup.record());
         self.joiners = Some((container, supervisor));
@@ -258,6 +284,7 @@ impl<'a> Creation<'a> {
             hook_state,
         };
         let launched = launch::init(self.plan, donate, inside, joiner, self.options.reaper)?;
+        self.placeholder = None;
         // From here on it is ours to kill, whatever fails.
         let launched = self.launched.insert(launched);
         let new_user = self.plan.namespaces.iter().any(|n| n.kind == NamespaceKind::User && n.path.is_none());
@@ -358,6 +385,11 @@ impl<'a> Creation<'a> {
 
     fn remove_cgroups(&mut self) -> Result<(), HostError> {
         self.joiners = None;
+        self.placeholder = None;
+        if let Some(new) = self.scope.as_mut().filter(|new| new.phase == ScopePhase::Asked) {
+            new.systemd.stop(&new.scope.unit)?;
+            new.phase = ScopePhase::Planned;
+        }
         self.made.iter().try_for_each(|record| cgroup::remove(record, destroy::deadline()))?;
         self.made.clear();
         self.resctrl.as_ref().map_or(Ok(()), |group| resctrl::remove(&group.made))
@@ -436,6 +468,33 @@ fn hook_state(plan: &Plan, options: &Options, status: &str, pid: i32) -> serde_j
         "bundle": options.bundle,
         "annotations": annotations,
     })
+}
+
+/// A scope on its way.
+struct NewScope {
+    scope: Scope,
+    systemd: Systemd,
+    limits: Limits,
+    phase: ScopePhase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ScopePhase {
+    Planned,
+    /// It may be there.
+    Asked,
+}
+
+/// Who gets the container's cgroup, as runc decides it: root of a user namespace of its own, if it has a cgroup
+/// namespace, too, and cgroups that are mounted for writing.
+fn owner_of_cgroup(plan: &Plan) -> Option<u32> {
+    let new = |kind| plan.namespaces.iter().any(|n| n.kind == kind && n.path.is_none());
+    let writable = plan
+        .mounts
+        .iter()
+        .any(|mount| matches!(mount.kind, MountKind::Cgroup) && mount.attrs_set & libc::MOUNT_ATTR_RDONLY == 0);
+    let root = plan.uid_mappings.iter().find(|mapping| mapping.container == 0)?;
+    (new(NamespaceKind::User) && new(NamespaceKind::Cgroup) && writable).then_some(root.host)
 }
 
 /// 32 random hex digits.

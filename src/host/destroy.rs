@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use super::hooks::{Given, Ledger};
 use super::{HostError, Trying, probe, resctrl};
 use crate::cgroup;
+use crate::cgroup::systemd::{Bus, Systemd};
 use crate::engine::heal::Wreck;
 use crate::engine::{Effects, Pace};
 use crate::model::record::{Boot, CgroupRecord, HookKind, PidNamespace, ProcessRef, Snapshot};
 use crate::model::{Effect, Event};
-use crate::store::Folder;
+use crate::store::{Folder, ScopeRecord};
 use crate::sys::{pidfd, procfs};
 
 /// How long a killed process may take to end. Never slept through: a pidfd says when.
@@ -42,6 +43,8 @@ pub struct Destruction {
     hooks: Option<Hooks>,
     /// Where an update that was cut short has left its way back.
     folder: Option<Folder>,
+    /// What systemd calls the container.
+    scope: Option<ScopeRecord>,
     warnings: Vec<String>,
 }
 
@@ -61,6 +64,7 @@ impl Destruction {
             resctrl: Vec::new(),
             hooks: None,
             folder: None,
+            scope: None,
             warnings: Vec::new(),
         }
     }
@@ -71,7 +75,9 @@ impl Destruction {
         if let Some(snapshot) = wreck.snapshot {
             let updating = wreck.intent.is_some_and(|intent| intent.event == Event::UpdateRequested);
             let folder = if updating { wreck.folder.try_clone().ok() } else { None };
-            return Destruction { folder, ..Destruction::of(snapshot) };
+            // One that cannot be read is one that systemd collects by itself.
+            let scope = wreck.folder.read_scope().ok().flatten();
+            return Destruction { folder, scope, ..Destruction::of(snapshot) };
         }
         Destruction {
             boot: None,
@@ -83,6 +89,7 @@ impl Destruction {
             resctrl: Vec::new(),
             hooks: None,
             folder: None,
+            scope: None,
             warnings: Vec::new(),
         }
     }
@@ -158,6 +165,7 @@ impl Destruction {
     }
 
     fn remove_cgroups(&mut self) -> Result<(), HostError> {
+        self.stop_scope();
         for record in &self.cgroups {
             cgroup::remove(record, deadline())?;
         }
@@ -165,6 +173,21 @@ impl Destruction {
             self.warnings.push(format!("left the cgroup {folder:?} alone: the processes in it are somebody else's"));
         }
         resctrl::remove(&self.resctrl)
+    }
+
+    /// systemd lets go of an empty scope by itself, some time; this waits for it. One with processes in it is by now
+    /// somebody else's of the same name.
+    fn stop_scope(&mut self) {
+        let Some(scope) = &self.scope else { return };
+        let containers = &self.cgroups[..self.cgroups.len().saturating_sub(1)];
+        let empty = |record: &CgroupRecord| cgroup::processes(record).is_ok_and(|pids| pids.is_empty());
+        if !containers.iter().all(empty) {
+            return;
+        }
+        let stopped = systemd_of(scope).and_then(|mut systemd| Ok(systemd.stop(&scope.unit)?));
+        if let Err(error) = stopped {
+            self.warnings.push(crate::container::one_line(&error));
+        }
     }
 
     /// Takes an update that was cut short back. A value that is refused by now stops nothing: whoever heals goes on, and
@@ -176,6 +199,11 @@ impl Destruction {
             Ok(Some(next)) => {
                 let left = cgroup::set_back(&next.before);
                 self.warnings.extend(left.into_iter().map(|text| format!("a limit could not be set back: {text}")));
+                if let Some(scope) = &self.scope
+                    && let Err(error) = super::update::tell_systemd_again(scope, folder)
+                {
+                    self.warnings.push(crate::container::one_line(&error));
+                }
             }
             Err(error) => {
                 let why = crate::container::one_line(&error);
@@ -230,6 +258,12 @@ impl Destruction {
         }
         Ok(())
     }
+}
+
+/// The systemd that has this scope.
+pub fn systemd_of(scope: &ScopeRecord) -> Result<Systemd, HostError> {
+    let bus = Bus::parse(&scope.bus).unwrap_or(Bus::System);
+    Ok(Systemd::connect(bus)?)
 }
 
 /// SIGKILL; a process that is already gone is a success.

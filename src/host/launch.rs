@@ -181,7 +181,7 @@ fn clone_init(
     }
     joiner.join_v1().map_err(join_failed)?;
     for (kind, namespace) in joined {
-        setns(namespace.as_fd(), namespaces::flag(*kind)).trying(|| format!("join the {kind:?} namespace"))?;
+        setns(namespace.as_fd(), namespaces::flag(*kind)).trying(|| format!("join the {kind} namespace"))?;
     }
     if let Some(offsets) = namespaces::new_time_offsets(plan) {
         nix::sched::unshare(namespaces::flag(NamespaceKind::Time)).trying(|| "make a time namespace".into())?;

@@ -20,6 +20,7 @@ pub mod launch;
 pub mod namespaces;
 pub mod net_devices;
 pub mod pidfile;
+pub mod placeholder;
 pub mod poststart;
 pub mod probe;
 pub mod protect;

@@ -14,7 +14,7 @@ pub fn open_joined(plan: &Plan) -> Result<Vec<(NamespaceKind, OwnedFd)>, HostErr
     for namespace in &plan.namespaces {
         if let Some(path) = &namespace.path {
             let file = std::fs::File::open(path)
-                .trying(|| format!("open the {:?} namespace {path:?} to join it", namespace.kind))?;
+                .trying(|| format!("open the {} namespace {path:?} to join it", namespace.kind))?;
             opened.push((namespace.kind, file.into()));
         }
     }

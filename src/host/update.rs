@@ -6,12 +6,14 @@
 use oci_spec::runtime::LinuxResources;
 
 use super::HostError;
+use super::destroy::systemd_of;
+use crate::cgroup::systemd::limits_of;
 use crate::cgroup::{Change, Hierarchies};
 use crate::engine::Effects;
 use crate::model::Effect;
 use crate::model::record::CgroupRecord;
 use crate::spec;
-use crate::store::{Folder, Limits};
+use crate::store::{Folder, Limits, ScopeRecord};
 
 pub struct Limiting<'a> {
     folder: &'a Folder,
@@ -39,15 +41,32 @@ impl<'a> Limiting<'a> {
     }
 
     fn apply(&mut self) -> Result<(), HostError> {
-        let change = Change::prepare(&Hierarchies::read()?, self.cgroup, self.given)?;
+        let hierarchies = Hierarchies::read()?;
+        let change = Change::prepare(&hierarchies, self.cgroup, self.given)?;
+        let scope = self.folder.read_scope()?;
+        let mut systemd = scope.as_ref().map(systemd_of).transpose()?;
         self.next.before = change.before().to_vec();
         self.folder.begin_limits(&self.next)?;
-        if let Err(error) = change.apply() {
+        let mut set = change.apply();
+        // The kernel first: it says no to more. systemd refuses a call as a whole.
+        if let (Ok(()), Some(scope), Some(systemd)) = (&set, &scope, &mut systemd) {
+            let properties = spec::completed_limits(&self.next.resources, self.given)?;
+            let told = systemd.set(&scope.unit, &properties, limits_of(&hierarchies));
+            set = told.map_err(|error| change.undo(error));
+        }
+        if let Err(error) = set {
             self.folder.drop_limits()?;
             return Err(error.into());
         }
         Ok(self.folder.keep_limits()?)
     }
+}
+
+/// After an update was taken back: systemd may have heard of it already.
+pub fn tell_systemd_again(scope: &ScopeRecord, folder: &Folder) -> Result<(), HostError> {
+    let Some(limits) = folder.read_limits()? else { return Ok(()) };
+    let resources = spec::limits_of(limits.resources)?;
+    Ok(systemd_of(scope)?.set(&scope.unit, &resources, limits_of(&Hierarchies::read()?))?)
 }
 
 impl Effects for Limiting<'_> {

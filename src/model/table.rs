@@ -63,7 +63,8 @@ impl std::fmt::Display for Denial {
                 from.oci_status()
             ),
             (Phase::Paused, Event::ExecRequested) => {
-                write!(f, "cannot exec in container {id:?}: it is paused; resume it first, or use --ignore-paused")
+                // runc's words first, which its callers look for.
+                write!(f, "cannot exec in a paused container: {id:?}; resume it first, or use --ignore-paused")
             }
             _ => write!(f, "cannot {verb} container {id:?}: it is {}", from.oci_status()),
         }

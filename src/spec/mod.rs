@@ -54,4 +54,4 @@ pub use load::{Loaded, load, load_process, parse, parse_process};
 pub use planner::{plan, plan_frozen};
 pub use process::process_plan;
 pub use scheduling::rlimit_name;
-pub use update::{limits_of, limits_to_json, load_limits, merge_limits};
+pub use update::{completed_limits, limits_of, limits_to_json, load_limits, merge_limits};

@@ -49,6 +49,22 @@ pub enum NamespaceKind {
     Time,
 }
 
+impl std::fmt::Display for NamespaceKind {
+    /// As config.json names it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            NamespaceKind::User => "user",
+            NamespaceKind::Pid => "pid",
+            NamespaceKind::Network => "network",
+            NamespaceKind::Ipc => "ipc",
+            NamespaceKind::Uts => "uts",
+            NamespaceKind::Mount => "mount",
+            NamespaceKind::Cgroup => "cgroup",
+            NamespaceKind::Time => "time",
+        })
+    }
+}
+
 /// A namespace that is not the caller's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamespacePlan {

@@ -57,7 +57,8 @@ fn device_rule(field: &str, rule: &LinuxDeviceCgroup) -> Result<(), SpecError> {
     at_least(&format!("{field}.major"), rule.major(), -1)?;
     at_least(&format!("{field}.minor"), rule.minor(), -1)?;
     let access = rule.access().as_deref().unwrap_or_default();
-    match access.is_empty() || access.chars().any(|c| !"rwm".contains(c)) {
+    // runc takes an `a` in it, and makes nothing of it.
+    match !access.contains(['r', 'w', 'm']) || access.chars().any(|c| !"rwma".contains(c)) {
         true => {
             let problem = format!("{} is not made of r, w and m", check::quote(access));
             Err(SpecError::invalid(format!("{field}.access"), problem))

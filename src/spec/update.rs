@@ -68,6 +68,25 @@ pub fn merge_limits(mut base: Value, given: &LinuxResources) -> Value {
     base
 }
 
+/// What was given, with what it says nothing by itself without: quota and period, memory and swap. `merged` is all that
+/// holds now.
+pub fn completed_limits(merged: &Value, given: &LinuxResources) -> Result<LinuxResources, SpecError> {
+    const TOGETHER: [(&str, [&str; 2]); 2] = [("cpu", ["quota", "period"]), ("memory", ["limit", "swap"])];
+    let mut given = limits_to_json(Some(given));
+    drop_absent(&mut given);
+    for (group, names) in TOGETHER {
+        let Some(members) = given.get_mut(group).and_then(Value::as_object_mut) else { continue };
+        if names.iter().any(|name| members.contains_key(*name)) {
+            for name in names {
+                if let Some(value) = merged.get(group).and_then(|group| group.get(name)) {
+                    members.insert(name.to_owned(), value.clone());
+                }
+            }
+        }
+    }
+    limits_of(given)
+}
+
 fn drop_absent(given: &mut Value) {
     for (group, names) in ZERO_IS_ABSENT {
         let Some(members) = given.get_mut(group).and_then(Value::as_object_mut) else { continue };
@@ -139,6 +158,18 @@ mod tests {
     fn no_limit_on_memory_lifts_the_one_on_swap_and_devices_are_not_for_updating() {
         let given = json!({"memory": {"limit": -1}, "devices": [{"allow": true, "access": "rwm"}]});
         assert_eq!(merged(json!({"memory": {"swap": 5}}), given), json!({"memory": {"limit": -1, "swap": -1}}));
+    }
+
+    #[test]
+    fn half_of_a_pair_is_completed_from_what_holds() {
+        let merged =
+            json!({"cpu": {"quota": 5, "period": 1000, "shares": 7}, "memory": {"limit": 9}, "pids": {"limit": 1}});
+        let given = limits_of(json!({"cpu": {"quota": 5}, "pids": {"limit": 1}})).unwrap();
+        let completed = completed_limits(&merged, &given).unwrap();
+        assert_eq!(
+            limits_to_json(Some(&completed)),
+            json!({"cpu": {"quota": 5, "period": 1000}, "pids": {"limit": 1}})
+        );
     }
 
     #[test]

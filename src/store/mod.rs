@@ -42,6 +42,7 @@ mod pieces;
 mod rebuild;
 mod room;
 pub mod schema;
+mod scope;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -55,3 +56,4 @@ pub use limits::{Limits, decode_limits, encode_limits};
 pub use lock::{Guard, LockError};
 pub use opening::Opening;
 pub use pending::{Recorded, commit_or_pend};
+pub use scope::{ScopeRecord, decode_scope, encode_scope};

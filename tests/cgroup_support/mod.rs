@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use oci_spec::runtime::LinuxResources;
-use sandkeep::cgroup::{self, Driver, Hierarchies, Joiner, Layout, Setup};
+use sandkeep::cgroup::{self, Hierarchies, Joiner, Layout, Setup};
 use sandkeep::model::Id;
 use sandkeep::spec::plan::CgroupPlan;
 
@@ -69,7 +69,7 @@ impl Container {
         let hierarchies = kind.hierarchies();
         let id = Id::parse(&format!("{name}-{kind:?}-{}", std::process::id())).unwrap();
         let plan = CgroupPlan { path: path.map(str::to_owned), resources: None };
-        let layout = Layout::of_container(&hierarchies, &plan, &id, Driver::Cgroupfs).unwrap();
+        let layout = Layout::of_container(&hierarchies, &plan, &id).unwrap();
         Container { hierarchies, layout, resources: serde_json::from_str(resources).unwrap() }
     }
 
@@ -109,11 +109,11 @@ impl Drop for Container {
 }
 
 /// Beside v1, a controller that was enabled on the v2 mount cannot be mounted as v1 any more, which crun wants to do. The
-/// last test to leave succeeds.
+/// last test to leave succeeds. The folder that all share stays: others may be about to make theirs in it.
 fn leave_v2_as_it_was() {
     let unified = std::path::Path::new("/sys/fs/cgroup/unified");
-    if std::fs::remove_dir(unified.join("sandkeep")).is_ok() {
-        let _ = std::fs::write(unified.join("cgroup.subtree_control"), "-hugetlb");
+    for folder in [unified.join("sandkeep"), unified.to_owned()] {
+        let _ = std::fs::write(folder.join("cgroup.subtree_control"), "-hugetlb");
     }
 }
 

@@ -1,5 +1,5 @@
 # What the machine's outcome amounts to: a line for each test binary, and an exit status that is 0 only if each said that
-# all went well, and the kernel had nothing to complain about. -v wanted, console, took.
+# all went well, and the kernel had nothing to complain about. -v wanted, work, took.
 { sub(/\r$/, "") }
 /^vm: begin / { name = $3; next }
 /^vm: end / { status[$3] = $4; seconds[$3] = $5; name = ""; next }
@@ -28,8 +28,8 @@ END {
     all += passed[name]
   }
   if (!done) { print "the machine did not come to its end"; bad = 1 }
-  while ((getline line < console) > 0)
+  while ((getline line < (work "/console")) > 0)
     if (line ~ /Kernel panic|BUG:|Oops|WARNING:|general protection|soft lockup|blocked for more than/) { print "kernel: " line; bad = 1 }
-  printf "%d tests passed in %d s%s\n", all, took, bad ? "; see target/vm/outcome and target/vm/console" : ""
+  printf "%d tests passed in %d s%s\n", all, took, bad ? "; see " work "/outcome and " work "/console" : ""
   exit bad
 }

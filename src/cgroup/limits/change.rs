@@ -54,11 +54,15 @@ impl Change {
     /// On an error every limit is as it was before, or the error names those that are not.
     pub fn apply(&self) -> Result<()> {
         let Some((_, first)) = try_all(&self.writes).into_iter().next() else { return Ok(()) };
-        let first = explain(first);
+        Err(self.undo(explain(first)))
+    }
+
+    /// Takes it back because of `first`, and returns that, with whatever could not be taken back.
+    pub fn undo(&self, first: Error) -> Error {
         let left = set_back(&self.before);
         match left.is_empty() {
-            true => Err(first),
-            false => Err(Error::NotSetBack { first: Box::new(first), left }),
+            true => first,
+            false => Error::NotSetBack { first: Box::new(first), left },
         }
     }
 }

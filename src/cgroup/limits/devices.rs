@@ -79,7 +79,7 @@ impl Rule {
             Some(LinuxDeviceType::P) => return bad("devices.type", "p", "a fifo is no device"),
         };
         let access = rule.access().as_deref().unwrap_or_default();
-        if let Some(unknown) = access.chars().find(|c| !"rwm".contains(*c)) {
+        if let Some(unknown) = access.chars().find(|c| !"rwma".contains(*c)) {
             return bad("devices.access", unknown, "give some of r, w and m");
         }
         let has = |letter| access.is_empty() || access.contains(letter);

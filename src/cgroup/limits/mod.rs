@@ -23,6 +23,7 @@ use super::layout::Folder;
 use super::{Error, Result};
 
 pub use change::{Change, set_back};
+pub(super) use v2::weight_of_shares;
 
 /// One value for one file of one controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +75,7 @@ pub(super) fn restrict_devices(folders: &[&Folder], rules: Option<&[LinuxDeviceC
     for folder in folders {
         match folder.version {
             Version::V1 if folder.has("devices") => devices::write(&folder.path, &rules)?,
-            Version::V1 => {}
+            Version::V1 | Version::Beside => {}
             Version::V2 => device_program::attach(&folder.path, &rules)?,
         }
     }

@@ -139,7 +139,7 @@ fn cpu_settings(cpu: &LinuxCpu, now: &Now<'_>, all: &mut Vec<Setting>) -> Result
 }
 
 /// 2-262144 is stretched to 1-10000, as runc, crun and systemd's documentation for v1 do.
-fn weight_of_shares(shares: u64) -> u64 {
+pub(in crate::cgroup) fn weight_of_shares(shares: u64) -> u64 {
     1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
 }
 

@@ -166,6 +166,7 @@ pub fn stats(hierarchies: &Hierarchies, record: &CgroupRecord) -> Stats {
         match folder.version {
             Version::V1 => v1::read(&mut stats, folder),
             Version::V2 => v2::read(&mut stats, folder),
+            Version::Beside => {}
         }
     }
     stats

@@ -102,6 +102,7 @@ pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("hook-record", schemars::schema_for!(hook_record::HookRecordV1)),
         ("exit-record", schemars::schema_for!(crate::model::exits::ExitRecordV1)),
         ("limits", schemars::schema_for!(super::limits::LimitsV1)),
+        ("scope", schemars::schema_for!(super::scope::ScopeV1)),
     ]
 }
 
