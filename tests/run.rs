@@ -217,3 +217,38 @@ fn a_debian_root_works_as_a_debian_machine_does() {
     assert!(lines[4].starts_with("12"), "{outcome}");
     env.assert_clean();
 }
+
+#[test]
+fn a_signal_ends_a_run_whose_hooks_still_prepare_it_and_reaches_an_application_that_is_about_to_begin() {
+    needs_root!();
+    let env = Env::new();
+    let shared = env.dir().join("shared");
+    fs::create_dir(&shared).unwrap();
+    let hooked = |kind: &str, folder: &str| {
+        let script = format!("touch {folder}/begun; while ! test -e {folder}/go; do sleep 0.02; done");
+        let path = ["PATH=/usr/bin:/bin"];
+        let bundle = env.bundle().bind(&shared, "/shared", &["rbind", "rw"]).args(&["sleep", "1000"]);
+        bundle.edit(|config| {
+            // As pid 1 of a namespace of its own it would not hear what it has no handler for.
+            config["linux"]["namespaces"].as_array_mut().unwrap().retain(|namespace| namespace["type"] != "pid");
+            config["hooks"][kind] = serde_json::json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": path}]);
+        })
+    };
+    let begun = || {
+        common::until(common::command::DEADLINE, "running hook", || shared.join("begun").exists());
+        fs::remove_file(shared.join("begun")).unwrap();
+    };
+
+    let running = env.run_bundle(&hooked("createRuntime", shared.to_str().unwrap()), &env.id("preparing")).spawn();
+    begun();
+    send(running.pid(), Signal::SIGINT);
+    running.finish(common::command::DEADLINE).fails("was killed, since this command was told to end");
+    env.assert_clean();
+
+    let running = env.run_bundle(&hooked("startContainer", "/shared"), &env.id("beginning")).spawn();
+    begun();
+    send(running.pid(), Signal::SIGTERM);
+    fs::write(shared.join("go"), "").unwrap();
+    running.finish(common::command::DEADLINE).code(143);
+    env.assert_clean();
+}

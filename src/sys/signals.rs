@@ -33,6 +33,15 @@ pub fn children() -> io::Result<SignalFd> {
     Ok(SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
+/// Readable while one of those that ask a program to end waits, blocked; it goes on waiting.
+pub fn to_end() -> io::Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+        mask.add(signal);
+    }
+    Ok(SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
 /// Takes every signal that waits in it; what they said does not matter, only that they came.
 pub fn drain(signals: &SignalFd) {
     while let Ok(Some(_)) = signals.read_signal() {}
