@@ -2,11 +2,14 @@
 #![allow(dead_code)]
 #![allow(unsafe_code)] // pre_exec: the closure makes system calls only.
 
+use std::fs::File;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fs2::FileExt;
 use oci_spec::runtime::LinuxResources;
 use sandkeep::cgroup::{self, Hierarchies, Joiner, Layout, Setup};
 use sandkeep::model::Id;
@@ -62,6 +65,8 @@ pub struct Container {
     pub hierarchies: Hierarchies,
     pub layout: Layout,
     pub resources: LinuxResources,
+    /// Nobody takes a controller of the v2 mount away meanwhile.
+    uses_v2: Option<File>,
 }
 
 impl Container {
@@ -70,7 +75,8 @@ impl Container {
         let id = Id::parse(&format!("{name}-{kind:?}-{}", std::process::id())).unwrap();
         let plan = CgroupPlan { path: path.map(str::to_owned), resources: None };
         let layout = Layout::of_container(&hierarchies, &plan, &id).unwrap();
-        Container { hierarchies, layout, resources: serde_json::from_str(resources).unwrap() }
+        let uses_v2 = File::open(V2_BESIDE_V1).ok().inspect(|mount| FileExt::lock_shared(mount).unwrap());
+        Container { hierarchies, layout, resources: serde_json::from_str(resources).unwrap(), uses_v2 }
     }
 
     /// Other limits, as `update` sets them.
@@ -104,16 +110,22 @@ impl Drop for Container {
             let _ = cgroup::kill_and_wait(&record, soon());
             let _ = cgroup::remove(&record, soon());
         }
-        leave_v2_as_it_was();
+        if let Some(mount) = self.uses_v2.take() {
+            leave_v2_as_it_was(&mount);
+        }
     }
 }
 
+const V2_BESIDE_V1: &str = "/sys/fs/cgroup/unified";
+
 /// Beside v1, a controller that was enabled on the v2 mount cannot be mounted as v1 any more, which crun wants to do. The
-/// last test to leave succeeds. The folder that all share stays: others may be about to make theirs in it.
-fn leave_v2_as_it_was() {
-    let unified = std::path::Path::new("/sys/fs/cgroup/unified");
-    for folder in [unified.join("sandkeep"), unified.to_owned()] {
-        let _ = std::fs::write(folder.join("cgroup.subtree_control"), "-hugetlb");
+/// last test to leave takes it away. The folder that all share stays: others may be about to make theirs in it.
+fn leave_v2_as_it_was(mount: &File) {
+    // From shared to exclusive: refused while any other test has it.
+    if FileExt::try_lock_exclusive(mount).is_ok() {
+        for folder in [Path::new(V2_BESIDE_V1).join("sandkeep"), V2_BESIDE_V1.into()] {
+            let _ = std::fs::write(folder.join("cgroup.subtree_control"), "-hugetlb");
+        }
     }
 }
 
