@@ -170,6 +170,11 @@ fn version_is_three_lines() {
     assert!(lines[0].starts_with("sandkeep version "), "{outcome}");
     assert!(lines.iter().any(|line| line.starts_with("commit: ")), "{outcome}");
     assert!(lines.iter().any(|line| line.starts_with("spec: 1.")), "{outcome}");
+    assert_eq!(
+        env.run(["--log-format", "json", "--version"]).success().stdout,
+        outcome.stdout,
+        "behind other flags, too"
+    );
 }
 
 #[test]

@@ -110,13 +110,12 @@ pub fn record_misuse(args: &[OsString], text: &str) {
 }
 
 fn named_by(args: &[OsString]) -> Option<Log> {
-    const WITH_VALUE: [&str; 6] = ["--log", "--log-format", "--root", "--log-level", "--cgroup-manager", "--rootless"];
     let (mut file, mut format) = (None, Format::Text);
     let mut rest = args.iter().skip(1).map(|arg| arg.to_string_lossy()).take_while(|arg| arg != "--");
     while let Some(arg) = rest.next().filter(|arg| arg.starts_with("--")) {
         let (name, value) = match arg.split_once('=') {
             Some((name, value)) => (name, Some(value.into())),
-            None if WITH_VALUE.contains(&&*arg) => (&*arg, rest.next()),
+            None if super::FLAGS_WITH_VALUE.contains(&&*arg) => (&*arg, rest.next()),
             None => continue,
         };
         match (name, value) {

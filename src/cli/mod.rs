@@ -214,12 +214,22 @@ fn run(context: &Context, command: Command) -> Result<u8, Failure> {
     }
 }
 
+/// The global flags whose value may be the next word.
+const FLAGS_WITH_VALUE: [&str; 6] =
+    ["--log", "--log-format", "--root", "--log-level", "--cgroup-manager", "--rootless"];
+
 /// `--version` stands alone or before the command; after a command's name it is the container's.
 fn asks_for_version(args: &[OsString]) -> bool {
-    args.iter()
-        .skip(1)
-        .take_while(|arg| arg.as_encoded_bytes().starts_with(b"-"))
-        .any(|arg| *arg == "--version" || *arg == "-v")
+    let mut rest = args.iter().skip(1);
+    while let Some(arg) = rest.next().filter(|arg| arg.as_encoded_bytes().starts_with(b"-")) {
+        if *arg == "--version" || *arg == "-v" {
+            return true;
+        }
+        if FLAGS_WITH_VALUE.iter().any(|flag| arg == flag) {
+            rest.next();
+        }
+    }
+    false
 }
 
 /// containerd and podman read the first line; `commit:` and `spec:` as runc prints them.

@@ -7,26 +7,23 @@ use std::time::{Duration, Instant};
 
 use super::agent::Agent;
 use super::attend::Attendant;
+use super::cgroups::Cgroups;
 use super::console::{Console, PidfdOf, PidfdSocket};
 use super::hooks::{Given, Ledger};
 use super::launch::{self, Inside, Launched};
 use super::net_devices::{self, Moved};
-use super::placeholder::Placeholder;
 use super::supervisor::{self, Donation, Supervisor};
-use super::{HostError, Trying, destroy, donate, idmap, resctrl};
-use crate::cgroup::systemd::{Bus, Limits, Scope, Systemd, limits_of};
-use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
+use super::{HostError, Trying, destroy, donate, idmap};
+use crate::cgroup::{self, Driver};
 use crate::container::channel::Order;
 use crate::container::net::NetDevice;
-use crate::container::{CgroupView, Whose, init, seccomp};
+use crate::container::{init, seccomp};
 use crate::control::{Client, Create, Request};
 use crate::engine::{Effects, Pace};
-use crate::model::record::{
-    Boot, CgroupRecord, ContainerRecord, HookKind, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord,
-};
+use crate::model::record::{Boot, ContainerRecord, HookKind, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord};
 use crate::model::{Effect, Id};
-use crate::spec::plan::{MountKind, NamespaceKind, Plan};
-use crate::store::{Folder, ScopeRecord};
+use crate::spec::plan::{NamespaceKind, Plan};
+use crate::store::Folder;
 use crate::sys::pidfd::{self, Ended};
 use crate::sys::procfs;
 
@@ -88,24 +85,13 @@ pub struct Creation<'a> {
     binds: Vec<Option<OwnedFd>>,
     seccomp: Option<seccomp::Program>,
     agent: Option<Agent>,
-    container_cgroup: Layout,
-    /// Of this process, one a hierarchy, as the layout has them.
-    own_cgroups: Vec<PathBuf>,
-    supervisor_cgroup: Layout,
-    /// What systemd is asked for.
-    scope: Option<NewScope>,
-    /// Holds the scope until the init has been born in it.
-    placeholder: Option<Placeholder>,
-    joiners: Option<(Joiner, Joiner)>,
-    /// The cgroups that are ours: those of a layout that refused, it has removed itself.
-    made: Vec<CgroupRecord>,
+    cgroups: Cgroups<'a>,
     supervisor: Option<Supervisor>,
     launched: Option<Launched>,
     boot: Boot,
     refs: Option<(ProcessRef, ProcessRef)>,
     client: Option<Client>,
     ledger: Option<Ledger>,
-    resctrl: Option<resctrl::Group>,
     net_devices: Vec<NetDevice>,
     moved: Option<Moved>,
     warnings: Vec<String>,
@@ -120,21 +106,7 @@ impl<'a> Creation<'a> {
         folder: &Folder,
         terminal: TerminalTo,
     ) -> Result<Creation<'a>, HostError> {
-        let hierarchies = Hierarchies::read()?;
-        let (container_cgroup, scope) = match options.cgroup_driver {
-            Driver::Cgroupfs => (Layout::of_container(&hierarchies, &plan.cgroup, &options.id)?, None),
-            Driver::Disabled => (Layout::disabled(), None),
-            Driver::Systemd => {
-                let scope = Scope::of(&plan.cgroup, &options.id, &plan.annotations, Bus::of_caller())?;
-                let mut systemd = Systemd::connect(scope.bus)?;
-                let layout = Layout::of_scope(&hierarchies, &systemd.top()?, &scope);
-                folder.write_scope(&ScopeRecord { unit: scope.unit.clone(), bus: scope.bus.name().to_owned() })?;
-                (layout, Some(NewScope { scope, systemd, limits: limits_of(&hierarchies), phase: ScopePhase::Planned }))
-            }
-        };
-        let supervisor_cgroup = Layout::of_supervisor(&container_cgroup);
-        container_cgroup.check_free()?;
-        supervisor_cgroup.check_free()?;
+        let cgroups = Cgroups::prepare(plan, &options.id, options.cgroup_driver, folder)?;
         let rootfs = donate::rootfs(&plan.rootfs)?;
         let binds = donate::binds(plan)?;
         let seccomp = donate::seccomp(plan, folder.root())?;
@@ -146,7 +118,6 @@ impl<'a> Creation<'a> {
         let boot = procfs::boot().trying(|| "read the boot id".into())?;
         Ok(Creation {
             ledger: Ledger::make(folder, &options.id, &boot, &plan.hooks)?,
-            resctrl: resctrl::Group::prepare(plan.intel_rdt.as_ref(), &options.id, folder)?,
             net_devices: net_devices::look_at(&plan.net_devices)?,
             moved: None,
             warnings: Vec::new(),
@@ -161,13 +132,7 @@ impl<'a> Creation<'a> {
             binds,
             seccomp,
             agent,
-            container_cgroup,
-            own_cgroups: hierarchies.all().iter().map(|hierarchy| hierarchy.mount.join(&hierarchy.own)).collect(),
-            supervisor_cgroup,
-            scope,
-            placeholder: None,
-            joiners: None,
-            made: Vec::new(),
+            cgroups,
             supervisor: None,
             launched: None,
             boot,
@@ -178,9 +143,7 @@ impl<'a> Creation<'a> {
 
     /// The folders that `MakeCgroups` will make.
     pub fn cgroups(&self) -> Vec<PathBuf> {
-        let mut folders = self.container_cgroup.record().folders;
-        folders.extend(self.supervisor_cgroup.record().folders);
-        folders
+        self.cgroups.folders()
     }
 
     /// The container's init; known once the creation has succeeded.
@@ -220,39 +183,8 @@ impl<'a> Creation<'a> {
         if own { PidNamespace::Own } else { PidNamespace::Foreign }
     }
 
-    /// Without the privilege to make some of its cgroups, the container sees those of this process, which it is in.
-    fn cgroups_in_sight(&self) -> Vec<CgroupView> {
-        let creators = self.own_cgroups.iter();
-        let views =
-            self.container_cgroup.view().into_iter().zip(creators).map(|((name, folder), own)| match folder.is_dir() {
-                true => CgroupView { name, folder, whose: Whose::Containers },
-                false => CgroupView { name, folder: own.clone(), whose: Whose::Creators },
-            });
-        views.filter(|view| view.folder.is_dir()).collect()
-    }
-
-    fn make_cgroups(&mut self) -> Result<(), HostError> {
-        if let Some(new) = &mut self.scope {
-            let placeholder = self.placeholder.insert(Placeholder::spawn()?);
-            new.phase = ScopePhase::Asked;
-            new.systemd.start(&new.scope, placeholder.pid, self.plan.cgroup.resources.as_ref(), new.limits)?;
-        }
-        if let Some(group) = &self.resctrl {
-            group.make()?;
-        }
-        let container = self.container_cgroup.make(self.plan.cgroup.resources.as_ref())?;
-        self.made.push(self.container_cgroup.record());
-        if let Some(owner) = owner_of_cgroup(self.plan) {
-            self.container_cgroup.delegate(owner)?;
-        }
-        let supervisor = self.supervisor_cgroup.make(None)?;
-        self.made.push(self.supervisor_cgroup.record());
-        self.joiners = Some((container, supervisor));
-        Ok(())
-    }
-
     fn spawn_supervisor(&mut self) -> Result<(), HostError> {
-        let (_, joiner) = self.joiners.as_ref().ok_or_else(out_of_order)?;
+        let (_, joiner) = self.cgroups.joiners().ok_or_else(out_of_order)?;
         let controller = self.controller.take().ok_or_else(out_of_order)?;
         let donation = Donation {
             id: &self.options.id,
@@ -274,9 +206,9 @@ impl<'a> Creation<'a> {
         let rootfs = self.rootfs.take().ok_or_else(out_of_order)?;
         let (binds, seccomp) = (std::mem::take(&mut self.binds), self.seccomp.take());
         let hook_state = hook_state(self.plan, self.options, "creating", 0);
-        let cgroups = self.cgroups_in_sight();
+        let cgroups = self.cgroups.in_sight();
         let supervisor = self.supervisor.as_ref().ok_or_else(out_of_order)?;
-        let (joiner, _) = self.joiners.as_ref().ok_or_else(out_of_order)?;
+        let (joiner, _) = self.cgroups.joiners().ok_or_else(out_of_order)?;
         let inside = match self.pid_namespace() {
             PidNamespace::Own => Inside::NamespaceOf(supervisor.pidfd.as_fd()),
             PidNamespace::Foreign => Inside::Ours,
@@ -298,7 +230,7 @@ impl<'a> Creation<'a> {
             hook_state,
         };
         let launched = launch::init(self.plan, donate, inside, joiner, self.options.reaper)?;
-        self.placeholder = None;
+        self.cgroups.are_held();
         // From here on it is ours to kill, whatever fails.
         let launched = self.launched.insert(launched);
         let new_user = self.plan.namespaces.iter().any(|n| n.kind == NamespaceKind::User && n.path.is_none());
@@ -308,9 +240,7 @@ impl<'a> Creation<'a> {
             launched.order(Order::Go)?;
         }
         launched.expect_made()?;
-        if let Some(group) = &self.resctrl {
-            group.join(launched.pid)?;
-        }
+        self.cgroups.adopt(launched.pid)?;
         self.moved = Moved::into(launched.pid, &self.net_devices)?;
         let reference = |pid: i32| {
             procfs::process_ref(pid).trying(|| format!("look at process {pid}"))?.ok_or_else(|| HostError::Supervisor {
@@ -391,22 +321,10 @@ impl<'a> Creation<'a> {
             destroy::kill_and_wait(supervisor.pidfd.as_fd(), true)?;
         }
         // In a foreign PID namespace the supervisor's end ends nobody else.
-        if let (PidNamespace::Foreign, Some(container)) = (self.pid_namespace(), self.made.first()) {
+        if let (PidNamespace::Foreign, Some(container)) = (self.pid_namespace(), self.cgroups.made_for_container()) {
             cgroup::kill_and_wait(container, destroy::deadline())?;
         }
         Ok(())
-    }
-
-    fn remove_cgroups(&mut self) -> Result<(), HostError> {
-        self.joiners = None;
-        self.placeholder = None;
-        if let Some(new) = self.scope.as_mut().filter(|new| new.phase == ScopePhase::Asked) {
-            new.systemd.stop(&new.scope.unit)?;
-            new.phase = ScopePhase::Planned;
-        }
-        self.made.iter().try_for_each(|record| cgroup::remove(record, destroy::deadline()))?;
-        self.made.clear();
-        self.resctrl.as_ref().map_or(Ok(()), |group| resctrl::remove(&group.made))
     }
 }
 
@@ -415,13 +333,13 @@ impl Effects for Creation<'_> {
 
     fn perform(&mut self, effect: Effect) -> Result<(), HostError> {
         match effect {
-            Effect::MakeCgroups => self.make_cgroups(),
+            Effect::MakeCgroups => self.cgroups.make(),
             Effect::SpawnSupervisor => self.spawn_supervisor(),
             Effect::LaunchInit => self.launch_init().map_err(|error| self.cause_of(error)),
             Effect::AdoptInit => self.adopt_init().map_err(|error| self.cause_of(error)),
             Effect::KillContainer => self.kill_container(),
             Effect::KillSandbox => self.kill_sandbox(),
-            Effect::RemoveCgroups => self.remove_cgroups(),
+            Effect::RemoveCgroups => self.cgroups.remove(),
             Effect::RunPoststopHooks => {
                 self.run_poststop();
                 Ok(())
@@ -450,7 +368,7 @@ impl Effects for Creation<'_> {
             supervisor,
             boot: self.boot.clone(),
             pid_namespace: self.pid_namespace(),
-            supervisor_cgroup: self.supervisor_cgroup.record(),
+            supervisor_cgroup: self.cgroups.of_supervisor(),
             created: options.created,
             attached: options.attached,
         };
@@ -461,7 +379,7 @@ impl Effects for Creation<'_> {
             bundle: options.bundle.clone(),
             rootfs: self.plan.rootfs.path.clone(),
             spec_digest: options.spec_digest.clone(),
-            cgroup: self.container_cgroup.record(),
+            cgroup: self.cgroups.of_container(),
             created: options.created,
             owner: super::rootless::caller(),
             annotations: self.plan.annotations.iter().cloned().collect(),
@@ -482,33 +400,6 @@ fn hook_state(plan: &Plan, options: &Options, status: &str, pid: i32) -> serde_j
         "bundle": options.bundle,
         "annotations": annotations,
     })
-}
-
-/// A scope on its way.
-struct NewScope {
-    scope: Scope,
-    systemd: Systemd,
-    limits: Limits,
-    phase: ScopePhase,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ScopePhase {
-    Planned,
-    /// It may be there.
-    Asked,
-}
-
-/// Who gets the container's cgroup, as runc decides it: root of a user namespace of its own, if it has a cgroup
-/// namespace, too, and cgroups that are mounted for writing.
-fn owner_of_cgroup(plan: &Plan) -> Option<u32> {
-    let new = |kind| plan.namespaces.iter().any(|n| n.kind == kind && n.path.is_none());
-    let writable = plan
-        .mounts
-        .iter()
-        .any(|mount| matches!(mount.kind, MountKind::Cgroup) && mount.attrs_set & libc::MOUNT_ATTR_RDONLY == 0);
-    let root = plan.uid_mappings.iter().find(|mapping| mapping.container == 0)?;
-    (new(NamespaceKind::User) && new(NamespaceKind::Cgroup) && writable).then_some(root.host)
 }
 
 /// 32 random hex digits.

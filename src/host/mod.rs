@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod attend;
+pub mod cgroups;
 pub mod console;
 pub mod create;
 pub mod destroy;
