@@ -29,6 +29,13 @@ pub fn keep_only(kept: &[Capability]) -> io::Result<()> {
     caps::set(None, CapSet::Permitted, &kept).map_err(io::Error::other)
 }
 
+/// prctl(2), PR_SET_SECUREBITS: needs CAP_SETPCAP, so it comes before the capabilities go.
+pub fn set_securebits(bits: u32) -> io::Result<()> {
+    // SAFETY: takes integers only.
+    super::check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, libc::c_ulong::from(bits), 0u64, 0u64, 0u64) }.into())
+        .map(drop)
+}
+
 /// As many descriptors as this user may have, up to `most`.
 pub fn raise_descriptor_limit(most: u64) -> io::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
