@@ -17,6 +17,7 @@
 //! them may be repeated, and a folder that was never made counts as removed. A container that was frozen when its freezer died
 //! stays frozen until [`thaw`] or a kill.
 
+mod able;
 mod choose;
 mod error;
 mod files;
@@ -32,6 +33,7 @@ mod remove;
 mod stats;
 pub mod systemd;
 
+pub use able::can_limit;
 pub use choose::choose;
 pub use error::Error;
 pub use freeze::{freeze, is_frozen, thaw};

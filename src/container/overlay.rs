@@ -11,7 +11,8 @@ use crate::sys::mount;
 /// overlay on the very root of what it covers would leave that one behind as a second root.) Everything is attached before
 /// it becomes a layer: older kernels take no other (6.1).
 pub fn cover(lower: BorrowedFd<'_>, old_root: BorrowedFd<'_>) -> Result<OwnedFd, SetupError> {
-    let what = || "make a writable overlay over the root (in a user namespace, of a root whose ids are mapped)".to_owned();
+    let what =
+        || "make a writable overlay over the root (in a user namespace, of a root whose ids are mapped)".to_owned();
     let scratch = mount::new_filesystem("tmpfs", "tmpfs", &[("mode".into(), Some("755".into()))], 0).step(what)?;
     mount::attach(scratch.as_fd(), old_root).step(what)?;
     let inside = Root(scratch.as_fd());

@@ -29,6 +29,7 @@ pub mod resctrl;
 pub mod rootless;
 pub mod running;
 pub mod supervisor;
+pub mod unreached;
 pub mod update;
 
 use std::io;

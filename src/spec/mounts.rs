@@ -212,5 +212,10 @@ fn idmap(
         let problem = "idmap without mappings needs a user namespace in linux.namespaces";
         return Err(SpecError::invalid(format!("{field}.options"), problem));
     }
-    Ok(Some(IdmapPlan { recursive: options.idmap == Some(Reach::Tree), uid_mappings, gid_mappings, unsupported: Unsupported::Refused }))
+    Ok(Some(IdmapPlan {
+        recursive: options.idmap == Some(Reach::Tree),
+        uid_mappings,
+        gid_mappings,
+        unsupported: Unsupported::Refused,
+    }))
 }

@@ -10,8 +10,8 @@ use super::mounts::{self, Surroundings};
 use super::plan::{CgroupPlan, NamespaceKind, NamespacePlan, Plan, ProcessPlan, RootSwitch, RootfsPlan};
 use super::process::{check_mapped, process_plan};
 use super::{
-    Host, SpecError, check, confinement, devices, hooks, intel_rdt, mappings, mount_options, namespaces, net_devices, placement,
-    resources, seccomp, sysctl,
+    Host, SpecError, check, confinement, devices, hooks, intel_rdt, mappings, mount_options, namespaces, net_devices,
+    placement, resources, seccomp, sysctl,
 };
 
 /// Everything that the container will be, and warnings about what was accepted but has no effect. Touches nothing.
