@@ -49,6 +49,12 @@ pub fn caller() -> u32 {
     caller_in(&map, nix::unistd::getuid().as_raw())
 }
 
+/// The same of the group.
+pub fn caller_group() -> u32 {
+    let map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+    caller_in(&map, nix::unistd::getgid().as_raw())
+}
+
 /// Whether this is the namespace that we have made.
 pub fn inside() -> bool {
     caller() != nix::unistd::getuid().as_raw()

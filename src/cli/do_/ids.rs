@@ -1,8 +1,10 @@
 //! Who the command is: root's is nobody that the host knows, an ordinary user's is the user.
 
 use caps::{CapSet, Capability};
-use nix::unistd::{getegid, geteuid};
+use nix::unistd::geteuid;
 use serde_json::{Value, json};
+
+use crate::host::rootless;
 
 /// Where no distribution gives ids away: what systemd's list of uids calls unused. Each range is 65,536 ids long.
 const FIRST: u32 = 0x7000_0000;
@@ -27,7 +29,8 @@ impl Ids {
         if geteuid().is_root() && may(Capability::CAP_SETUID) && may(Capability::CAP_SETGID) && has_range() {
             return Ids::Range { first };
         }
-        Ids::Caller { uid: geteuid().as_raw(), gid: getegid().as_raw() }
+        // In the namespace that we make for an ordinary user, that user.
+        Ids::Caller { uid: rootless::caller(), gid: rootless::caller_group() }
     }
 
     pub(super) fn uid(self) -> u32 {

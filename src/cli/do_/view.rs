@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::ids::Ids;
 use super::shares::{self, Access, Share};
 use super::{Failure, Network, sockets};
+use crate::host::rootless;
 use crate::sys::procfs::unescape;
 
 pub(super) struct Wanted<'a> {
@@ -154,7 +155,7 @@ impl View {
 fn homes_of_caller() -> Vec<PathBuf> {
     let named = std::env::var_os("HOME").map(PathBuf::from);
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let uid = nix::unistd::geteuid().to_string();
+    let uid = rootless::caller().to_string();
     let listed = passwd.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
         (fields.len() >= 6 && fields[2] == uid).then(|| PathBuf::from(fields[5]))
