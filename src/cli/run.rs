@@ -72,6 +72,8 @@ pub fn execute(
     // Before the first thread of this process.
     let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
     let (held, mut creation) = request.create(context, &root, terminal)?;
+    // While it waits: an application may be short.
+    let unreached = course.network_hint.zip(creation.init().and_then(|init| Unreached::watch(init.pid)));
     let hooks = &request.plan.hooks;
     let started = start::Poststart::of(&held, hooks).and_then(|poststart| {
         let mut held = start::release(held, id, creation.take_client(), hooks, poststart.as_ref())?;
@@ -99,7 +101,6 @@ pub fn execute(
     create::tell_processes(context, id, &creation);
     let Some(signals) = signals else { return Ok(0) };
     let deadline = course.time.and_then(|time| Instant::now().checked_add(time));
-    let unreached = course.network_hint.zip(creation.init().and_then(|init| Unreached::watch(init.pid)));
     let kept = request.plan.process.as_ref().map_or(&[][..], |process| &process.kept_stdio);
     let code = match wait(context, &mut creation, kept, &signals, deadline) {
         Ok(End::Exited(code)) => Ok(code),

@@ -173,7 +173,7 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
         // No path leads to it: whatever has become of the one it came from.
         mount::attach(tree, host.as_fd()).step(what)?;
     }
-    let overlay = if plan.rootfs.overlay { Some(super::overlay::cover(tree, host.as_fd())?) } else { None };
+    let overlay = if plan.rootfs.overlay { Some(super::overlay::cover(tree)?) } else { None };
     let tree = overlay.as_ref().map_or(tree, |overlay| overlay.as_fd());
     let root = Root(tree);
 

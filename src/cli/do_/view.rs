@@ -339,11 +339,13 @@ fn mounts(covers: &Covers, places: &[Share], wanted: &Wanted<'_>) -> Result<Vec<
                 ["rbind", "rprivate", "rnosuid", "rnoexec", "rnodev", "rro"] }),
         });
     }
+    let empty: &[&str] = match wanted.writable {
+        true => &["nosuid", "nodev", "mode=755", &size, "nr_inodes=64k"],
+        false => &["nosuid", "nodev", "ro", "mode=755", "size=1m", "nr_inodes=1k"],
+    };
     for (path, cover) in covers {
         mounts.push(match cover {
-            Cover::Empty => {
-                mount(&text(path)?, "tmpfs", &["nosuid", "nodev", "ro", "mode=755", "size=1m", "nr_inodes=1k"])
-            }
+            Cover::Empty => mount(&text(path)?, "tmpfs", empty),
             Cover::Writable(mode) => {
                 mount(&text(path)?, "tmpfs", &["nosuid", "nodev", &format!("mode={mode}"), &size, "nr_inodes=256k"])
             }
