@@ -381,6 +381,7 @@ impl Effects for Creation<'_> {
         let container = ContainerRecord {
             id: options.id.clone(),
             init,
+            root: None,
             reaper: options.reaper,
             bundle: options.bundle.clone(),
             rootfs: self.plan.rootfs.path.clone(),
