@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use caps::Capability;
 use clap::Args;
 
 use super::context::Context;
@@ -136,6 +137,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         reaper,
         preserve_fds: arguments.preserve_fds,
         pidfd_socket,
+        may_change_root: frozen.plan.may_have(Capability::CAP_SYS_ADMIN),
         frozen: snapshot.state.sandbox.phase == Phase::Paused,
     };
     let launched = host::exec::run(execution, &mut terminal)?;

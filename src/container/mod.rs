@@ -41,6 +41,7 @@ mod pivot;
 mod root;
 pub mod seccomp;
 mod terminal;
+mod verify;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};

@@ -4,18 +4,22 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use nix::sched::CloneFlags;
+
 use super::agent::Agent;
 use super::attend::Attendant;
 use super::console::{PidfdOf, PidfdSocket};
 use super::create::{CALL_DEADLINE, TerminalTo, pid_inside};
 use super::launch::{self, Inside, Launched, Target};
 use super::protect::Binary;
+use super::verify::{self, Promise};
 use super::{HostError, Trying, namespaces, probe};
 use crate::cgroup::Joiner;
 use crate::container::{Groups, join, seccomp};
 use crate::control::{Client, ExecuteAsync, Request};
 use crate::model::record::{ContainerRecord, PidNamespace, Reaper, SandboxRecord};
 use crate::spec::plan::ProcessPlan;
+use crate::sys::place::Place;
 use crate::sys::procfs;
 
 /// What the caller asked for.
@@ -32,6 +36,8 @@ pub struct Execution<'a> {
     pub preserve_fds: u32,
     /// Who gets the pidfd of the process.
     pub pidfd_socket: Option<PidfdSocket>,
+    /// The container's processes may have CAP_SYS_ADMIN, and with that have put another root on top of theirs.
+    pub may_change_root: bool,
     /// The container is paused: the process starts when it is resumed.
     pub frozen: bool,
 }
@@ -64,6 +70,7 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launche
         PidNamespace::Foreign => Inside::Ours,
     };
     let binary = Binary::protected().trying(|| "protect our own binary".into())?;
+    let filtered = execution.seccomp.is_some();
     let donate = |channel| join::Donations {
         plan: execution.process.clone(),
         channel,
@@ -75,10 +82,23 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launche
     // We too: what is forked from here on has it before it is in the container's cgroup.
     crate::container::run_on(&execution.process.affinity.initial, "initial")?;
     let patience = (!execution.frozen).then_some(launch::STEP_DEADLINE);
-    let target = Target { init: init.as_fd(), namespaces, joiner: &joiner };
+    let target = Target {
+        init: init.as_fd(),
+        namespaces,
+        joiner: &joiner,
+        root: execution.container.root.map(Place::from),
+        may_change_root: execution.may_change_root,
+    };
     let launched = launch::exec(donate, &target, inside, execution.reaper, &binary, patience)?;
+    let promise = Promise {
+        process: execution.process,
+        filtered,
+        preserved_fds: execution.preserve_fds,
+        our_users: !namespaces.contains(CloneFlags::CLONE_NEWUSER),
+    };
     let started = launched
         .expect_ready(patience, &mut Attendant::new(terminal, execution.agent.as_ref()))
+        .and_then(|_| verify::ready(launched.pid, &promise))
         .and_then(|()| match execution.reaper {
             Reaper::Supervisor => adopt(execution.folder, execution.container, &launched),
             Reaper::Caller => Ok(()),

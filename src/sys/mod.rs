@@ -10,6 +10,7 @@ pub mod descriptors;
 pub mod image;
 pub mod memory;
 pub mod mount;
+pub mod mountinfo;
 pub mod netlink;
 pub mod open;
 pub mod pidfd;
