@@ -1,8 +1,10 @@
 //! One more process in a running container.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Instant;
+
+use nix::fcntl::OFlag;
 
 use super::agent::Agent;
 use super::attend::Attendant;
@@ -11,11 +13,11 @@ use super::create::{CALL_DEADLINE, TerminalTo, pid_inside};
 use super::launch::{self, Inside, Launched, Target};
 use super::{HostError, namespaces, probe};
 use crate::cgroup::Joiner;
-use crate::container::{Groups, join, seccomp};
+use crate::container::{Groups, join, seccomp, stdio};
 use crate::control::{Client, ExecuteAsync, Request};
 use crate::model::record::{ContainerRecord, PidNamespace, Reaper, SandboxRecord};
 use crate::spec::plan::ProcessPlan;
-use crate::sys::procfs;
+use crate::sys::{open, procfs};
 
 /// What the caller asked for.
 pub struct Execution<'a> {
@@ -62,10 +64,15 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launche
         PidNamespace::Own => Inside::NamespaceOf(supervisor.as_fd()),
         PidNamespace::Foreign => Inside::Ours,
     };
+    let groups = Groups::of_process(init.as_fd())?;
+    if !execution.process.terminal {
+        let root = open_root(execution.container.init.pid);
+        stdio::prepare(root.as_ref().map(|root| root.as_fd()))?;
+    }
     let donate = |channel| join::Donations {
         channel,
         seccomp: execution.seccomp,
-        groups: Groups::of_process(init.as_fd()),
+        groups,
         preserved_fds: execution.preserve_fds,
         session_keyring: launch::keyring_name(execution.container.id.as_str()),
     };
@@ -90,6 +97,13 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launche
         return Err(error);
     }
     Ok(launched)
+}
+
+/// The root folder of a container, to look into; None where we may not.
+fn open_root(init: i32) -> Option<OwnedFd> {
+    let proc = std::fs::File::open("/proc").ok()?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    open::at(proc.as_fd(), &PathBuf::from(init.to_string()).join("root"), flags, 0).ok()
 }
 
 /// The supervisor keeps its pidfd and will know how it ended.

@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::sched::CloneFlags;
 
 use super::{HostError, Trying};
+use crate::container::forgiven;
 use crate::spec::plan::{NamespaceKind, Plan};
 
 /// Namespaces joined by path, the user namespace first: it decides what we may do to the others.
@@ -57,7 +58,10 @@ pub fn differing(pid: i32) -> Result<CloneFlags, HostError> {
     let mut flags = CloneFlags::empty();
     for (name, kind) in NAMES {
         let of = |process: &str| std::fs::read_link(Path::new("/proc").join(process).join("ns").join(name));
-        let Ok(ours) = of("self") else { continue };
+        let ours = match of("self") {
+            Err(error) if forgiven::NO_SUCH_NAMESPACE.covers(&error) => continue,
+            other => other.trying(|| format!("read our own {name} namespace"))?,
+        };
         let theirs = of(&pid.to_string()).trying(|| format!("read the {name} namespace of process {pid}"))?;
         if ours != theirs {
             flags |= flag(kind);

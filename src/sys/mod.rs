@@ -8,6 +8,7 @@ pub mod clone;
 pub mod descriptors;
 pub mod image;
 pub mod memory;
+pub mod mode;
 pub mod mount;
 pub mod netlink;
 pub mod open;
