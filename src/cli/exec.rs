@@ -20,7 +20,7 @@ use crate::host::frozen::{self, Frozen};
 use crate::host::{self, pidfile, probe, rootless};
 use crate::model::record::Reaper;
 use crate::model::{Denial, Event, Machine, Phase};
-use crate::spec::plan::ProcessPlan;
+use crate::spec::plan::{ProcessPlan, RootSwitch};
 use crate::spec::{self, ExecOverrides};
 
 #[derive(Args)]
@@ -107,6 +107,9 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     }
     let frozen = frozen::load(&seen.folder, snapshot)?;
     let process = plan(arguments, &frozen)?;
+    if frozen.plan.rootfs.switch == RootSwitch::Cover {
+        spec::check_covered(&process)?;
+    }
     let seccomp = host::donate::seccomp(&frozen.plan, seen.folder.root())?;
     let container = frozen::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let notify = seccomp.as_ref().is_some_and(|program| program.notify);

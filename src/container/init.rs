@@ -14,7 +14,7 @@ use super::pivot::{self, Covers};
 use super::root::Root;
 use super::terminal::Terminal;
 use super::verify::{self, Provenance};
-use super::{Moment, SetupError, Step, devices, entry, identity, masks, mounts, terminal};
+use super::{Moment, SetupError, Step, devices, entry, identity, masks, mounts, stdio, terminal};
 use crate::spec::plan::{NamespaceKind, Plan, ProcessPlan, RootSwitch};
 use crate::sys::mount::{self, Attributes, Extent};
 use crate::sys::place::Place;
@@ -111,9 +111,9 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
 
     super::net::set_up_all(&donations.net_devices)?;
     if let Some(name) = &donations.session_keyring {
-        new_keyring(name)?;
+        identity::new_keyring(name)?;
     }
-    let groups = identity::Groups::of_ourselves();
+    let groups = identity::Groups::of_ourselves()?;
     let Entered { root, terminal } = enter_rootfs(plan, donations)?;
 
     let Some(mut application) = plan.process.clone() else {
@@ -168,14 +168,6 @@ pub(super) fn become_root_of_namespace() -> Result<(), SetupError> {
     setresuid(uid, uid, uid).step(|| "become root of the user namespace".into())?;
     // The change of user has made us non-dumpable again, and /proc/self ours to nobody: fine until execve.
     Ok(())
-}
-
-pub(super) fn new_keyring(name: &std::ffi::CStr) -> Result<(), SetupError> {
-    match process::new_session_keyring(name) {
-        // A kernel or a seccomp filter without keyrings has no keys to protect.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EDQUOT)) => Ok(()),
-        other => other.step(|| "join a new session keyring".into()),
-    }
 }
 
 /// What the container has once its root is /.
@@ -248,6 +240,9 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Entered, SetupErro
         // While /proc is the host's: the container's could redirect the write (CVE-2025-52881).
         std::fs::write(Path::new("/proc/sys").join(name), value)
             .step(|| format!("set the sysctl {} to {value:?}", name.replace('/', ".")))?;
+    }
+    if terminal.is_none() {
+        stdio::make_own(&root, stdio::Otherwise::HostsReadOnly)?;
     }
     masks::make_readonly(&root, &plan.readonly_paths)?;
     masks::mask_all(&root, &plan.masked_paths)?;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::channel::{self, Order, Report};
 use super::init::{become_root_of_namespace, finish_process};
 use super::root::Root;
-use super::{Groups, SetupError, Step, terminal, verify};
+use super::{Groups, SetupError, Step, stdio, terminal, verify};
 use crate::spec::plan::ProcessPlan;
 use crate::sys::place::Place;
 use crate::sys::{clone, descriptors, signals};
@@ -117,15 +117,16 @@ fn enter(plan: &ProcessPlan, donations: &Donations) -> Result<std::convert::Infa
     signals::reset().step(|| "reset signals".into())?;
     nix::unistd::setsid().step(|| "start a session".into())?;
     if let Some(name) = &donations.session_keyring {
-        super::init::new_keyring(name)?;
+        super::identity::new_keyring(name)?;
     }
     super::identity::run_on(&plan.affinity.last, "final")?;
+    let top = std::fs::File::open("/").step(|| "open the container's root".into())?;
     let terminal = if plan.terminal {
-        let top = std::fs::File::open("/").step(|| "open the container's root".into())?;
         let (master, terminal) = terminal::open(&Root(top.as_fd()), plan.console_size)?;
         channel::report(channel, &Report::Terminal(master)).map_err(|_| SetupError::CreatorGone)?;
         Some(terminal)
     } else {
+        stdio::make_own(&Root(top.as_fd()), stdio::Otherwise::Refuse)?;
         None
     };
     descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;

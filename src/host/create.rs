@@ -15,7 +15,7 @@ use super::net_devices::{self, Moved};
 use super::protect::Binary;
 use super::supervisor::{self, Donation, Supervisor};
 use super::verify::{self, Promise};
-use super::{HostError, Trying, destroy, donate, idmap};
+use super::{HostError, Trying, destroy, donate, frozen, idmap};
 use crate::cgroup::{self, Driver};
 use crate::container::channel::Order;
 use crate::container::net::NetDevice;
@@ -26,7 +26,7 @@ use crate::model::record::{
     Boot, ContainerRecord, HookKind, Nanos, PidNamespace, ProcessRef, Reaper, RootIdentity, SandboxRecord,
 };
 use crate::model::{Effect, Id};
-use crate::spec::plan::{NamespaceKind, Plan};
+use crate::spec::plan::{NamespaceKind, Plan, RootSwitch};
 use crate::store::Folder;
 use crate::sys::pidfd::{self, Ended};
 use crate::sys::procfs;
@@ -121,6 +121,9 @@ impl<'a> Creation<'a> {
         let notify = seccomp.as_ref().is_some_and(|program| program.notify);
         let agent = Agent::of(plan.seccomp.as_ref(), notify, hook_state(plan, options, "creating", 0))?;
         folder.write_file("config.json", &options.spec_bytes)?;
+        if plan.rootfs.switch == RootSwitch::Cover {
+            folder.write_file(frozen::COVERED, b"")?;
+        }
         let spec = folder.open_file("config.json")?;
         let what = || "prepare the sandbox's folder".to_owned();
         let boot = procfs::boot().trying(|| "read the boot id".into())?;

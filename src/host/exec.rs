@@ -1,9 +1,10 @@
 //! One more process in a running container.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 
 use super::agent::Agent;
@@ -15,12 +16,12 @@ use super::protect::Binary;
 use super::verify::{self, Promise};
 use super::{HostError, Trying, namespaces, probe};
 use crate::cgroup::Joiner;
-use crate::container::{Groups, join, seccomp};
+use crate::container::{Groups, join, seccomp, stdio};
 use crate::control::{Client, ExecuteAsync, Request};
 use crate::model::record::{ContainerRecord, PidNamespace, Reaper, SandboxRecord};
 use crate::spec::plan::ProcessPlan;
 use crate::sys::place::Place;
-use crate::sys::procfs;
+use crate::sys::{open, procfs};
 
 /// What the caller asked for.
 pub struct Execution<'a> {
@@ -71,11 +72,16 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launche
     };
     let binary = Binary::protected().trying(|| "protect our own binary".into())?;
     let filtered = execution.seccomp.is_some();
+    let groups = Groups::of_process(init.as_fd())?;
+    if !execution.process.terminal {
+        let root = open_root(execution.container.init.pid);
+        stdio::prepare(root.as_ref().map(|root| root.as_fd()))?;
+    }
     let donate = |channel| join::Donations {
         plan: execution.process.clone(),
         channel,
         seccomp: execution.seccomp,
-        groups: Groups::of_process(init.as_fd()),
+        groups,
         preserved_fds: execution.preserve_fds,
         session_keyring: launch::keyring_name(execution.container.id.as_str()),
     };
@@ -113,6 +119,13 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launche
         return Err(error);
     }
     Ok(launched)
+}
+
+/// The root folder of a container, to look into; None where we may not.
+fn open_root(init: i32) -> Option<OwnedFd> {
+    let proc = std::fs::File::open("/proc").ok()?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    open::at(proc.as_fd(), &PathBuf::from(init.to_string()).join("root"), flags, 0).ok()
 }
 
 /// The supervisor keeps its pidfd and will know how it ended.

@@ -9,6 +9,7 @@ pub mod clone;
 pub mod descriptors;
 pub mod image;
 pub mod memory;
+pub mod mode;
 pub mod mount;
 pub mod mountinfo;
 pub mod netlink;
