@@ -31,6 +31,7 @@ pub mod running;
 pub mod supervisor;
 pub mod unreached;
 pub mod update;
+mod verify;
 
 use std::io;
 
