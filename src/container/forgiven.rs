@@ -82,8 +82,20 @@ pub const MOUNTS_OF_SOMEBODY_ELSE: Forgiven = Forgiven {
     because: "an ordinary user may not clone the host's mounts, and needs no container to reach what it hands over",
 };
 
+pub const ZERO_IS_NOT_MAPPED: Forgiven = Forgiven {
+    step: "become root of the user namespace",
+    errno: libc::EINVAL,
+    because: "0 is not mapped there: whoever makes or joins it has all capabilities in it as who it is",
+};
+
+pub const NO_MAPPED_IDS: Forgiven = Forgiven {
+    step: "map the ids of a folder that `do` shows for reading",
+    errno: libc::EINVAL,
+    because: "its file system maps none: its files belong to whom they belong on the host, and may be read by others only",
+};
+
 /// The whole list, as docs/mounts.md prints it.
-pub const ALL: [Forgiven; 10] = [
+pub const ALL: [Forgiven; 12] = [
     NO_KEYRINGS,
     MASK_BELOW_A_FILE,
     NAME_IS_TAKEN,
@@ -94,4 +106,6 @@ pub const ALL: [Forgiven; 10] = [
     LOCKED_ATTRIBUTE,
     NO_LABEL_FOLDER,
     MOUNTS_OF_SOMEBODY_ELSE,
+    ZERO_IS_NOT_MAPPED,
+    NO_MAPPED_IDS,
 ];

@@ -258,8 +258,9 @@ fn closed_above(path: &Path, covers: &Covers, wanted: &Wanted<'_>) -> Option<Pat
     above.into_iter().find(|folder| !is_open(folder)).map(Path::to_owned)
 }
 
+/// One that does not exist closes nothing.
 fn is_open(folder: &Path) -> bool {
-    std::fs::metadata(folder).is_ok_and(|found| found.mode() & 0o001 != 0)
+    std::fs::metadata(folder).is_ok_and(|found| found.mode() & 0o001 != 0) || !folder.exists()
 }
 
 fn is_below(path: &Path, covers: &Covers) -> bool {
