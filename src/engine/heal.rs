@@ -93,7 +93,7 @@ pub fn heal<'a, E: Effects, P: Probe>(
     mut machine: impl FnMut(&Wreck<'_>) -> E,
 ) -> Result<Healed<'a>, EngineError<E::Error>> {
     let mut actions = Vec::new();
-    let intent = guard.intent();
+    let intent = guard.intent()?;
     let snapshot = match folder.read_snapshot() {
         Ok(Some(snapshot)) => Some(snapshot),
         // Only a creation has nothing published yet.

@@ -58,7 +58,14 @@ pub fn examine(root: &Root) -> Result<Vec<Finding>, StoreError> {
 
 fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut Vec<Snapshot>) {
     let mut found = |subject: &str, text: String| findings.push(Finding { subject: subject.to_owned(), text });
-    let intent = folder.intent_unlocked();
+    if let Err(error) = folder.check_lock() {
+        found(folder.name(), crate::container::one_line(&error));
+    }
+    let intent = match folder.intent_unlocked() {
+        Ok(intent) => intent,
+        // Told already.
+        Err(_) => return,
+    };
     let in_progress = intent.as_ref().is_some_and(|intent| procfs::is_alive(&intent.holder, &intent.boot));
     if let Some(intent) = intent.as_ref().filter(|_| !in_progress) {
         found(
@@ -243,7 +250,9 @@ pub(super) fn orphaned_cgroups(
     let supervisors = snapshots.iter().map(|snapshot| &snapshot.sandbox.supervisor_cgroup);
     let mut named: BTreeSet<PathBuf> = containers.chain(supervisors).flat_map(|c| &c.folders).cloned().collect();
     // Those that are about to be made.
-    named.extend(root.folders()?.iter().filter_map(Folder::intent_unlocked).flat_map(|intent| intent.cgroups));
+    for folder in root.folders()? {
+        named.extend(folder.intent_unlocked()?.into_iter().flat_map(|intent| intent.cgroups));
+    }
     let is_orphaned = |folder: &PathBuf| {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let settled = std::fs::metadata(folder).is_ok_and(|metadata| {
