@@ -6,6 +6,7 @@ use serde_json::json;
 use super::context::Context;
 use super::failure::Failure;
 use super::format::Format;
+use super::output;
 use crate::model::Id;
 use crate::recover::{self, Report};
 
@@ -34,7 +35,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         Format::Table => {
             for report in &reports {
                 for action in &report.actions {
-                    println!("{action}");
+                    println!("{}", output::one_line(action));
                 }
             }
         }

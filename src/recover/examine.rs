@@ -80,6 +80,9 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
         Err(error) => return found(folder.name(), crate::container::one_line(&error)),
     };
     if !in_progress {
+        if let Err(error) = frozen::check(folder, &snapshot) {
+            found(snapshot.sandbox.id.as_str(), crate::container::one_line(&error));
+        }
         if snapshot.state.sandbox.phase == Phase::Stopped {
             let left = still_running(&snapshot);
             if left > 0 {

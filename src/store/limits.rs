@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::schema::SchemaError;
 use super::schema::v1::PathV1;
 use super::{Folder, StoreError};
+use crate::model::objects;
 use crate::model::record::FileValue;
 
 const KEPT: &str = "limits.json";
@@ -78,10 +79,10 @@ pub fn decode_limits(bytes: &[u8]) -> Result<Limits, SchemaError> {
     if bytes.len() > MAX_LIMITS {
         return Err(SchemaError::TooLarge(bytes.len(), MAX_LIMITS));
     }
-    if let Ok(Versioned { version: version @ 2.. }) = serde_json::from_slice(bytes) {
+    if let Ok(Versioned { version: version @ 2.. }) = objects::from_slice(bytes) {
         return Err(SchemaError::Newer(version));
     }
-    let shape: LimitsV1 = serde_json::from_slice(bytes).map_err(SchemaError::Malformed)?;
+    let shape: LimitsV1 = objects::from_slice(bytes).map_err(SchemaError::Malformed)?;
     let before = shape.before.into_iter().map(|FileValueV1 { file, value }| FileValue { file: file.into(), value });
     Ok(Limits { seq: shape.seq, resources: shape.resources, before: before.collect() })
 }
