@@ -98,6 +98,8 @@ pub fn heal<'a, E: Effects, P: Probe>(
         Ok(Some(snapshot)) => Some(snapshot),
         // Only a creation has nothing published yet.
         Ok(None) if intent.as_ref().is_some_and(is_creation) => None,
+        // Not damaged: somebody else could have written it.
+        Err(error @ StoreError::Untrusted { .. }) => return Err(error.into()),
         // Lost or unreadable: the store is the durable truth. If it does not help either, the sandbox may well be
         // alive: nothing is touched.
         unreadable => {

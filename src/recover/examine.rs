@@ -210,10 +210,14 @@ fn being_made(root: &Root, folder: &Path) -> bool {
         .any(|folder| !matches!(folder.try_lock(), Ok(Some(_))))
 }
 
-/// Whether the sandbox in this folder says now that it is its supervisor.
+/// Whether the sandbox in this folder says now that it is its supervisor. One that cannot be read may well say so.
 fn is_named(root: &Root, folder: &Path, pid: i32) -> bool {
     let mut folders = root.folders().into_iter().flatten().filter(|found| Some(found.name()) == name_of(folder));
-    folders.any(|folder| matches!(folder.read_snapshot(), Ok(Some(found)) if found.sandbox.supervisor.pid == pid))
+    folders.any(|folder| match folder.read_snapshot() {
+        Ok(Some(found)) => found.sandbox.supervisor.pid == pid,
+        Ok(None) => false,
+        Err(_) => true,
+    })
 }
 
 fn name_of(folder: &Path) -> Option<&str> {
@@ -254,7 +258,9 @@ pub(super) fn orphaned_cgroups(
     let mut named: BTreeSet<PathBuf> = containers.chain(supervisors).flat_map(|c| &c.folders).cloned().collect();
     // Those that are about to be made.
     for folder in root.folders()? {
-        named.extend(folder.intent_unlocked()?.into_iter().flat_map(|intent| intent.cgroups));
+        // What one that cannot be read has, or is about to make, is not known: then nothing is called orphaned.
+        let (Ok(intent), Ok(_)) = (folder.intent_unlocked(), folder.read_snapshot()) else { return Ok(Vec::new()) };
+        named.extend(intent.into_iter().flat_map(|intent| intent.cgroups));
     }
     let is_orphaned = |folder: &PathBuf| {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();

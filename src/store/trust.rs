@@ -49,7 +49,7 @@ impl fmt::Display for Distrust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Distrust::Owner { owner, mode, we } => {
-                write!(f, "it belongs to uid {owner} (mode {mode:04o}), and we are uid {we}: chown it")
+                write!(f, "it belongs to uid {owner} (mode {mode:04o}), and we are uid {we}: be that user, chown it")
             }
             Distrust::Writable { owner, mode } => {
                 write!(f, "others than its owner, uid {owner}, may write to it (mode {mode:04o}): chmod go-w it")
