@@ -79,10 +79,6 @@ impl Dir {
         self.child(OsStr::new(".."))
     }
 
-    pub fn into_fd(self) -> OwnedFd {
-        self.0
-    }
-
     /// The whole file.
     pub fn read(&self, name: &str) -> io::Result<String> {
         let mut text = String::new();
@@ -110,14 +106,7 @@ impl Dir {
 
     /// The cgroups directly below; none if it is gone.
     pub fn children(&self) -> io::Result<Vec<OsString>> {
-        self.names(|kind| kind == Some(Type::Directory))
-    }
 
-    pub fn file_names(&self) -> io::Result<Vec<OsString>> {
-        self.names(|kind| kind != Some(Type::Directory))
-    }
-
-    fn names(&self, wanted: impl Fn(Option<Type>) -> bool) -> io::Result<Vec<OsString>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let opened = nix::dir::Dir::openat(Some(self.0.as_raw_fd()), ".", flags, nix::sys::stat::Mode::empty());
         let Some(mut folder) = unless_gone(opened.map_err(io::Error::from))? else { return Ok(Vec::new()) };
@@ -125,7 +114,7 @@ impl Dir {
         for entry in folder.iter() {
             let Some(entry) = unless_gone(entry.map_err(io::Error::from))? else { break };
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name != "." && name != ".." && wanted(entry.file_type()) {
+            if name != "." && name != ".." && entry.file_type() == Some(Type::Directory) {
                 names.push(name.to_owned());
             }
         }
@@ -195,7 +184,7 @@ impl Dir {
         Ok(unlinkat(Some(self.0.as_raw_fd()), Path::new(name), UnlinkatFlags::RemoveDir)?)
     }
 
-    fn try_clone(&self) -> io::Result<Dir> {
+    pub fn try_clone(&self) -> io::Result<Dir> {
         Ok(Dir(self.0.try_clone()?))
     }
 }
@@ -221,6 +210,11 @@ pub(super) fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 /// Calls `visit` for `top` and for every cgroup below it, parents first. It may be called more than once for one of
 /// them.
 pub(super) fn each(top: &Dir, mut visit: impl FnMut(&Dir) -> io::Result<()>) -> io::Result<()> {
+    each_named(top, |folder, _| visit(folder))
+}
+
+/// The same, with the names that lead there from the top.
+pub(super) fn each_named(top: &Dir, mut visit: impl FnMut(&Dir, &[OsString]) -> io::Result<()>) -> io::Result<()> {
     let mut attempts = 0;
     loop {
         match walk(top, &mut visit, |_, _| Ok(())) {
@@ -252,7 +246,7 @@ pub(super) fn remove_below(top: &Dir) -> io::Result<()> {
         Err(error) if files::is_gone(&error) || is_busy(&error) => Ok(()),
         other => other,
     };
-    match walk(top, &mut |_| Ok(()), remove) {
+    match walk(top, |_, _| Ok(()), remove) {
         // Whoever removes looks whether it is done, and goes on if not.
         Ok(()) | Err(Lost::Way) => Ok(()),
         Err(Lost::For(error)) => Err(error),
@@ -273,11 +267,11 @@ enum Lost {
 /// `arrive` at every folder before those below it; `leave` every one but the top, by its parent and its name.
 fn walk(
     top: &Dir,
-    arrive: &mut dyn FnMut(&Dir) -> io::Result<()>,
+    mut arrive: impl FnMut(&Dir, &[OsString]) -> io::Result<()>,
     mut leave: impl FnMut(&Dir, &OsStr) -> io::Result<()>,
 ) -> Result<(), Lost> {
     let mut here = top.try_clone().map_err(Lost::For)?;
-    arrive(&here).map_err(Lost::For)?;
+    arrive(&here, &[]).map_err(Lost::For)?;
     // What is still to be visited in each folder from the top down to this one, and what each is called above.
     let mut todo = vec![here.children().map_err(Lost::For)?];
     let mut names: Vec<OsString> = Vec::new();
@@ -285,9 +279,9 @@ fn walk(
         if let Some(name) = rest.pop() {
             let Some(child) = unless_gone(here.child(&name)).map_err(Lost::For)? else { continue };
             here = child;
-            arrive(&here).map_err(Lost::For)?;
-            todo.push(here.children().map_err(Lost::For)?);
             names.push(name);
+            arrive(&here, &names).map_err(Lost::For)?;
+            todo.push(here.children().map_err(Lost::For)?);
             continue;
         }
         todo.pop();
