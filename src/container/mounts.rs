@@ -6,22 +6,25 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::root::{Root, is_folder};
 use super::{SetupError, Step, copy_up};
 use crate::spec::plan::{MountKind, MountPlan};
 use crate::sys::mount::{self, Attributes, Extent};
 
 /// One v1 hierarchy, or the whole of v2, as a container sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupView {
     /// Below /sys/fs/cgroup; empty for v2.
     pub name: String,
     /// On the host.
+    #[serde(with = "crate::sys::carried")]
     pub folder: PathBuf,
     pub whose: Whose,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Whose {
     Containers,
     /// There was no privilege to make one for the container, which runs in its creator's: shown read-only, whatever the

@@ -12,6 +12,7 @@ use super::console::{Console, PidfdOf, PidfdSocket};
 use super::hooks::{Given, Ledger};
 use super::launch::{self, Inside, Launched};
 use super::net_devices::{self, Moved};
+use super::protect::Binary;
 use super::supervisor::{self, Donation, Supervisor};
 use super::{HostError, Trying, destroy, donate, idmap};
 use crate::cgroup::{self, Driver};
@@ -43,8 +44,8 @@ pub struct Options {
     pub preserve_fds: u32,
     /// Who gets the pidfd of the init.
     pub pidfd_socket: Option<PidfdSocket>,
-    /// So many of them are from socket activation.
-    pub listen_fds: u32,
+    /// Some of them are from socket activation.
+    pub listen: Option<init::Listen>,
     pub new_keyring: bool,
     pub created: Nanos,
     pub oci_version: String,
@@ -73,6 +74,8 @@ impl TerminalTo {
 
 /// A sandbox on its way into being.
 pub struct Creation<'a> {
+    /// What the supervisor and the helper are executed from.
+    binary: Binary,
     plan: &'a Plan,
     options: &'a Options,
     terminal: TerminalTo,
@@ -117,6 +120,7 @@ impl<'a> Creation<'a> {
         let what = || "prepare the sandbox's folder".to_owned();
         let boot = procfs::boot().trying(|| "read the boot id".into())?;
         Ok(Creation {
+            binary: Binary::protected().trying(|| "protect our own binary".into())?,
             ledger: Ledger::make(folder, &options.id, &boot, &plan.hooks)?,
             net_devices: net_devices::look_at(&plan.net_devices)?,
             moved: None,
@@ -187,6 +191,7 @@ impl<'a> Creation<'a> {
         let (_, joiner) = self.cgroups.joiners().ok_or_else(out_of_order)?;
         let controller = self.controller.take().ok_or_else(out_of_order)?;
         let donation = Donation {
+            binary: &self.binary,
             id: &self.options.id,
             bundle: &self.options.bundle,
             spec: self.spec.as_fd(),
@@ -205,7 +210,7 @@ impl<'a> Creation<'a> {
     fn launch_init(&mut self) -> Result<(), HostError> {
         let rootfs = self.rootfs.take().ok_or_else(out_of_order)?;
         let (binds, seccomp) = (std::mem::take(&mut self.binds), self.seccomp.take());
-        let hook_state = hook_state(self.plan, self.options, "creating", 0);
+        let hook_state = hook_state(self.plan, self.options, "creating", 0).to_string().into_bytes();
         let cgroups = self.cgroups.in_sight();
         let supervisor = self.supervisor.as_ref().ok_or_else(out_of_order)?;
         let (joiner, _) = self.cgroups.joiners().ok_or_else(out_of_order)?;
@@ -214,13 +219,14 @@ impl<'a> Creation<'a> {
             PidNamespace::Foreign => Inside::Ours,
         };
         let donate = |channel| init::Donations {
+            plan: self.plan.clone(),
             channel,
             rootfs,
             binds,
             cgroups,
             seccomp,
             preserved_fds: self.options.preserve_fds,
-            listen_fds: self.options.listen_fds,
+            listen: self.options.listen.clone(),
             net_devices: self.net_devices.clone(),
             session_keyring: if self.options.new_keyring {
                 launch::keyring_name(self.options.id.as_str())
@@ -229,7 +235,7 @@ impl<'a> Creation<'a> {
             },
             hook_state,
         };
-        let launched = launch::init(self.plan, donate, inside, joiner, self.options.reaper)?;
+        let launched = launch::init(self.plan, donate, inside, joiner, self.options.reaper, &self.binary)?;
         self.cgroups.are_held();
         // From here on it is ours to kill, whatever fails.
         let launched = self.launched.insert(launched);
@@ -382,6 +388,7 @@ impl Effects for Creation<'_> {
         let container = ContainerRecord {
             id: options.id.clone(),
             init,
+            root: None,
             reaper: options.reaper,
             bundle: options.bundle.clone(),
             rootfs: self.plan.rootfs.path.clone(),

@@ -9,7 +9,8 @@ use super::attend::Attendant;
 use super::console::{PidfdOf, PidfdSocket};
 use super::create::{CALL_DEADLINE, TerminalTo, pid_inside};
 use super::launch::{self, Inside, Launched, Target};
-use super::{HostError, namespaces, probe};
+use super::protect::Binary;
+use super::{HostError, Trying, namespaces, probe};
 use crate::cgroup::Joiner;
 use crate::container::{Groups, join, seccomp};
 use crate::control::{Client, ExecuteAsync, Request};
@@ -62,7 +63,9 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launche
         PidNamespace::Own => Inside::NamespaceOf(supervisor.as_fd()),
         PidNamespace::Foreign => Inside::Ours,
     };
+    let binary = Binary::protected().trying(|| "protect our own binary".into())?;
     let donate = |channel| join::Donations {
+        plan: execution.process.clone(),
         channel,
         seccomp: execution.seccomp,
         groups: Groups::of_process(init.as_fd()),
@@ -73,7 +76,7 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launche
     crate::container::run_on(&execution.process.affinity.initial, "initial")?;
     let patience = (!execution.frozen).then_some(launch::STEP_DEADLINE);
     let target = Target { init: init.as_fd(), namespaces, joiner: &joiner };
-    let launched = launch::exec(execution.process, donate, &target, inside, execution.reaper, patience)?;
+    let launched = launch::exec(donate, &target, inside, execution.reaper, &binary, patience)?;
     let started = launched
         .expect_ready(patience, &mut Attendant::new(terminal, execution.agent.as_ref()))
         .and_then(|()| match execution.reaper {

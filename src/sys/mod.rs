@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod carried;
 pub mod clone;
 pub mod descriptors;
 pub mod image;
@@ -12,6 +13,7 @@ pub mod mount;
 pub mod netlink;
 pub mod open;
 pub mod pidfd;
+pub mod place;
 pub mod poller;
 pub mod privilege;
 pub mod process;
