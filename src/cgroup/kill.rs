@@ -78,6 +78,8 @@ pub(super) fn signal_folder(folder: &Dir, signal: i32, signalled: &mut HashSet<i
     let Listed { mut pids, unseen } = folder.processes()?;
     let mut outcome = Signalled { listed: pids.len() + unseen, ..Signalled::default() };
     pids.retain(|pid| !signalled.contains(pid));
+    // The oldest first, mostly: a parent that is killed does not see its children go.
+    pids.reverse();
     while !pids.is_empty() {
         let held = hold(&mut pids)?;
         let still = folder.processes()?;

@@ -105,6 +105,11 @@ fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> 
     }
     let deadline = destroy::deadline();
     let init = probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?;
+    // First, so that its exit code says what happened, and not what it made of the end of its children. It may not be ours
+    // to signal: then it is killed with the others, or nobody is.
+    if let Some(init) = &init {
+        let _ = pidfd::send_signal(init.as_fd(), signal);
+    }
     cgroup::kill_and_wait(&container.cgroup, deadline)?;
     // It is listed no more shortly before it has ended, and it may have moved to a cgroup that is not ours.
     if let Some(init) = init

@@ -148,6 +148,12 @@ impl Destruction {
         if !self.cgroups_are_ours(boot)? {
             return Ok(());
         }
+        // First, so that their exit codes do not say what they made of the end of their children.
+        for init in &self.inits {
+            if let Some(pidfd) = probe::open_if_alive(init, boot)? {
+                send_kill(pidfd.as_fd())?;
+            }
+        }
         Ok(self.of_containers().iter().try_for_each(|record| cgroup::kill_and_wait(record, deadline()))?)
     }
 
