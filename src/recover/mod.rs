@@ -148,7 +148,7 @@ fn remove_orphans(root: &Root, recorder: &mut Recorder<'_>) -> Report {
         Err(error) => return failed(subject, &error),
     };
     let mut actions = Vec::new();
-    for folder in orphans {
+    for folder in orphans.found {
         match cgroup::remove_emptied(std::slice::from_ref(&folder), Instant::now()) {
             Ok(populated) if populated.is_empty() => {
                 actions.push(format!("removed the empty cgroup {folder:?} of a sandbox that is gone"));
@@ -157,7 +157,7 @@ fn remove_orphans(root: &Root, recorder: &mut Recorder<'_>) -> Report {
             Err(error) => return Report { actions, ..failed(subject, &error) },
         }
     }
-    Report { subject, actions, failure: None }
+    Report { subject, actions, failure: orphans.unseen.as_ref().map(|error| crate::container::one_line(error)) }
 }
 
 fn subject_of(folder: &Folder) -> String {
