@@ -14,6 +14,7 @@ use crate::cgroup::Joiner;
 use crate::model::Id;
 use crate::model::record::PidNamespace;
 use crate::sys::clone::{self, Cloned, Parent};
+use crate::sys::image::Image as Program;
 use crate::sys::{descriptors, pidfd, ready};
 
 /// How long it may take to answer; it does nothing that waits for anybody.
@@ -47,7 +48,7 @@ pub struct Supervisor {
     ready: Cell<bool>,
 }
 
-/// Forks and executes it. The caller still has a single thread.
+/// Forks and executes it. The child allocates nothing before that, so that other threads of this process do no harm.
 pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
     let what = || "spawn the supervisor".to_owned();
     let (ours, theirs) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).trying(what)?;
@@ -167,12 +168,13 @@ impl CommandLine {
             args.push(CString::new(word).map_err(io::Error::other)?);
         }
         let donated = self.donated.into_iter().collect::<io::Result<Vec<_>>>()?;
-        Ok(Image { args, donated, null: std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?.into() })
+        let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?.into();
+        Ok(Image { program: Program::new(c"/proc/self/exe".to_owned(), args, Vec::new()), donated, null })
     }
 }
 
 struct Image {
-    args: Vec<CString>,
+    program: Program,
     donated: Vec<OwnedFd>,
     null: OwnedFd,
 }
@@ -180,12 +182,10 @@ struct Image {
 impl Image {
     /// In the child. Returns only on failure.
     fn execute(&self) -> io::Error {
-        if let Err(error) = self.arrange() {
-            return error;
+        match self.arrange() {
+            Ok(()) => self.program.execute(),
+            Err(error) => error,
         }
-        let env: [CString; 0] = [];
-        let Err(errno) = nix::unistd::execve(c"/proc/self/exe", &self.args, &env);
-        errno.into()
     }
 
     fn arrange(&self) -> io::Result<()> {
