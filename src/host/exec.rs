@@ -39,9 +39,8 @@ pub struct Execution<'a> {
 pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launched, HostError> {
     let (boot, container, supervisor) = (&execution.sandbox.boot, execution.container, &execution.sandbox.supervisor);
     let needs_supervisor = execution.sandbox.pid_namespace == PidNamespace::Own;
-    let is_stopped = || {
-        !procfs::is_alive(&container.init, boot) || needs_supervisor && !procfs::is_alive(supervisor, boot)
-    };
+    let is_stopped =
+        || !procfs::is_alive(&container.init, boot) || needs_supervisor && !procfs::is_alive(supervisor, boot);
     // One that ended meanwhile is reason enough, wherever it was noticed.
     launch(execution, terminal).map_err(|error| if is_stopped() { stopped(container) } else { error })
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::{HostError, Trying};
 use crate::cgroup;
-use crate::control::{Client, ControlError};
 use crate::control::method::ContainerStatus;
+use crate::control::{Client, ControlError};
 use crate::engine::{Depth, Facts, Probe};
 use crate::model::Phase;
 use crate::model::record::{Boot, ContainerRecord, PidNamespace, ProcessRef, Snapshot};

@@ -39,7 +39,8 @@ impl<'a> Renewal<'a> {
 
     fn spawn(&mut self) -> Result<(), HostError> {
         let sandbox = &self.snapshot.sandbox;
-        let there: Vec<_> = sandbox.supervisor_cgroup.folders.iter().filter(|folder| folder.is_dir()).cloned().collect();
+        let there: Vec<_> =
+            sandbox.supervisor_cgroup.folders.iter().filter(|folder| folder.is_dir()).cloned().collect();
         let controller = control::listen(self.folder.dir()).trying(|| "bind the control socket".into())?;
         let supervisor = supervisor::spawn(&Donation {
             id: &sandbox.id,

@@ -98,7 +98,8 @@ fn see_to_orphan<'a>(held: Held<'a>, actions: &mut Vec<String>) -> Result<Held<'
     if snapshot.sandbox.attached {
         let mut destruction = destruction_of(&Wreck { folder: held.folder(), snapshot: Some(&snapshot), intent: None });
         let held = held.end(engine::inferred(engine::now()), &mut destruction)?;
-        actions.push(format!("{id:?}: its supervisor was gone, and it ran on: ended it, as its command's end would have"));
+        actions
+            .push(format!("{id:?}: its supervisor was gone, and it ran on: ended it, as its command's end would have"));
         actions.extend(destruction.take_warnings().into_iter().map(|text| format!("{id:?}: {text}")));
         return Ok(held);
     }
