@@ -67,6 +67,39 @@ fn killing_the_supervisor_of_a_created_sandbox_ends_it_too() {
     env.assert_clean();
 }
 
+/// On the v1 freezer not even SIGKILL reaches what is frozen.
+#[test]
+fn a_paused_sandbox_whose_supervisor_dies_is_not_told_stopped_while_anything_in_it_lives() {
+    needs_root!();
+    let env = Env::new();
+    for end in ["recover", "kill", "delete", "wait"] {
+        let id = env.id(end);
+        env.started(&env.bundle().args(&["sleep", "1000"]), &id);
+        let init = env.pid(&id);
+        env.run(["pause", &id]).success();
+        let supervisor = env.supervisor(&id);
+        send(supervisor, Signal::SIGKILL);
+        process::until(DEADLINE, "end of the supervisor", || !process::runs(supervisor));
+        let status = env.status(&id);
+        // In this order: it may end meanwhile, and not begin.
+        assert!(status == "stopped" || process::runs(init), "{status}, and its init is dead");
+        assert!(status == "paused" || !process::runs(init), "{status}, and its init lives");
+        match end {
+            "recover" => drop(env.run(["recover"]).code(0)),
+            "kill" => drop(env.run(["kill", &id, "KILL"])),
+            "wait" => {
+                let waiting = env.cmd(["wait", &id]).spawn();
+                env.run(["kill", &id, "KILL"]);
+                waiting.finish(DEADLINE).success().prints("137\n");
+            }
+            _ => {}
+        }
+        env.delete(&id);
+        assert!(!process::runs(init), "deleted, and it lives");
+    }
+    env.assert_clean();
+}
+
 #[test]
 fn a_foreground_run_whose_supervisor_dies_says_137() {
     needs_root!();
