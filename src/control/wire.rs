@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -82,11 +83,11 @@ pub fn encode_request(id: RequestId, request: &Request) -> Vec<u8> {
 
 pub fn decode_request(bytes: &[u8]) -> Result<(RequestId, Request), DecodeError> {
     check_length(bytes)?;
-    let RequestFrame { id, method: name, params } = serde_json::from_slice(bytes).map_err(DecodeError::NotAFrame)?;
+    let RequestFrame { id, method: name, params } = parse_object(bytes)?;
     let Some(method) = Method::parse(&name) else {
         return Err(DecodeError::UnknownMethod { id, method: name.chars().take(64).collect() });
     };
-    let request = match method {
+    let request = check_params(method, &params).and_then(|()| match method {
         Method::Handshake => serde_json::from_value(params).map(Request::Handshake),
         Method::Create => serde_json::from_value(params).map(Request::Create),
         Method::StartRoot => Ok(Request::StartRoot),
@@ -97,7 +98,7 @@ pub fn decode_request(bytes: &[u8]) -> Result<(RequestId, Request), DecodeError>
         Method::Signal => serde_json::from_value(params).map(Request::Signal),
         Method::State => serde_json::from_value(params).map(Request::State),
         Method::Destroy => serde_json::from_value(params).map(Request::Destroy),
-    };
+    });
     request.map(|request| (id, request)).map_err(|source| DecodeError::BadParameters {
         id,
         method: method.name(),
@@ -115,7 +116,7 @@ pub fn encode_reply(id: RequestId, outcome: &Result<Reply, Refusal>) -> Vec<u8> 
 
 pub fn decode_reply(bytes: &[u8]) -> Result<(RequestId, Result<Reply, Refusal>), DecodeError> {
     check_length(bytes)?;
-    let ReplyFrame { id, outcome } = serde_json::from_slice(bytes).map_err(DecodeError::NotAFrame)?;
+    let ReplyFrame { id, outcome } = parse_object(bytes)?;
     Ok(match outcome {
         Outcome::Reply(reply) => (id, Ok(reply)),
         Outcome::Error(refusal) => (id, Err(refusal)),
@@ -135,6 +136,27 @@ pub fn send(socket: BorrowedFd<'_>, frame: &[u8], fds: &[BorrowedFd<'_>]) -> io:
 /// did not all arrive, is `InvalidData`, with none of them left open.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
     seqpacket::receive(socket, buffer)
+}
+
+/// serde takes a list for any struct, its fields in their order: here an object is one, and nothing else.
+fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'[') => Err(DecodeError::NotAFrame(serde::de::Error::custom("a list is no frame"))),
+        _ => serde_json::from_slice(bytes).map_err(DecodeError::NotAFrame),
+    }
+}
+
+/// An object without any list in it, for no parameter is one; of a method that has none, nothing or an empty object.
+fn check_params(method: Method, params: &Value) -> serde_json::Result<()> {
+    let refused = |why: &str| Err(serde::de::Error::custom(why));
+    match (method, params) {
+        (Method::StartRoot, Value::Null) => Ok(()),
+        (Method::StartRoot, Value::Object(given)) if given.is_empty() => Ok(()),
+        (Method::StartRoot, _) => refused("it takes none"),
+        (_, Value::Object(given)) if given.values().any(Value::is_array) => refused("no parameter is a list"),
+        (_, Value::Object(_)) => Ok(()),
+        _ => refused("they are not an object"),
+    }
 }
 
 fn check_length(bytes: &[u8]) -> Result<(), DecodeError> {
@@ -248,6 +270,33 @@ mod tests {
     #[test]
     fn deep_nesting_is_refused_and_not_recursed_into() {
         assert!(decode_request(&vec![b'['; MAX_FRAME]).is_err());
+    }
+
+    #[test]
+    fn a_list_is_taken_for_no_frame_and_for_no_parameters() {
+        for frame in [r#"[7,"containerManager.Wait",{"cid":"web"}]"#, r#" [7,{"done":null}]"#] {
+            assert!(matches!(decode_request(frame.as_bytes()), Err(DecodeError::NotAFrame(_))), "{frame}");
+            assert!(matches!(decode_reply(frame.as_bytes()), Err(DecodeError::NotAFrame(_))), "{frame}");
+        }
+        for (method, params) in [
+            ("Handshake", "[1]"),
+            ("containerManager.Wait", r#"["web"]"#),
+            ("containerManager.Wait", r#""web""#),
+            ("containerManager.Wait", "null"),
+            ("containerManager.Signal", r#"["web",null,9]"#),
+            ("containerManager.Signal", r#"{"cid":"web","pid":[7],"signal":9}"#),
+            ("containerManager.State", "[null]"),
+            ("containerManager.StartRoot", "[]"),
+            ("containerManager.StartRoot", r#"{"cid":"web"}"#),
+        ] {
+            let frame = format!(r#"{{"id":7,"method":"{method}","params":{params}}}"#);
+            let error = decode_request(frame.as_bytes()).unwrap_err();
+            assert!(matches!(error, DecodeError::BadParameters { id: 7, .. }), "{frame}: {error}");
+        }
+        for params in ["{}", "null"] {
+            let frame = format!(r#"{{"id":7,"method":"containerManager.StartRoot","params":{params}}}"#);
+            assert_eq!(decode_request(frame.as_bytes()).unwrap(), (7, Request::StartRoot));
+        }
     }
 
     #[test]
