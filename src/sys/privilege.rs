@@ -29,6 +29,12 @@ pub fn keep_only(kept: &[Capability]) -> io::Result<()> {
     caps::set(None, CapSet::Permitted, &kept).map_err(io::Error::other)
 }
 
+/// How many descriptors this process may have.
+pub fn descriptor_limit() -> io::Result<u64> {
+    use nix::sys::resource::{Resource, getrlimit};
+    Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
+}
+
 /// As many descriptors as this user may have, up to `most`.
 pub fn raise_descriptor_limit(most: u64) -> io::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
