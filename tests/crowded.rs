@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::command::DEADLINE;
 use common::process::until;
-use common::{Env, needs_root};
+use common::{Env, cgroup, needs_root};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sandkeep::control::method::{Container, ErrorCode, Exited, Handshake, Reply, Request, State, VERSION};
 use sandkeep::control::wire::{self, MAX_FRAME, Received};
@@ -108,7 +108,14 @@ fn a_thousand_waits_keep_nobody_from_the_supervisor_and_all_are_answered() {
     env.run(["exec", &id, "true"]).success();
     env.run(["doctor"]).success();
     let waiting = env.cmd(["wait", &id]).spawn();
-    eprintln!("{}", common::process::status_line(supervisor, "VmRSS").unwrap_or_default());
+    // Of the 64 MiB that it may have.
+    let peaks =
+        ["memory.max_usage_in_bytes", "memory.peak"].map(|file| cgroup::folder(supervisor, "memory").join(file));
+    if let Some(peak) = peaks.iter().find_map(|file| std::fs::read_to_string(file).ok()) {
+        let peak: u64 = peak.trim().parse().unwrap();
+        eprintln!("the most memory that the supervisor had: {} KiB", peak >> 10);
+        assert!(peak < 16 << 20, "{peak}");
+    }
     env.run(["kill", &id, "TERM"]).success();
     waiting.finish(DEADLINE).success().prints("7\n");
     for answer in crowd.answers() {

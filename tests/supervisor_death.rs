@@ -4,7 +4,7 @@ mod common;
 
 use common::command::DEADLINE;
 use common::process::{self, send};
-use common::{Env, Lines, needs_root};
+use common::{Env, Lines, cgroup, needs_root};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -146,6 +146,24 @@ fn a_foreground_run_whose_supervisor_dies_while_it_starts_says_137_too() {
 }
 
 #[test]
+fn a_supervisor_that_does_not_answer_is_told_by_doctor() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("deaf");
+    env.started(&env.bundle().args(&["sleep", "1000"]), &id);
+    env.run(["doctor"]).success();
+    let supervisor = env.supervisor(&id);
+    send(supervisor, Signal::SIGSTOP);
+    let doctor = env.run(["doctor"]).code(1);
+    let told = format!("{id}: its supervisor, process {supervisor}, does not answer (state T)");
+    assert!(doctor.stdout.contains(&told), "{told:?} is not in {doctor}");
+    send(supervisor, Signal::SIGCONT);
+    env.run(["doctor"]).success();
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}
+
+#[test]
 fn a_supervisor_leaves_by_itself_when_its_container_has_ended() {
     needs_root!();
     let env = Env::new();
@@ -204,6 +222,8 @@ fn a_supervisor_is_confined_and_holds_nothing_of_its_caller() {
     assert_eq!(session, supervisor.to_string(), "it leads a session of its own");
     let (own, containers) = (cgroups(supervisor), cgroups(env.pid(&id)));
     assert_ne!(own, containers, "it has a cgroup of its own");
+    assert_eq!(cgroup::limit(supervisor, "memory"), (64 << 20).to_string());
+    assert_eq!(cgroup::limit(supervisor, "pids"), "16");
     env.run(["delete", "--force", &id]).success();
 }
 
