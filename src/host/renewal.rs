@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use super::create::{CALL_DEADLINE, pid_inside};
 use super::frozen::root_container;
+use super::protect::Binary;
 use super::supervisor::{self, Donation, Supervisor};
 use super::{HostError, Trying, probe};
 use crate::cgroup::Joiner;
@@ -43,6 +44,7 @@ impl<'a> Renewal<'a> {
             sandbox.supervisor_cgroup.folders.iter().filter(|folder| folder.is_dir()).cloned().collect();
         let controller = control::listen(self.folder.dir()).trying(|| "bind the control socket".into())?;
         let supervisor = supervisor::spawn(&Donation {
+            binary: &Binary::protected().trying(|| "protect our own binary".into())?,
             id: &sandbox.id,
             bundle: &self.container.bundle,
             spec: self.folder.open_file("config.json")?.as_fd(),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::protect::Binary;
 use super::{HostError, Trying};
 use crate::cgroup::Joiner;
 use crate::model::Id;
@@ -24,6 +25,8 @@ const REAP_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What is donated, beside what is made here.
 pub struct Donation<'a> {
+    /// What is executed.
+    pub binary: &'a Binary,
     pub id: &'a Id,
     pub bundle: &'a Path,
     pub spec: BorrowedFd<'a>,
@@ -79,7 +82,7 @@ pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
         command.donate("--cgroup-fd", cgroup);
     }
     command.word(donation.id.as_str());
-    let image = command.image().trying(what)?;
+    let image = command.image(donation.binary).trying(what)?;
     match clone::clone(flags, Parent::Me, donation.joiner.v2_folder()).trying(what)? {
         Cloned::Child => {
             let error = image.execute();
@@ -162,18 +165,20 @@ impl CommandLine {
         self.donated.push(descriptors::above(fd, 128));
     }
 
-    fn image(self) -> io::Result<Image> {
+    fn image(self, binary: &Binary) -> io::Result<Image> {
         let mut args = vec![CString::new("sandkeep-sandbox").map_err(io::Error::other)?];
         for word in self.words {
             args.push(CString::new(word).map_err(io::Error::other)?);
         }
         let donated = self.donated.into_iter().collect::<io::Result<Vec<_>>>()?;
         let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?.into();
-        Ok(Image { program: Program::new(c"/proc/self/exe".to_owned(), args, Vec::new()), donated, null })
+        let program = Program::new(CString::default(), args, Vec::new());
+        Ok(Image { binary: binary.above(128)?, program, donated, null })
     }
 }
 
 struct Image {
+    binary: Binary,
     program: Program,
     donated: Vec<OwnedFd>,
     null: OwnedFd,
@@ -183,7 +188,7 @@ impl Image {
     /// In the child. Returns only on failure.
     fn execute(&self) -> io::Error {
         match self.arrange() {
-            Ok(()) => self.program.execute(),
+            Ok(()) => self.program.execute_open(self.binary.as_fd()),
             Err(error) => error,
         }
     }
