@@ -95,6 +95,12 @@ fn of_sandbox(context: &Context, id: &str) -> Result<Exit, Failure> {
             {
                 let_its_maker_go_on(&seen)?
             }
+            // The one that it was given just now does not have it yet, or never will.
+            Err(Unheard::Meanwhile(ControlError::Refused { code: ErrorCode::NotFound, .. }))
+                if seen.phase().is_alive() =>
+            {
+                let_it_go(&seen)?
+            }
             // So many others wait that it takes on no more of them. It will write the end down all the same.
             Err(Unheard::Before(ref error) | Unheard::Meanwhile(ref error)) if error.is_busy() => {
                 if let Some(init) = init_of(&seen)? {

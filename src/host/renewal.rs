@@ -14,14 +14,15 @@ use super::create::{CALL_DEADLINE, pid_inside};
 use super::frozen::root_container;
 use super::protect::Binary;
 use super::supervisor::{self, Donation, Supervisor};
-use super::{HostError, Trying, probe};
+use super::{HostError, Trying, destroy, probe};
 use crate::cgroup::Joiner;
-use crate::control::{self, Client, Container, Create, Request};
+use crate::control::method::ContainerStatus;
+use crate::control::{self, Client, Container, ControlError, Create, Request};
 use crate::engine::Effects;
-use crate::model::Effect;
 use crate::model::record::{ContainerRecord, PidNamespace, ProcessRef, SandboxRecord, Snapshot};
+use crate::model::{Effect, Phase};
 use crate::store::Folder;
-use crate::sys::{procfs, seqpacket};
+use crate::sys::{pidfd, procfs, seqpacket};
 
 pub struct Renewal<'a> {
     folder: &'a Folder,
@@ -89,6 +90,26 @@ impl<'a> Renewal<'a> {
     pub fn pid(&self) -> Option<i32> {
         self.renewed.as_ref().map(|(supervisor, _)| supervisor.pid)
     }
+}
+
+/// A recovery that died after its supervisor was on record, and before it was given the init, takes that one along. Until
+/// it is gone it looks alive. The caller holds the sandbox's lock: nobody is about to give it anything.
+pub fn await_end_of_unfinished(folder: &Folder, snapshot: &Snapshot) -> Result<(), HostError> {
+    let SandboxRecord { id, supervisor, boot, pid_namespace, .. } = &snapshot.sandbox;
+    if *pid_namespace == PidNamespace::Own || !matches!(snapshot.state.sandbox.phase, Phase::Running | Phase::Paused) {
+        return Ok(());
+    }
+    let Some(unfinished) = probe::open_if_alive(supervisor, boot)? else { return Ok(()) };
+    // One that says nothing has said what it keeps to somebody before.
+    let knows = |containers: &[ContainerStatus]| containers.iter().any(|container| container.cid == id.as_str());
+    match probe::ask_state(folder) {
+        Ok(containers) if !knows(&containers) => {}
+        Err(ControlError::Gone) => {}
+        _ => return Ok(()),
+    }
+    pidfd::wait_exit(unfinished.as_fd(), Some(destroy::deadline()))
+        .trying(|| "wait for a supervisor without a sandbox".into())?;
+    Ok(())
 }
 
 impl Effects for Renewal<'_> {

@@ -13,7 +13,7 @@ use crate::engine::heal::{self, Wreck};
 use crate::engine::{self, Depth, EngineError, Held, Probe, Recorder};
 use crate::host::frozen::{destruction_of, ledger_of};
 use crate::host::probe::Prober;
-use crate::host::renewal::Renewal;
+use crate::host::renewal::{self, Renewal};
 use crate::host::{HostError, poststart, rootless};
 use crate::model::Id;
 use crate::store::{Commit, Folder, LockError, Root, StoreError};
@@ -92,6 +92,7 @@ fn recover_sandbox(root: &Root, folder: Folder) -> Report {
 fn see_to_orphan<'a>(held: Held<'a>, actions: &mut Vec<String>) -> Result<Held<'a>, EngineError<HostError>> {
     let snapshot = held.snapshot().clone();
     let id = snapshot.sandbox.id.as_str();
+    renewal::await_end_of_unfinished(held.folder(), &snapshot).map_err(EngineError::Effect)?;
     if !engine::is_orphaned(&snapshot, &Prober.facts(held.folder(), &snapshot, Depth::Shallow)) {
         return Ok(held);
     }
