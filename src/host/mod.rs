@@ -26,6 +26,7 @@ pub mod placeholder;
 pub mod poststart;
 pub mod probe;
 pub mod protect;
+pub mod renewal;
 pub mod resctrl;
 pub mod rootless;
 pub mod running;
