@@ -7,6 +7,7 @@ use std::path::Path;
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use serde::{Deserialize, Serialize};
 
 use super::{SetupError, Step, forgiven};
 use crate::spec::plan::{CapabilitySets, ProcessPlan};
@@ -92,7 +93,7 @@ fn enabled(parameter: &str) -> bool {
 
 /// Whether the user namespace lets its processes set their groups: one made by an ordinary user does not
 /// (user_namespaces(7)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Groups {
     Settable,
     Denied,

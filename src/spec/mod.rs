@@ -17,6 +17,7 @@
 mod capabilities;
 mod check;
 mod default;
+mod default_seccomp;
 mod devices;
 mod env;
 mod error;
@@ -47,6 +48,7 @@ pub const OCI_VERSION: &str = "1.3.0";
 
 pub use capabilities::check_covered;
 pub use default::{default_spec, to_json};
+pub use default_seccomp::{Abis, default_seccomp};
 pub use error::SpecError;
 pub use exec::{ExecOverrides, exec_plan, exec_process};
 pub use features::{Applied, features};
