@@ -114,6 +114,33 @@ fn a_device_that_is_bound_from_the_host_works_and_its_node_cannot_be_changed() {
     env.assert_clean();
 }
 
+/// What makes it so was locked before the namespace was made: not even CAP_SYS_ADMIN of the namespace unlocks it.
+#[test]
+fn a_device_that_is_bound_from_the_host_stays_closed_to_root_of_a_user_namespace_that_may_mount() {
+    needs_root!();
+    let host = HostNodes::null();
+    let env = Env::new();
+    for root in [0, 100_000] {
+        let script = format!(
+            "{ATTACK} mkdir /tmp/a; for way in 'remount,bind,rw' 'remount,rw' 'bind,rw'; do \
+             mount -o $way /dev/null /dev/null && attack /dev/null; done; \
+             touch /tmp/b; mount --bind /dev/null /tmp/b && mount -o remount,bind,rw /tmp/b && echo may; attack /tmp/b; \
+             attack /proc/self/fd/0; mount -t devtmpfs d /tmp/a && attack /tmp/a/null; \
+             unshare -m mount -o remount,bind,rw /dev/null && echo may; echo x > /dev/null && echo tried"
+        );
+        let bundle = may_change_files(env.bundle()).capabilities(&["CAP_SYS_ADMIN"]).script(&script);
+        fs::set_permissions(bundle.rootfs().join("tmp"), std::os::unix::fs::PermissionsExt::from_mode(0o1777)).unwrap();
+        let bundle = bundle.edit(|config| user_namespace(config, root));
+        let run = env.run_bundle(&bundle, &env.id("locked")).stdin(null(false)).stderr(null(true)).run();
+        host.assert_untouched();
+        assert_eq!(run.stdout, "tried\n", "{run}");
+        fs::remove_dir_all(&bundle.dir).unwrap();
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.lines().any(|line| line.split(' ').nth(4) == Some("/dev/null")), "mounted on the host: {mounts}");
+    env.assert_clean();
+}
+
 /// Attacks what it was given as 0, 1 and 2 by way of /proc; says so to a file.
 fn attack_stdio() -> String {
     format!(
@@ -285,6 +312,26 @@ fn a_covered_root_and_the_right_to_uncover_it_are_refused_together() {
     env.create(&bundle, &id).stdout(null(true)).run().success();
     env.run(["exec", "--cap", "CAP_SYS_ADMIN", &id, "echo", "with"]).success().prints("with\n");
     env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}
+
+/// What no path leads to cannot be taken away: a user namespace inside could mount a proc that hides nothing.
+#[test]
+fn a_covered_root_with_a_proc_that_lies_below_another_mount_is_refused() {
+    needs_root!();
+    needs_tool!("unshare", "mount");
+    let env = Env::new();
+    let bundle = env.bundle();
+    let hidden = env.dir().join("hidden");
+    fs::create_dir_all(hidden.join("proc")).unwrap();
+    let run = |prepare: &str| {
+        let script = format!("set -e; cd {}; {prepare} exec \"$0\" \"$@\"", hidden.display());
+        let run = env.run_bundle(&bundle, &env.id("hidden")).arg("--no-pivot");
+        run.behind("unshare", &["-m", "sh", "-c", &script]).run()
+    };
+    run("mount -t proc p proc; ").success();
+    run("mount -t tmpfs t .; cd .; mkdir proc; mount -t proc p proc; ").success();
+    run("mount -t proc p proc; mount -t tmpfs t .; ").fails_with(1, &["proc", "below another mount"]);
     env.assert_clean();
 }
 

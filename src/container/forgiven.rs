@@ -39,6 +39,12 @@ pub const NAME_IS_TAKEN: Forgiven = Forgiven {
     because: "what the image or a mount has brought is the container's; it is neither followed nor changed",
 };
 
+pub const NO_HOST_DEVICE: Forgiven = Forgiven {
+    step: "lock a device of the host's before it is bound into a user namespace",
+    errno: libc::ENOENT,
+    because: "there is none of that name: then it cannot be bound either, and that is an error",
+};
+
 pub const GROUPS_ARE_DENIED: Forgiven = Forgiven {
     step: "give up the caller's groups",
     errno: libc::EPERM,
@@ -64,6 +70,12 @@ pub const NO_SUCH_NAMESPACE: Forgiven = Forgiven {
     because: "the kernel has no namespaces of that kind, so there is nothing to enter",
 };
 
+pub const MOUNT_IS_GONE: Forgiven = Forgiven {
+    step: "take the host's proc or sysfs away below a root that covers it",
+    errno: libc::ENOENT,
+    because: "it went with the one that it was mounted on: it must not be listed any more, or that is an error",
+};
+
 pub const LOCKED_ATTRIBUTE: Forgiven = Forgiven {
     step: "take nosuid, nodev, noexec or read-only off a bind mount",
     errno: libc::EPERM,
@@ -83,14 +95,16 @@ pub const MOUNTS_OF_SOMEBODY_ELSE: Forgiven = Forgiven {
 };
 
 /// The whole list, as docs/mounts.md prints it.
-pub const ALL: [Forgiven; 10] = [
+pub const ALL: [Forgiven; 12] = [
     NO_KEYRINGS,
     MASK_BELOW_A_FILE,
     NAME_IS_TAKEN,
+    NO_HOST_DEVICE,
     GROUPS_ARE_DENIED,
     NO_SETGROUPS_FILE,
     NO_SUCH_CAPABILITY,
     NO_SUCH_NAMESPACE,
+    MOUNT_IS_GONE,
     LOCKED_ATTRIBUTE,
     NO_LABEL_FOLDER,
     MOUNTS_OF_SOMEBODY_ELSE,
