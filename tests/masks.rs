@@ -446,9 +446,8 @@ fn a_filter_that_forbids_keyrings_is_an_error_and_a_kernel_without_them_is_none(
     env.assert_clean();
 }
 
-/// An ordinary user may not clone the host's mounts, and needs no container to reach the host's null device.
 #[test]
-fn an_ordinary_users_exec_into_a_container_without_a_null_device_goes_on() {
+fn an_ordinary_users_container_has_a_null_device_of_its_own_or_is_given_none() {
     needs_root!();
     needs_tool!("setpriv");
     let host = HostNodes::null();
@@ -456,25 +455,43 @@ fn an_ordinary_users_exec_into_a_container_without_a_null_device_goes_on() {
     const USER: &str = "65533";
     let as_user = |args: &[&str]| {
         let cmd = Cmd::new("setpriv").args(["--reuid", USER, "--regid", USER, "--clear-groups"]);
-        cmd.arg(env.binary()).arg("--root").arg(env.root()).args(args)
+        cmd.arg(env.binary()).arg("--root").arg(env.root()).args(args).stderr(null(true))
     };
     let bundle = env.bundle();
     fs::remove_file(bundle.config_path()).unwrap();
+    let empty = env.dir().join("empty");
+    fs::create_dir(&empty).unwrap();
     Cmd::new("chown").args(["-hR", &format!("{USER}:{USER}")]).arg(env.dir()).run().success();
     let dir = bundle.dir.to_str().unwrap().to_owned();
-    as_user(&["spec", "--rootless", "--bundle", &dir]).run().success();
-    let bundle = bundle.script("exec sleep 1000").edit(|config| {
+    as_user(&["spec", "--rootless", "--bundle", &dir]).run().code(0);
+    let attack = format!("{ATTACK} for n in 0 2; do attack /proc/self/fd/$n; done; sleep 1000");
+    let bundle = bundle.script(&attack).edit(|config| {
         config["process"]["terminal"] = json!(false);
         config["root"]["readonly"] = json!(false);
     });
     let id = env.id("ordinary");
-    as_user(&["create", "--bundle", &dir, &id]).stdout(null(true)).run().success();
-    as_user(&["start", &id]).run().success();
+    let start = || {
+        as_user(&["create", "--bundle", &dir, &id]).stdout(null(true)).run().code(0);
+        as_user(&["start", &id]).run().code(0);
+    };
+    start();
     let attack = format!("{ATTACK} for n in 0 2; do attack /proc/self/fd/$n; done; true");
-    as_user(&["exec", &id, "sh", "-c", &attack]).stderr(null(true)).run().success();
+    as_user(&["exec", &id, "sh", "-c", &attack]).run().code(0);
     host.assert_untouched();
-    as_user(&["exec", &id, "umount", "/dev/null"]).run();
-    as_user(&["delete", "--force", &id]).run().success();
-    drop(bundle);
+    as_user(&["delete", "--force", &id]).run().code(0);
+    let bundle = bundle.bind(&empty, "/dev", &["bind"]).edit(|config| {
+        config["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|mount| mount["type"] == "bind" || !mount["destination"].as_str().unwrap().starts_with("/dev"));
+    });
+    start();
+    // It may not even bind the host's, and gives anything else.
+    as_user(&["exec", &id, "sh", "-c", &attack]).stderr(fs::File::create(empty.join("said")).unwrap()).run().code(255);
+    assert!(fs::read_to_string(empty.join("said")).unwrap().contains("/dev/null"));
+    let file = || fs::File::open(bundle.config_path()).unwrap();
+    as_user(&["exec", &id, "true"]).stdin(file()).stderr(fs::File::create(empty.join("said")).unwrap()).run().code(0);
+    host.assert_untouched();
+    as_user(&["delete", "--force", &id]).run().code(0);
     env.assert_clean();
 }
