@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use common::filter::{ALLOWED, Filter, KILLED, NATIVE, refused};
 use common::{Cmd, Env, needs_root, skipped};
 use libseccomp::{ScmpArch, ScmpSyscall};
 use oci_spec::runtime::LinuxSeccomp;
-use sandkeep::container::seccomp::compile;
 use sandkeep::spec::{Abis, default_seccomp};
 use serde_json::{Value, json};
 
@@ -21,64 +21,9 @@ const PODMANS: &str = "/usr/share/containers/seccomp.json";
 const ABIS: [(ScmpArch, u32, u32); 3] =
     [(ScmpArch::X8664, 0xc000_003e, 0), (ScmpArch::X86, 0x4000_0003, 0), (ScmpArch::X32, 0xc000_003e, 0x4000_0000)];
 
-const ALLOWED: u32 = 0x7fff_0000;
-const KILLED: u32 = 0;
-
-fn refused(errno: i32) -> u32 {
-    0x0005_0000 | errno.unsigned_abs()
+fn ours(capabilities: &[&str], abis: Abis) -> Filter {
+    Filter::of(&default_seccomp(capabilities, abis))
 }
-
-/// A compiled profile, asked as the kernel asks it (seccomp(2)).
-struct Filter(Vec<[u8; 8]>);
-
-impl Filter {
-    fn of(profile: &LinuxSeccomp) -> Filter {
-        let program = compile(profile).expect("a filter");
-        Filter(program.bpf.chunks_exact(8).map(|bytes| bytes.try_into().expect("8 bytes")).collect())
-    }
-
-    fn ours(capabilities: &[&str], abis: Abis) -> Filter {
-        Filter::of(&default_seccomp(capabilities, abis))
-    }
-
-    fn asked(&self, arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
-        let mut data = vec![0; 16];
-        data[..4].copy_from_slice(&number.to_ne_bytes());
-        data[4..8].copy_from_slice(&arch.to_ne_bytes());
-        data.extend(arguments.iter().flat_map(|argument| argument.to_ne_bytes()));
-        let (mut accumulator, mut at) = (0, 0);
-        loop {
-            let bytes = self.0[at];
-            let code = u32::from(u16::from_ne_bytes([bytes[0], bytes[1]]));
-            let k = u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
-            let branch = |taken: bool| usize::from(if taken { bytes[2] } else { bytes[3] });
-            at += 1;
-            match code {
-                0x20 => accumulator = u32::from_ne_bytes(data[k as usize..][..4].try_into().expect("a word")),
-                0x54 => accumulator &= k,
-                0x05 => at += k as usize,
-                0x15 => at += branch(accumulator == k),
-                0x25 => at += branch(accumulator > k),
-                0x35 => at += branch(accumulator >= k),
-                0x06 => return k,
-                other => panic!("instruction {other:#x}"),
-            }
-        }
-    }
-
-    /// A native call by its name.
-    fn native(&self, name: &str, arguments: [u64; 6]) -> u32 {
-        let number = ScmpSyscall::from_name(name).expect(name).as_raw_syscall() as u32;
-        self.asked(NATIVE, number, arguments)
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-const NATIVE: u32 = 0xc000_003e;
-#[cfg(target_arch = "aarch64")]
-const NATIVE: u32 = 0xc000_00b7;
-#[cfg(target_arch = "riscv64")]
-const NATIVE: u32 = 0xc000_00f3;
 
 /// What podman would write for a container with these capabilities on x86-64 (containers/common, pkg/seccomp).
 fn podmans(capabilities: &[&str]) -> LinuxSeccomp {
@@ -232,7 +177,7 @@ fn every_difference_from_podmans_profile_has_its_reason() {
 
 #[test]
 fn namespaces_cannot_be_made_without_cap_sys_admin_and_clone3_looks_absent() {
-    let filter = Filter::ours(&["CAP_KILL"], Abis::Native);
+    let filter = ours(&["CAP_KILL"], Abis::Native);
     for flag in [
         libc::CLONE_NEWNS,
         libc::CLONE_NEWCGROUP,
@@ -269,7 +214,7 @@ fn namespaces_cannot_be_made_without_cap_sys_admin_and_clone3_looks_absent() {
     ] {
         assert_eq!(filter.native(call, [0; 6]), refused(libc::EPERM), "{call}");
     }
-    let filter = Filter::ours(&["CAP_SYS_ADMIN"], Abis::Native);
+    let filter = ours(&["CAP_SYS_ADMIN"], Abis::Native);
     for call in ["clone", "clone3", "unshare", "setns", "mount", "umount2", "bpf"] {
         assert_eq!(filter.native(call, [libc::CLONE_NEWUSER as u64; 6]), ALLOWED, "{call}");
     }
@@ -281,7 +226,7 @@ fn namespaces_cannot_be_made_without_cap_sys_admin_and_clone3_looks_absent() {
 /// The kernel takes the lower half of the number alone: 2^32 + AF_VSOCK makes an AF_VSOCK socket.
 #[test]
 fn refused_families_of_sockets_stay_refused_however_they_are_spelled() {
-    let filter = Filter::ours(&[], Abis::All);
+    let filter = ours(&[], Abis::All);
     let socket = |family: u64| filter.native("socket", [family, libc::SOCK_STREAM as u64, 0, 0, 0, 0]);
     for family in [libc::AF_ALG, libc::AF_VSOCK] {
         for upper in [0, 1 << 32, 1 << 63, u64::MAX << 32] {
@@ -295,7 +240,7 @@ fn refused_families_of_sockets_stay_refused_however_they_are_spelled() {
 
 #[test]
 fn a_call_by_another_abi_ends_its_thread_where_only_the_native_one_is_known() {
-    let filter = Filter::ours(&[], Abis::Native);
+    let filter = ours(&[], Abis::Native);
     assert_eq!(filter.native("getpid", [0; 6]), ALLOWED);
     for (_, audit, bit) in ABIS {
         if (audit, bit) != (NATIVE, 0) {

@@ -11,6 +11,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::unistd::{chdir, getgroups, pivot_root, setgroups, setsid};
 
+use crate::container::seccomp::CompileError;
 use crate::sys::{privilege, signals};
 
 /// Far above what one sandbox needs; each adopted process and each connection costs one.
@@ -21,8 +22,8 @@ const MAX_DESCRIPTORS: u64 = 16 * 1024;
 pub enum ConfineError {
     #[error("the supervisor cannot {step}")]
     Step { step: &'static str, source: io::Error },
-    #[error("the supervisor cannot install its system call filter")]
-    Filter(#[from] libseccomp::error::SeccompError),
+    #[error("the supervisor cannot compile its system call filter")]
+    Filter(#[from] CompileError),
 }
 
 /// A session of its own, default signals, a name.

@@ -15,6 +15,7 @@ pub mod cgroup;
 pub mod command;
 pub mod debian;
 pub mod env;
+pub mod filter;
 pub mod leftovers;
 pub mod process;
 pub mod strace;
