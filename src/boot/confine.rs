@@ -11,7 +11,6 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::unistd::{chdir, getgroups, pivot_root, setgroups, setsid};
 
-use crate::container::seccomp::CompileError;
 use crate::sys::{privilege, signals};
 
 /// Far above what one sandbox needs; each adopted process and each connection costs one.
@@ -22,8 +21,8 @@ const MAX_DESCRIPTORS: u64 = 16 * 1024;
 pub enum ConfineError {
     #[error("the supervisor cannot {step}")]
     Step { step: &'static str, source: io::Error },
-    #[error("the supervisor cannot compile its system call filter")]
-    Filter(#[from] CompileError),
+    #[error("the supervisor cannot install its system call filter")]
+    Filter(#[from] libseccomp::error::SeccompError),
 }
 
 /// A session of its own, default signals, a name.

@@ -47,7 +47,7 @@ impl Layout {
                 }
             }
             (Role::Supervisor, Some(resources)) => limits::apply(&folders, resources)?,
-            (Role::Supervisor, None) => limit_supervisor(&folders),
+            (Role::Supervisor, None) => {}
         }
         let joiner = Joiner::of(folders.iter().map(|folder| folder.path.as_path()))?;
         made.keep();
@@ -81,20 +81,6 @@ impl Layout {
             }
         }
         Ok(())
-    }
-}
-
-/// What a supervisor can be driven to by those it keeps, it pays for itself: far above what it needs, far below what a host
-/// would notice. It is one process of one thread and cannot make another. Without these limits everything works as well: a
-/// kernel or a parent that has none must not keep a container from starting.
-const SUPERVISOR_LIMITS: [(&str, &str); 3] =
-    [("pids.max", "16"), ("memory.max", "268435456"), ("memory.limit_in_bytes", "268435456")];
-
-fn limit_supervisor(folders: &[&Folder]) {
-    for (file, value) in SUPERVISOR_LIMITS {
-        for folder in folders {
-            let _ = files::write(&folder.path.join(file), value);
-        }
     }
 }
 
