@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use sandkeep::container::helper;
+
 /// What a supervisor is started as; see `boot`.
 const SUPERVISOR: &str = "sandkeep-sandbox";
 
 fn main() -> ExitCode {
     let called_as = std::env::args_os().next().unwrap_or_default();
-    if Path::new(&called_as).file_name().is_some_and(|name| name == SUPERVISOR) {
-        return sandkeep::boot::main(std::env::args_os().skip(1));
+    match Path::new(&called_as).file_name().and_then(|name| name.to_str()) {
+        Some(SUPERVISOR) => sandkeep::boot::main(std::env::args_os().skip(1)),
+        Some(helper::NAME) => helper::main(std::env::args_os().skip(1)),
+        _ => sandkeep::cli::main(std::env::args_os()),
     }
-    sandkeep::cli::main(std::env::args_os())
 }

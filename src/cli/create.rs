@@ -8,10 +8,11 @@ use super::context::Context;
 use super::failure::Failure;
 use super::log::Level;
 use super::{hold, look};
+use crate::container::init::Listen;
 use crate::engine::{self, Effects, Held, NewSandbox};
 use crate::host::console::{Console, PidfdSocket};
 use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
-use crate::host::{pidfile, protect, rootless};
+use crate::host::{pidfile, rootless};
 use crate::model::record::Reaper;
 use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::spec;
@@ -136,13 +137,13 @@ impl Request {
             spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
             rootless::enter_own_namespaces()?;
         }
-        let listen_fds = listen_fds();
-        let preserve_fds = preserved(launch.preserve_fds, listen_fds)?;
+        let listen = listen();
+        let preserve_fds = preserved(launch.preserve_fds, listen.as_ref().map_or(0, |listen| listen.count))?;
         check_preserved(preserve_fds)?;
-        protect::from_overwriting().map_err(|error| Failure::new(format!("protect our own binary: {error}")))?;
         let (mut plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
         if launch.no_pivot {
             plan.rootfs.switch = RootSwitch::Cover;
+            plan.process.as_ref().map_or(Ok(()), spec::check_covered)?;
         }
         for warning in loaded.warnings.into_iter().chain(warnings) {
             context.log.debug(&warning);
@@ -157,7 +158,7 @@ impl Request {
             cgroup_driver: context.driver,
             preserve_fds,
             pidfd_socket: launch.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?,
-            listen_fds,
+            listen,
             new_keyring: !launch.no_new_keyring,
             created: engine::now(),
             oci_version: loaded.spec.version().clone(),
@@ -247,12 +248,11 @@ pub fn preserved(asked: u32, listen_fds: u32) -> Result<u32, Failure> {
 }
 
 /// sd_listen_fds(3): descriptors that somebody hands to this very process are the application's.
-fn listen_fds() -> u32 {
+fn listen() -> Option<Listen> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
-    match (number("LISTEN_PID"), number("LISTEN_FDS")) {
-        (Some(pid), Some(count)) if pid == std::process::id() => count,
-        _ => 0,
-    }
+    let ours = number("LISTEN_PID") == Some(std::process::id());
+    let count = number("LISTEN_FDS").filter(|count| ours && *count > 0)?;
+    Some(Listen { count, names: std::env::var("LISTEN_FDNAMES").ok() })
 }
 
 #[cfg(test)]

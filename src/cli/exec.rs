@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use caps::Capability;
 use clap::Args;
 
 use super::context::Context;
@@ -16,10 +17,10 @@ use crate::host::console::PidfdSocket;
 use crate::host::exec::Execution;
 use crate::host::foreground::{self, Forwarding};
 use crate::host::frozen::{self, Frozen};
-use crate::host::{self, pidfile, probe, protect, rootless};
+use crate::host::{self, pidfile, probe, rootless};
 use crate::model::record::Reaper;
 use crate::model::{Denial, Event, Machine, Phase};
-use crate::spec::plan::ProcessPlan;
+use crate::spec::plan::{ProcessPlan, RootSwitch};
 use crate::spec::{self, ExecOverrides};
 
 #[derive(Args)]
@@ -91,7 +92,6 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     if arguments.process.is_none() && arguments.command.is_empty() {
         return Err(Failure::new("exec needs a program to run: exec ID COMMAND [ARG…], or --process FILE"));
     }
-    protect::from_overwriting().map_err(|error| Failure::new(format!("protect our own binary: {error}")))?;
     host::create::check_preserved(create::preserved(arguments.preserve_fds, 0)?)?;
     let (id, seen) = look::at(context, &arguments.id)?;
     let event = if arguments.ignore_paused { Event::ExecWhilePausedRequested } else { Event::ExecRequested };
@@ -107,6 +107,9 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     }
     let frozen = frozen::load(&seen.folder, snapshot)?;
     let process = plan(arguments, &frozen)?;
+    if frozen.plan.rootfs.switch == RootSwitch::Cover {
+        spec::check_covered(&process)?;
+    }
     let seccomp = host::donate::seccomp(&frozen.plan, seen.folder.root())?;
     let container = frozen::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let notify = seccomp.as_ref().is_some_and(|program| program.notify);
@@ -137,6 +140,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         reaper,
         preserve_fds: arguments.preserve_fds,
         pidfd_socket,
+        may_change_root: frozen.plan.may_have(Capability::CAP_SYS_ADMIN),
         frozen: snapshot.state.sandbox.phase == Phase::Paused,
     };
     let launched = host::exec::run(execution, &mut terminal)?;

@@ -1,7 +1,10 @@
 //! The init of a new container: applies its plan from top to bottom, then waits to be started.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
+
+use serde::{Deserialize, Serialize};
 
 use super::channel::{self, Order, Report};
 use super::devices::Nodes;
@@ -10,36 +13,61 @@ use super::mounts::{CgroupView, Sources, set_propagation};
 use super::pivot::{self, Covers};
 use super::root::Root;
 use super::terminal::Terminal;
-use super::{Moment, SetupError, Step, devices, entry, identity, masks, mounts, terminal};
+use super::verify::{self, Provenance};
+use super::{Moment, SetupError, Step, devices, entry, identity, masks, mounts, stdio, terminal};
 use crate::spec::plan::{NamespaceKind, Plan, ProcessPlan, RootSwitch};
 use crate::sys::mount::{self, Attributes, Extent};
+use crate::sys::place::Place;
 use crate::sys::{clone, descriptors, process, signals};
 
-/// What the creator opened for the init, with the host's privileges.
+/// The plan, and what the creator opened for it with the host's privileges.
+#[derive(Serialize, Deserialize)]
 pub struct Donations {
+    pub plan: Plan,
     /// The init's end of the conversation.
+    #[serde(with = "crate::sys::carried")]
     pub channel: OwnedFd,
     /// The rootfs, as a detached tree.
+    #[serde(with = "crate::sys::carried")]
     pub rootfs: OwnedFd,
     /// One per mount of the plan, in the order of the spec; Some for bind mounts.
+    #[serde(with = "crate::sys::carried")]
     pub binds: Vec<Option<OwnedFd>>,
     pub cgroups: Vec<CgroupView>,
     pub seccomp: Option<super::seccomp::Program>,
     /// LISTEN_FDS and --preserve-fds: this many descriptors from 3 on belong to the application.
     pub preserved_fds: u32,
-    pub session_keyring: Option<std::ffi::CString>,
-    /// LISTEN_FDS: so many of the preserved ones are sockets that somebody activated us for.
-    pub listen_fds: u32,
+    pub session_keyring: Option<CString>,
+    /// What sd_listen_fds(3) looks for, if anybody has activated us.
+    pub listen: Option<Listen>,
     /// Moved into our network namespace before the first Go after Made.
     pub net_devices: Vec<super::net::NetDevice>,
-    /// The state that startContainer and createContainer hooks read, but for the status and the pid.
-    pub hook_state: serde_json::Value,
+    /// The state that startContainer and createContainer hooks read, as JSON, but for the status and the pid.
+    pub hook_state: Vec<u8>,
+}
+
+/// Socket activation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listen {
+    /// LISTEN_FDS: so many of the preserved descriptors are sockets.
+    pub count: u32,
+    /// LISTEN_FDNAMES
+    pub names: Option<String>,
+}
+
+impl Donations {
+    /// Those that have to be open when the letter is read, the application's apart.
+    pub(super) fn descriptors(&self) -> Vec<RawFd> {
+        let mut all = vec![self.channel.as_raw_fd(), self.rootfs.as_raw_fd()];
+        all.extend(self.binds.iter().flatten().map(|fd| fd.as_raw_fd()));
+        all
+    }
 }
 
 /// Runs in the cloned process and never returns.
-pub fn run(plan: &Plan, donations: &Donations) -> ! {
+pub fn run(donations: &Donations) -> ! {
     let channel = donations.channel.as_fd();
-    let error = match prepare(plan, donations) {
+    let error = match prepare(&donations.plan, donations) {
         Ok(never) => match never {},
         Err(SetupError::CreatorGone) => clone::exit_now(1),
         Err(error) => error,
@@ -83,53 +111,50 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
 
     super::net::set_up_all(&donations.net_devices)?;
     if let Some(name) = &donations.session_keyring {
-        new_keyring(name)?;
+        identity::new_keyring(name)?;
     }
-    let groups = identity::Groups::of_ourselves();
-    let terminal = if has(NamespaceKind::Mount) { enter_rootfs(plan, donations)? } else { None };
+    let groups = identity::Groups::of_ourselves()?;
+    let Entered { root, terminal } = enter_rootfs(plan, donations)?;
 
     let Some(mut application) = plan.process.clone() else {
-        say(channel, &Report::Ready)?;
+        say(channel, &Report::Ready(Some(root)))?;
         hear_start(channel)?;
         return Err(SetupError::Refused("the configuration has no process to start".into()));
     };
     descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
-    application.env.extend(listen_environment(donations.listen_fds));
+    application.env.extend(donations.listen.iter().flat_map(listen_environment));
     let entry = finish_process(&application, donations.seccomp.as_ref(), terminal.as_ref(), groups, channel)?;
-    say(channel, &Report::Ready)?;
+    say(channel, &Report::Ready(Some(root)))?;
     hear_start(channel)?;
     if !plan.hooks.start_container.is_empty() {
-        let state = hook_state(donations, "created");
+        let state = hook_state(donations, "created")?;
         let call = Call { kind: "startContainer", state_json: &state, folder: None };
         super::hooks::run(&plan.hooks.start_container, call).map_err(|error| SetupError::Refused(error.to_string()))?;
     }
     Err(entry.execute())
 }
 
-/// What sd_listen_fds(3) looks for; the pid is the one that the application sees of itself.
-fn listen_environment(count: u32) -> Vec<String> {
-    if count == 0 {
-        return Vec::new();
-    }
-    let names = std::env::var("LISTEN_FDNAMES").ok().map(|names| format!("LISTEN_FDNAMES={names}"));
+/// The pid is the one that the application sees of itself.
+fn listen_environment(listen: &Listen) -> Vec<String> {
+    let names = listen.names.iter().map(|names| format!("LISTEN_FDNAMES={names}"));
     let pid = format!("LISTEN_PID={}", std::process::id());
-    [format!("LISTEN_FDS={count}"), pid].into_iter().chain(names).collect()
+    [format!("LISTEN_FDS={}", listen.count), pid].into_iter().chain(names).collect()
 }
 
 /// These hooks run in here, where our pid is what the container's PID namespace says.
-fn hook_state(donations: &Donations, status: &str) -> Vec<u8> {
-    let mut state = donations.hook_state.clone();
+fn hook_state(donations: &Donations, status: &str) -> Result<Vec<u8>, SetupError> {
+    let state = serde_json::from_slice::<serde_json::Value>(&donations.hook_state);
+    let mut state = state.map_err(std::io::Error::from).step(|| "read the state for hooks".into())?;
     state["status"] = status.into();
     state["pid"] = std::process::id().into();
-    state.to_string().into_bytes()
+    Ok(state.to_string().into_bytes())
 }
 
-/// Closes what the creator had open for itself, its locks before all.
+/// Closes what the helper had open for itself.
 fn keep_only(donations: &Donations) -> Result<(), SetupError> {
-    let mut keep = vec![donations.channel.as_raw_fd(), donations.rootfs.as_raw_fd()];
-    keep.extend(donations.binds.iter().flatten().map(|fd| fd.as_raw_fd()));
+    let mut keep = donations.descriptors();
     keep.extend(3..3 + donations.preserved_fds as i32);
-    descriptors::close_others(&keep).step(|| "close the creator's descriptors".into())
+    descriptors::close_others(&keep).step(|| "close the helper's descriptors".into())
 }
 
 fn is_new(plan: &Plan, kind: NamespaceKind) -> bool {
@@ -145,19 +170,18 @@ pub(super) fn become_root_of_namespace() -> Result<(), SetupError> {
     Ok(())
 }
 
-pub(super) fn new_keyring(name: &std::ffi::CStr) -> Result<(), SetupError> {
-    match process::new_session_keyring(name) {
-        // A kernel or a seccomp filter without keyrings has no keys to protect.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EDQUOT)) => Ok(()),
-        other => other.step(|| "join a new session keyring".into()),
-    }
+/// What the container has once its root is /.
+struct Entered {
+    root: Place,
+    terminal: Option<Terminal>,
 }
 
 /// Everything that happens in the new mount namespace, up to and with pivot_root.
-fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, SetupError> {
+fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Entered, SetupError> {
     let own_mounts = is_new(plan, NamespaceKind::Mount);
     let propagation = plan.rootfs.propagation.unwrap_or(0);
     let host = std::fs::File::open("/").step(|| "open /".into())?;
+    let seen = verify::Host::open()?;
     if own_mounts {
         // What follows must not appear on the host, whatever the spec asks for in the end.
         let quiet = if propagation & libc::MS_PRIVATE != 0 { libc::MS_PRIVATE } else { libc::MS_SLAVE };
@@ -176,7 +200,8 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
     let root = Root(tree);
 
     let sources = Sources { binds: &donations.binds, cgroups: &donations.cgroups };
-    let unfinished = mounts::attach_all(&root, &plan.mounts, &sources)?;
+    let mut provenance = Provenance::default();
+    let unfinished = mounts::attach_all(&root, &plan.mounts, &sources, &mut provenance)?;
     let nodes = if plan.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User) {
         Nodes::BoundFromHost
     } else {
@@ -206,7 +231,7 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
     unfinished.finish()?;
     if !plan.hooks.create_container.is_empty() {
         nix::unistd::fchdir(tree.as_raw_fd()).step(|| format!("enter {:?}", plan.rootfs.path))?;
-        let state = hook_state(donations, "creating");
+        let state = hook_state(donations, "creating")?;
         let call = Call { kind: "createContainer", state_json: &state, folder: None };
         super::hooks::run(&plan.hooks.create_container, call)
             .map_err(|error| SetupError::Refused(error.to_string()))?;
@@ -215,6 +240,9 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
         // While /proc is the host's: the container's could redirect the write (CVE-2025-52881).
         std::fs::write(Path::new("/proc/sys").join(name), value)
             .step(|| format!("set the sysctl {} to {value:?}", name.replace('/', ".")))?;
+    }
+    if terminal.is_none() {
+        stdio::make_own(&root, stdio::Otherwise::HostsReadOnly)?;
     }
     masks::make_readonly(&root, &plan.readonly_paths)?;
     masks::mask_all(&root, &plan.masked_paths)?;
@@ -240,7 +268,11 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
         let top = std::fs::File::open("/").step(|| "open the new root".into())?;
         set_propagation(top.as_fd(), propagation).step(|| "set rootfsPropagation".into())?;
     }
-    Ok(terminal)
+    let place = verify::root()?;
+    if own_mounts {
+        verify::mounts(&seen, plan, &provenance, place)?;
+    }
+    Ok(Entered { root: place, terminal })
 }
 
 /// A bind mount over /dev brings its own nodes, which are not ours to touch.

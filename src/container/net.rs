@@ -2,12 +2,14 @@
 
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
 use super::{SetupError, Step};
 use crate::spec::plan::NetDevicePlan;
 use crate::sys::netlink::{self, Address, Netlink};
 
 /// An interface, and the addresses that it had on the host.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NetDevice {
     pub plan: NetDevicePlan,
     pub addresses: Vec<Address>,

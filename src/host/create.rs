@@ -12,17 +12,21 @@ use super::console::{Console, PidfdOf, PidfdSocket};
 use super::hooks::{Given, Ledger};
 use super::launch::{self, Inside, Launched};
 use super::net_devices::{self, Moved};
+use super::protect::Binary;
 use super::supervisor::{self, Donation, Supervisor};
-use super::{HostError, Trying, destroy, donate, idmap};
+use super::verify::{self, Promise};
+use super::{HostError, Trying, destroy, donate, frozen, idmap};
 use crate::cgroup::{self, Driver};
 use crate::container::channel::Order;
 use crate::container::net::NetDevice;
 use crate::container::{init, seccomp};
 use crate::control::{Client, Create, Request};
 use crate::engine::{Effects, Pace};
-use crate::model::record::{Boot, ContainerRecord, HookKind, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord};
+use crate::model::record::{
+    Boot, ContainerRecord, HookKind, Nanos, PidNamespace, ProcessRef, Reaper, RootIdentity, SandboxRecord,
+};
 use crate::model::{Effect, Id};
-use crate::spec::plan::{NamespaceKind, Plan};
+use crate::spec::plan::{NamespaceKind, Plan, RootSwitch};
 use crate::store::Folder;
 use crate::sys::pidfd::{self, Ended};
 use crate::sys::procfs;
@@ -43,8 +47,8 @@ pub struct Options {
     pub preserve_fds: u32,
     /// Who gets the pidfd of the init.
     pub pidfd_socket: Option<PidfdSocket>,
-    /// So many of them are from socket activation.
-    pub listen_fds: u32,
+    /// Some of them are from socket activation.
+    pub listen: Option<init::Listen>,
     pub new_keyring: bool,
     pub created: Nanos,
     pub oci_version: String,
@@ -73,6 +77,8 @@ impl TerminalTo {
 
 /// A sandbox on its way into being.
 pub struct Creation<'a> {
+    /// What the supervisor and the helper are executed from.
+    binary: Binary,
     plan: &'a Plan,
     options: &'a Options,
     terminal: TerminalTo,
@@ -90,6 +96,8 @@ pub struct Creation<'a> {
     launched: Option<Launched>,
     boot: Boot,
     refs: Option<(ProcessRef, ProcessRef)>,
+    /// What the init says of its root, once it has changed into it.
+    root: Option<RootIdentity>,
     client: Option<Client>,
     ledger: Option<Ledger>,
     net_devices: Vec<NetDevice>,
@@ -113,10 +121,14 @@ impl<'a> Creation<'a> {
         let notify = seccomp.as_ref().is_some_and(|program| program.notify);
         let agent = Agent::of(plan.seccomp.as_ref(), notify, hook_state(plan, options, "creating", 0))?;
         folder.write_file("config.json", &options.spec_bytes)?;
+        if plan.rootfs.switch == RootSwitch::Cover {
+            folder.write_file(frozen::COVERED, b"")?;
+        }
         let spec = folder.open_file("config.json")?;
         let what = || "prepare the sandbox's folder".to_owned();
         let boot = procfs::boot().trying(|| "read the boot id".into())?;
         Ok(Creation {
+            binary: Binary::protected().trying(|| "protect our own binary".into())?,
             ledger: Ledger::make(folder, &options.id, &boot, &plan.hooks)?,
             net_devices: net_devices::look_at(&plan.net_devices)?,
             moved: None,
@@ -137,6 +149,7 @@ impl<'a> Creation<'a> {
             launched: None,
             boot,
             refs: None,
+            root: None,
             client: None,
         })
     }
@@ -187,6 +200,7 @@ impl<'a> Creation<'a> {
         let (_, joiner) = self.cgroups.joiners().ok_or_else(out_of_order)?;
         let controller = self.controller.take().ok_or_else(out_of_order)?;
         let donation = Donation {
+            binary: &self.binary,
             id: &self.options.id,
             bundle: &self.options.bundle,
             spec: self.spec.as_fd(),
@@ -205,7 +219,7 @@ impl<'a> Creation<'a> {
     fn launch_init(&mut self) -> Result<(), HostError> {
         let rootfs = self.rootfs.take().ok_or_else(out_of_order)?;
         let (binds, seccomp) = (std::mem::take(&mut self.binds), self.seccomp.take());
-        let hook_state = hook_state(self.plan, self.options, "creating", 0);
+        let hook_state = hook_state(self.plan, self.options, "creating", 0).to_string().into_bytes();
         let cgroups = self.cgroups.in_sight();
         let supervisor = self.supervisor.as_ref().ok_or_else(out_of_order)?;
         let (joiner, _) = self.cgroups.joiners().ok_or_else(out_of_order)?;
@@ -214,13 +228,14 @@ impl<'a> Creation<'a> {
             PidNamespace::Foreign => Inside::Ours,
         };
         let donate = |channel| init::Donations {
+            plan: self.plan.clone(),
             channel,
             rootfs,
             binds,
             cgroups,
             seccomp,
             preserved_fds: self.options.preserve_fds,
-            listen_fds: self.options.listen_fds,
+            listen: self.options.listen.clone(),
             net_devices: self.net_devices.clone(),
             session_keyring: if self.options.new_keyring {
                 launch::keyring_name(self.options.id.as_str())
@@ -229,7 +244,7 @@ impl<'a> Creation<'a> {
             },
             hook_state,
         };
-        let launched = launch::init(self.plan, donate, inside, joiner, self.options.reaper)?;
+        let launched = launch::init(self.plan, donate, inside, joiner, self.options.reaper, &self.binary)?;
         self.cgroups.are_held();
         // From here on it is ours to kill, whatever fails.
         let launched = self.launched.insert(launched);
@@ -270,7 +285,13 @@ impl<'a> Creation<'a> {
             agent.set_init(launched.pid);
         }
         let patience = plan.hooks.create_container.is_empty().then_some(launch::STEP_DEADLINE);
-        launched.expect_ready(patience, &mut Attendant::new(&mut self.terminal, self.agent.as_ref()))?;
+        let attendant = &mut Attendant::new(&mut self.terminal, self.agent.as_ref());
+        self.root = launched.expect_ready(patience, attendant)?.map(RootIdentity::from);
+        if let Some(process) = &plan.process {
+            let our_users = !plan.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User);
+            let (filtered, preserved_fds) = (plan.seccomp.is_some(), self.options.preserve_fds);
+            verify::ready(launched.pid, &Promise { process, filtered, preserved_fds, our_users })?;
+        }
         self.supervisor.as_ref().ok_or_else(out_of_order)?.wait_until_ready()?;
         let deadline = Some(Instant::now() + CALL_DEADLINE);
         let mut client = Client::connect(self.folder.as_fd(), deadline)?;
@@ -375,6 +396,7 @@ impl Effects for Creation<'_> {
         let container = ContainerRecord {
             id: options.id.clone(),
             init,
+            root: self.root,
             reaper: options.reaper,
             bundle: options.bundle.clone(),
             rootfs: self.plan.rootfs.path.clone(),

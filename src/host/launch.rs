@@ -1,5 +1,6 @@
-//! Launching a container's init: a helper forked inside the sandbox's PID namespace joins cgroups and namespaces and
-//! clones the init. Which process becomes the init's parent is one flag of that clone.
+//! Launching a container's processes: a helper, forked inside the sandbox's PID namespace and executed anew
+//! (`container::helper`), joins cgroups and namespaces and clones the process. Which process becomes its parent is one flag
+//! of that clone.
 //!
 //! ```text
 //! caller ── CLI ─┬─ supervisor (pid 1 of the sandbox's PID namespace)
@@ -10,18 +11,24 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 
 use super::attend::Attendant;
+use super::protect::Binary;
 use super::{HostError, Trying, namespaces};
 use crate::cgroup::Joiner;
 use crate::container::channel::{self, Order, Report};
-use crate::container::{init, join};
+use crate::container::letter::{Errand, Letter, Then};
+use crate::container::{SetupError, helper, init, join};
 use crate::model::record::Reaper;
-use crate::spec::plan::{NamespaceKind, Plan, ProcessPlan};
+use crate::spec::plan::Plan;
 use crate::sys::clone::{self, Cloned, Parent};
+use crate::sys::open::{self, AT_CWD};
+use crate::sys::place::Place;
 use crate::sys::ready::{self, Readiness};
 use crate::sys::{descriptors, pidfd};
 
@@ -45,31 +52,21 @@ pub enum Inside<'a> {
     Ours,
 }
 
-/// Clones the init of a container. The caller still has a single thread.
+/// Clones the init of a container, by way of a helper that is a program of its own. The caller still has a single thread.
 pub fn init(
     plan: &Plan,
     donate: impl FnOnce(OwnedFd) -> init::Donations,
     inside: Inside<'_>,
     joiner: &Joiner,
     reaper: Reaper,
+    binary: &Binary,
 ) -> Result<Launched, HostError> {
     let (ours, theirs) = channel::pair().trying(|| "make the init's channel".into())?;
-    let (from_helper, helpers) = channel::pair().trying(|| "make the helper's channel".into())?;
-    let donations = donate(theirs);
-    let joined = namespaces::open_joined(plan)?;
     let lingering = reaper == Reaper::Supervisor && matches!(inside, Inside::Ours);
-    let Cloned::Parent { pidfd: helper, .. } = fork_inside(inside, joiner.v2_folder())? else {
-        let mut keep: Vec<i32> = joiner.v1_fds().map(|fd| fd.as_raw_fd()).collect();
-        keep.extend(joined.iter().map(|(_, fd)| fd.as_raw_fd()));
-        keep.extend(donations.binds.iter().flatten().map(|fd| fd.as_raw_fd()));
-        keep.extend([donations.channel.as_raw_fd(), donations.rootfs.as_raw_fd(), helpers.as_raw_fd()]);
-        keep.extend(3..3 + donations.preserved_fds as i32);
-        let outcome = clone_init(plan, &donations, &joined, joiner, reaper, &keep);
-        leave_helper(helpers.as_fd(), outcome, lingering)
-    };
-    drop((donations, helpers));
-    let stays = if lingering { Helper::Stays } else { Helper::Leaves };
-    receive_process(ours, Some(from_helper.as_fd()), helper.as_fd(), stays, Some(STEP_DEADLINE))
+    let errand = Errand::Init { joined: namespaces::open_joined(plan)?, init: Box::new(donate(theirs)) };
+    let then = if lingering { Then::Stay } else { Then::Leave };
+    let helper = Helper { inside, joiner, reaper, then, binary };
+    helper.send(errand, ours, Some(STEP_DEADLINE))
 }
 
 /// A container to join.
@@ -79,45 +76,98 @@ pub struct Target<'a> {
     /// Those of its namespaces that differ from ours.
     pub namespaces: CloneFlags,
     pub joiner: &'a Joiner,
+    /// What its record says of its root.
+    pub root: Option<Place>,
+    /// Whether its processes may have put another root on top of that.
+    pub may_change_root: bool,
 }
 
 /// Clones one more process into a running container. The caller still has a single thread. `patience`: how long the
 /// helper may take; none for a frozen container, whose cgroup freezes the helper until it is thawed.
 pub fn exec(
-    plan: &ProcessPlan,
     donate: impl FnOnce(OwnedFd) -> join::Donations,
     target: &Target<'_>,
     inside: Inside<'_>,
     reaper: Reaper,
+    binary: &Binary,
     patience: Option<Duration>,
 ) -> Result<Launched, HostError> {
     let (ours, theirs) = channel::pair().trying(|| "make the process's channel".into())?;
-    let donations = donate(theirs);
-    let (from_helper, helpers) = channel::pair().trying(|| "make the helper's channel".into())?;
-    let pid_namespace = pid_namespace_of(target.init)?;
     let inside = if reaper == Reaper::Caller { Inside::Ours } else { inside };
-    let Cloned::Parent { pidfd: helper, .. } = fork_inside(inside, target.joiner.v2_folder())? else {
-        let mut keep: Vec<i32> = target.joiner.v1_fds().map(|fd| fd.as_raw_fd()).collect();
-        keep.extend([target.init.as_raw_fd(), donations.channel.as_raw_fd(), helpers.as_raw_fd()]);
-        keep.extend(3..3 + donations.preserved_fds as i32);
-        keep.push(pid_namespace.as_raw_fd());
-        let outcome = clone_exec(plan, &donations, target, pid_namespace.as_fd(), reaper, &keep);
-        leave_helper(helpers.as_fd(), outcome, false)
+    let entered = join::Target {
+        init: target.init.try_clone_to_owned().trying(|| "keep the container's init".into())?,
+        pid_namespace: open_of(target.init, "ns/pid", OFlag::O_RDONLY)?,
+        namespaces: target.namespaces.bits(),
+        root: target.root,
+        init_root: open_of(target.init, "root", OFlag::O_PATH | OFlag::O_DIRECTORY)?,
+        may_change_root: target.may_change_root,
     };
-    drop((donations, helpers));
-    receive_process(ours, Some(from_helper.as_fd()), helper.as_fd(), Helper::Leaves, patience)
+    let errand = Errand::Exec { target: entered, process: Box::new(donate(theirs)) };
+    Helper { inside, joiner: target.joiner, reaper, then: Then::Leave, binary }.send(errand, ours, patience)
 }
 
-/// Opened with our privileges: from inside the container's user namespace an init that has not executed its program yet,
-/// and cannot be looked into, gives nobody its namespaces.
-fn pid_namespace_of(process: BorrowedFd<'_>) -> Result<OwnedFd, HostError> {
-    let what = || "open the container's PID namespace".to_owned();
+/// How an errand is run.
+struct Helper<'a> {
+    inside: Inside<'a>,
+    joiner: &'a Joiner,
+    reaper: Reaper,
+    then: Then,
+    binary: &'a Binary,
+}
+
+impl Helper<'_> {
+    fn send(&self, errand: Errand, ours: OwnedFd, patience: Option<Duration>) -> Result<Launched, HostError> {
+        let (from_helper, channel) = channel::pair().trying(|| "make the helper's channel".into())?;
+        let tasks = self.joiner.v1_fds().map(|fd| fd.try_clone_to_owned()).collect::<io::Result<_>>();
+        let parent = match self.reaper {
+            Reaper::Caller => Parent::Mine,
+            Reaper::Supervisor => Parent::Me,
+        };
+        let tasks = tasks.trying(|| "keep the container's cgroups".into())?;
+        let letter = Letter { channel, tasks, parent, then: self.then, errand };
+        let written = letter.write().trying(|| "write down what the container's process is to do".into())?;
+        let Cloned::Parent { pidfd: helper, .. } = fork_inside(self.inside, self.joiner.v2_folder())? else {
+            let source = self.become_helper(&letter, written.as_fd());
+            let failed = SetupError::Step { what: "execute ourselves to enter the container".into(), source };
+            helper::leave(letter.channel.as_fd(), Err(failed), Then::Leave)
+        };
+        drop((letter, written));
+        receive_process(ours, Some(from_helper.as_fd()), helper.as_fd(), self.then, patience)
+    }
+
+    /// In the forked child. Nothing of this process goes along but the descriptors that the letter names: not its memory,
+    /// nor its arguments, nor its environment. Returns only on failure.
+    fn become_helper(&self, letter: &Letter, written: BorrowedFd<'_>) -> io::Error {
+        let number = written.as_raw_fd();
+        let prepared = || -> io::Result<Vec<CString>> {
+            let mut sent = letter.descriptors();
+            sent.push(number);
+            let mut keep = sent.clone();
+            keep.push(self.binary.as_fd().as_raw_fd());
+            keep.extend(3..3 + letter.preserved() as i32);
+            descriptors::close_others(&keep)?;
+            descriptors::survive_exec(&sent)?;
+            [helper::NAME.to_owned(), number.to_string()]
+                .into_iter()
+                .map(|arg| CString::new(arg).map_err(io::Error::other))
+                .collect()
+        };
+        match prepared() {
+            Ok(args) => self.binary.execute(&args),
+            Err(error) => error,
+        }
+    }
+}
+
+/// A file of /proc/PID, opened with our privileges, of a process that we know by pidfd.
+fn open_of(process: BorrowedFd<'_>, name: &str, flags: OFlag) -> Result<OwnedFd, HostError> {
+    let what = || format!("open {name} of the container's init");
     let gone = || io::Error::from(io::ErrorKind::NotFound);
     let pid = pidfd_pid(process)?.ok_or_else(gone).trying(what)?;
-    let namespace = std::fs::File::open(format!("/proc/{pid}/ns/pid")).trying(what)?;
+    let opened = open::at(AT_CWD, Path::new(&format!("/proc/{pid}/{name}")), flags, 0).trying(what)?;
     // Still the same process: the number has not come to mean another one meanwhile.
     match pidfd_pid(process)? {
-        Some(_) => Ok(namespace.into()),
+        Some(_) => Ok(opened),
         None => Err(gone()).trying(what),
     }
 }
@@ -154,125 +204,16 @@ fn fork_through_launcher(process: BorrowedFd<'_>, cgroup: Option<BorrowedFd<'_>>
         let cloned = setns(process, CloneFlags::CLONE_NEWPID)
             .map_err(io::Error::from)
             .and_then(|()| clone::clone(0, Parent::Mine, cgroup))
-            .trying(|| "fork inside the sandbox's PID namespace".into());
+            .map_err(|source| SetupError::Step { what: "fork inside the sandbox's PID namespace".into(), source });
         return match cloned {
             Ok(Cloned::Child) => Ok(Cloned::Child),
-            Ok(Cloned::Parent { pidfd, .. }) => leave_helper(theirs.as_fd(), Ok(pidfd), false),
-            Err(error) => leave_helper(theirs.as_fd(), Err(error), false),
+            Ok(Cloned::Parent { pidfd, .. }) => helper::leave(theirs.as_fd(), Ok(pidfd), Then::Leave),
+            Err(error) => helper::leave(theirs.as_fd(), Err(error), Then::Leave),
         };
     };
     drop(theirs);
-    let child = receive_process(ours, None, launcher.as_fd(), Helper::Leaves, Some(STEP_DEADLINE))?;
+    let child = receive_process(ours, None, launcher.as_fd(), Then::Leave, Some(STEP_DEADLINE))?;
     Ok(Cloned::Parent { pid: child.pid, pidfd: child.pidfd })
-}
-
-/// In the helper: joins, then clones.
-fn clone_init(
-    plan: &Plan,
-    donations: &init::Donations,
-    joined: &[(NamespaceKind, OwnedFd)],
-    joiner: &Joiner,
-    reaper: Reaper,
-    keep: &[i32],
-) -> Result<OwnedFd, HostError> {
-    descriptors::close_others(keep).trying(|| "close the creator's descriptors".into())?;
-    if let Some(process) = &plan.process {
-        crate::container::prepare_inheritance(process).map_err(HostError::from)?;
-    }
-    joiner.join_v1().map_err(join_failed)?;
-    for (kind, namespace) in joined {
-        setns(namespace.as_fd(), namespaces::flag(*kind)).trying(|| format!("join the {kind} namespace"))?;
-    }
-    if let Some(offsets) = namespaces::new_time_offsets(plan) {
-        nix::sched::unshare(namespaces::flag(NamespaceKind::Time)).trying(|| "make a time namespace".into())?;
-        std::fs::write("/proc/self/timens_offsets", &offsets).trying(|| format!("write time offsets {offsets:?}"))?;
-    }
-    // The cgroup namespace is made by the init itself, once it is in its cgroup; time is made just above.
-    let flags = plan
-        .namespaces
-        .iter()
-        .filter(|namespace| namespace.path.is_none())
-        .filter(|namespace| !matches!(namespace.kind, NamespaceKind::Cgroup | NamespaceKind::Time))
-        .fold(CloneFlags::empty(), |flags, namespace| flags | namespaces::flag(namespace.kind));
-    let cloned = clone::clone(flags.bits(), parent_for(reaper), None)
-        .trying(|| format!("clone the init with new namespaces {flags:?}"))?;
-    match cloned {
-        Cloned::Child => init::run(plan, donations),
-        Cloned::Parent { pidfd, .. } => Ok(pidfd),
-    }
-}
-
-/// In the helper: everything of the container but its PID namespace first, see `container::join`.
-fn clone_exec(
-    plan: &ProcessPlan,
-    donations: &join::Donations,
-    target: &Target<'_>,
-    pid_namespace: BorrowedFd<'_>,
-    reaper: Reaper,
-    keep: &[i32],
-) -> Result<OwnedFd, HostError> {
-    descriptors::close_others(keep).trying(|| "close the creator's descriptors".into())?;
-    crate::container::prepare_inheritance(plan).map_err(HostError::from)?;
-    target.joiner.join_v1().map_err(join_failed)?;
-    join::enter_namespaces(target.init, target.namespaces).map_err(HostError::from)?;
-    setns(pid_namespace, CloneFlags::CLONE_NEWPID).trying(|| "enter the container's PID namespace".into())?;
-    let cloned = clone::clone(0, parent_for(reaper), None).trying(|| "clone the process".into())?;
-    match cloned {
-        Cloned::Child => join::run(plan, donations),
-        Cloned::Parent { pidfd, .. } => Ok(pidfd),
-    }
-}
-
-fn parent_for(reaper: Reaper) -> Parent {
-    match reaper {
-        Reaper::Caller => Parent::Mine,
-        Reaper::Supervisor => Parent::Me,
-    }
-}
-
-fn join_failed(source: io::Error) -> HostError {
-    HostError::Io { what: "join the container's cgroups".into(), source }
-}
-
-/// The helper's end: it reports, and unless it has to stay as the init's parent it exits.
-fn leave_helper(channel: BorrowedFd<'_>, outcome: Result<OwnedFd, HostError>, lingering: bool) -> ! {
-    match outcome {
-        Ok(pidfd) => {
-            let kept = if lingering { pidfd.try_clone().ok() } else { None };
-            let _ = channel::report(channel, &Report::Forked(pidfd));
-            if let Some(kept) = kept {
-                linger(kept);
-            }
-            clone::exit_now(0)
-        }
-        Err(error) => {
-            let text = crate::container::one_line(&error);
-            let _ = channel::report(channel, &Report::Failed { exit_code: error.exit_code(), text });
-            clone::exit_now(1)
-        }
-    }
-}
-
-/// In a foreign PID namespace nobody else would reap the init: this helper stays as its parent, holding nothing else.
-fn linger(init: OwnedFd) {
-    let _ = nix::unistd::setsid();
-    let _ = nix::unistd::chdir("/");
-    if let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
-        for number in 0..3 {
-            let _ = descriptors::place(null.as_fd(), number);
-        }
-    }
-    let _ = descriptors::close_others(&[init.as_raw_fd()]);
-    let _ = pidfd::wait_exit(init.as_fd(), None);
-    let _ = pidfd::wait_child(init.as_fd());
-}
-
-/// Whether a helper has anything left to do after its report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Helper {
-    Leaves,
-    /// As the parent of an init that nobody else would reap.
-    Stays,
 }
 
 /// The one report of a helper is the process it cloned; then the helper is reaped, so that the kernel has handed on
@@ -281,7 +222,7 @@ fn receive_process(
     channel: OwnedFd,
     from_helper: Option<BorrowedFd<'_>>,
     helper: BorrowedFd<'_>,
-    then: Helper,
+    then: Then,
     patience: Option<Duration>,
 ) -> Result<Launched, HostError> {
     let report = next_report(from_helper.unwrap_or(channel.as_fd()), "the launch", patience);
@@ -295,8 +236,8 @@ fn receive_process(
         Err(error) => Err(error),
     };
     match (&launched, then) {
-        (Ok(_), Helper::Stays) => {}
-        (Ok(_), Helper::Leaves) => reap(helper, STEP_DEADLINE),
+        (Ok(_), Then::Stay) => {}
+        (Ok(_), Then::Leave) => reap(helper, STEP_DEADLINE),
         (Err(_), _) => end_process(helper),
     }
     launched
@@ -341,13 +282,17 @@ impl Launched {
         channel::order(self.channel.as_fd(), order).trying(|| "tell the container's init to go on".into())
     }
 
-    /// Until it is ready; what it has for others is handed on by `attend` on the way. Without `patience` for as long as
+    /// Until it is ready, with the root that an init says it has; what it has for others is handed on by `attend` on the way. Without `patience` for as long as
     /// the hooks that run meanwhile take: they have timeouts of their own.
-    pub fn expect_ready(&self, patience: Option<Duration>, attend: &mut Attendant<'_>) -> Result<(), HostError> {
+    pub fn expect_ready(
+        &self,
+        patience: Option<Duration>,
+        attend: &mut Attendant<'_>,
+    ) -> Result<Option<Place>, HostError> {
         let mut what = "setting up the container".to_owned();
         loop {
             match self.next(&what, patience).map_err(|error| attend.cause_of(error))? {
-                Report::Ready => return Ok(()),
+                Report::Ready(root) => return Ok(root),
                 Report::Terminal(master) => attend.terminal(master)?,
                 Report::Listener(number) => {
                     let listener = pidfd::descriptor(self.pidfd.as_fd(), number)

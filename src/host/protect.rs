@@ -1,13 +1,13 @@
-//! The binary, protected from the containers it sets up (CVE-2019-5736).
+//! This binary, as a program to execute that the containers it sets up cannot write to (CVE-2019-5736).
 //!
 //! A container's root can open /proc/PID/exe of a process that is still, or again, this program, and write to the file
-//! behind it. So commands that fork into containers first execute themselves from a read-only detached bind mount of
-//! their own binary: every way to it that a container can find is read-only, and nothing is copied. Where that cannot be,
-//! from a sealed copy in memory. Only what the kernel says of the file counts as protected.
+//! behind it. So whatever runs where a container may look, a supervisor or what enters, is executed from a read-only
+//! detached bind mount of the binary: every way to it that a container can find is read-only, and nothing is copied. Where
+//! that cannot be, from a sealed copy in memory. Only what the kernel says of the file counts as protected.
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::AtFlags;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
@@ -17,38 +17,41 @@ use crate::sys::mount::{self, Attributes, Extent};
 
 const OURSELVES: &str = "/proc/self/exe";
 
-/// Returns when this process already runs from a read-only mount or a sealed copy. Otherwise it executes itself anew from
-/// one.
-pub fn from_overwriting() -> io::Result<()> {
-    if is_protected(&std::fs::File::open(OURSELVES)?) {
-        return Ok(());
+/// Open, and closed by whatever execve succeeds.
+pub struct Binary(OwnedFd);
+
+impl Binary {
+    pub fn protected() -> io::Result<Binary> {
+        let ourselves = std::fs::File::open(OURSELVES)?;
+        if is_protected(&ourselves) {
+            return Ok(Binary(ourselves.into()));
+        }
+        let image = read_only_bind().or_else(|_| sealed_copy())?;
+        let opened = std::fs::File::open(format!("/proc/self/fd/{}", image.as_raw_fd()))?;
+        match is_protected(&opened) {
+            true => Ok(Binary(image)),
+            false => Err(io::Error::other("it can be written to, whatever is done about it")),
+        }
     }
-    // execve keeps the pid, so only a second start of this very process can find its own number here.
-    let second = std::process::id().to_string();
-    if std::env::var_os(SECOND_START).is_some_and(|of| of == *second) {
-        return Err(io::Error::other("it can be written to, also after it was executed anew"));
+
+    /// At a number from `lowest` on, out of the way of descriptors that are about to be placed.
+    pub fn above(&self, lowest: i32) -> io::Result<Binary> {
+        descriptors::above(self.0.as_fd(), lowest).map(Binary)
     }
-    let image = match read_only_bind() {
-        Ok(tree) => tree,
-        Err(_) => sealed_copy()?,
-    };
-    let args: Vec<CString> = std::env::args_os().map(c_string).collect::<io::Result<_>>()?;
-    let mut env: Vec<CString> = std::env::vars_os()
-        .filter(|(key, _)| key != SECOND_START)
-        .map(|(key, value)| {
-            let mut pair = key;
-            pair.push("=");
-            pair.push(value);
-            c_string(pair)
-        })
-        .collect::<io::Result<_>>()?;
-    env.push(CString::new(format!("{SECOND_START}={second}")).map_err(io::Error::other)?);
-    let Err(errno) = nix::unistd::execveat(Some(image.as_raw_fd()), c"", &args, &env, AtFlags::AT_EMPTY_PATH);
-    Err(errno.into())
+
+    /// Executes it without an environment, in a forked child. Returns only on failure.
+    pub fn execute(&self, args: &[CString]) -> io::Error {
+        let env: [CString; 0] = [];
+        let Err(errno) = nix::unistd::execveat(Some(self.0.as_raw_fd()), c"", args, &env, AtFlags::AT_EMPTY_PATH);
+        errno.into()
+    }
 }
 
-/// Holds the pid of the process that has executed itself anew. It says nothing about protection: it only ends a loop.
-const SECOND_START: &str = "_SANDKEEP_SECOND_START";
+impl AsFd for Binary {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 /// What the kernel says of an open file, and nothing else.
 fn is_protected(file: &impl AsFd) -> bool {
@@ -81,10 +84,6 @@ fn sealed_copy() -> io::Result<OwnedFd> {
     Ok(target.into())
 }
 
-fn c_string(text: std::ffi::OsString) -> io::Result<CString> {
-    CString::new(text.into_encoded_bytes()).map_err(io::Error::other)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,13 +95,9 @@ mod tests {
     }
 
     #[test]
-    fn a_read_only_bind_is_protected_without_a_copy() {
-        match read_only_bind() {
-            Ok(tree) => {
-                let path = format!("/proc/self/fd/{}", tree.as_raw_fd());
-                assert!(is_protected(&std::fs::File::open(path).unwrap()));
-            }
-            Err(error) => eprintln!("skipped: not root: {error}"),
-        }
+    fn what_is_executed_is_protected_one_way_or_the_other() {
+        let binary = Binary::protected().unwrap();
+        let path = format!("/proc/self/fd/{}", binary.as_fd().as_raw_fd());
+        assert!(is_protected(&std::fs::File::open(path).unwrap()));
     }
 }

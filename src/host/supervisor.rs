@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::protect::Binary;
 use super::{HostError, Trying};
 use crate::cgroup::Joiner;
 use crate::model::Id;
@@ -23,6 +24,8 @@ const REAP_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What is donated, beside what is made here.
 pub struct Donation<'a> {
+    /// What is executed.
+    pub binary: &'a Binary,
     pub id: &'a Id,
     pub bundle: &'a Path,
     pub spec: BorrowedFd<'a>,
@@ -78,7 +81,7 @@ pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
         command.donate("--cgroup-fd", cgroup);
     }
     command.word(donation.id.as_str());
-    let image = command.image().trying(what)?;
+    let image = command.image(donation.binary).trying(what)?;
     match clone::clone(flags, Parent::Me, donation.joiner.v2_folder()).trying(what)? {
         Cloned::Child => {
             let error = image.execute();
@@ -161,17 +164,19 @@ impl CommandLine {
         self.donated.push(descriptors::above(fd, 128));
     }
 
-    fn image(self) -> io::Result<Image> {
+    fn image(self, binary: &Binary) -> io::Result<Image> {
         let mut args = vec![CString::new("sandkeep-sandbox").map_err(io::Error::other)?];
         for word in self.words {
             args.push(CString::new(word).map_err(io::Error::other)?);
         }
         let donated = self.donated.into_iter().collect::<io::Result<Vec<_>>>()?;
-        Ok(Image { args, donated, null: std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?.into() })
+        let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?.into();
+        Ok(Image { binary: binary.above(128)?, args, donated, null })
     }
 }
 
 struct Image {
+    binary: Binary,
     args: Vec<CString>,
     donated: Vec<OwnedFd>,
     null: OwnedFd,
@@ -180,12 +185,10 @@ struct Image {
 impl Image {
     /// In the child. Returns only on failure.
     fn execute(&self) -> io::Error {
-        if let Err(error) = self.arrange() {
-            return error;
+        match self.arrange() {
+            Ok(()) => self.binary.execute(&self.args),
+            Err(error) => error,
         }
-        let env: [CString; 0] = [];
-        let Err(errno) = nix::unistd::execve(c"/proc/self/exe", &self.args, &env);
-        errno.into()
     }
 
     fn arrange(&self) -> io::Result<()> {

@@ -46,6 +46,7 @@ mod update;
 /// The version of the runtime specification that this follows.
 pub const OCI_VERSION: &str = "1.3.0";
 
+pub use capabilities::check_covered;
 pub use default::{default_spec, to_json};
 pub use default_seccomp::{Abis, default_seccomp};
 pub use error::SpecError;

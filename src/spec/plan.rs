@@ -1,12 +1,15 @@
 //! What a container will be, as plain data: built and validated from `config.json` before anything is touched, then
-//! applied by `container` and `cgroup` in the order written here. Nothing in here holds a file descriptor.
+//! applied by `container` and `cgroup` in the order written here. Nothing in here holds a file descriptor: what applies it
+//! inside the container is another program, which is sent it (`container::letter`).
 
 use std::path::PathBuf;
 
+use caps::Capability;
 use oci_spec::runtime::{LinuxResources, LinuxSeccomp};
+use serde::{Deserialize, Serialize};
 
 /// A whole container.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Plan {
     pub namespaces: Vec<NamespacePlan>,
     /// Interfaces that move from the host into the network namespace, by name.
@@ -22,22 +25,37 @@ pub struct Plan {
     /// Defaults (null, zero, full, random, urandom, tty) first, then the spec's.
     pub devices: Vec<DevicePlan>,
     /// Absolute in the container.
+    #[serde(with = "crate::sys::carried")]
     pub masked_paths: Vec<PathBuf>,
+    #[serde(with = "crate::sys::carried")]
     pub readonly_paths: Vec<PathBuf>,
     pub hostname: Option<String>,
     pub domainname: Option<String>,
     /// (name as a path below /proc/sys with slashes, value)
     pub sysctls: Vec<(String, String)>,
+    /// Not sent: the creator applies it.
+    #[serde(skip)]
     pub cgroup: CgroupPlan,
     pub intel_rdt: Option<IntelRdtPlan>,
     /// None: a container that is only made, never started (a spec without `process` can be created).
     pub process: Option<ProcessPlan>,
+    /// Not sent: the creator compiles it.
+    #[serde(skip)]
     pub seccomp: Option<LinuxSeccomp>,
     pub hooks: HooksPlan,
     pub annotations: Vec<(String, String)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+impl Plan {
+    /// Whether any process of the container can have this capability: a later one has it from the bounding set, if at all.
+    pub fn may_have(&self, capability: Capability) -> bool {
+        let sets = self.process.as_ref().map(|process| process.capabilities).unwrap_or_default();
+        let any = sets.bounding | sets.effective | sets.permitted | sets.inheritable | sets.ambient;
+        any & (1 << capability.index()) != 0
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum NamespaceKind {
     User,
     Pid,
@@ -66,23 +84,25 @@ impl std::fmt::Display for NamespaceKind {
 }
 
 /// A namespace that is not the caller's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamespacePlan {
     pub kind: NamespaceKind,
     /// None: a new one. Some: joined by this absolute path.
+    #[serde(with = "crate::sys::carried")]
     pub path: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdMapping {
     pub container: u32,
     pub host: u32,
     pub size: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RootfsPlan {
     /// Absolute, not resolved.
+    #[serde(with = "crate::sys::carried")]
     pub path: PathBuf,
     pub readonly: bool,
     /// MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE, with or without MS_REC; None: MS_SLAVE | MS_REC (runc's).
@@ -93,7 +113,7 @@ pub struct RootfsPlan {
 }
 
 /// How the host's root makes way for the container's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RootSwitch {
     /// It is gone from the container's mount namespace.
     Pivot,
@@ -102,9 +122,10 @@ pub enum RootSwitch {
 }
 
 /// One mount. `attrs` are MOUNT_ATTR_* bits as mount_setattr(2) takes them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountPlan {
     /// Absolute in the container; resolved inside the rootfs when applied.
+    #[serde(with = "crate::sys::carried")]
     pub destination: PathBuf,
     pub kind: MountKind,
     pub attrs_set: u64,
@@ -123,7 +144,7 @@ pub struct MountPlan {
     pub destination_nofollow: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdmapPlan {
     pub recursive: bool,
     /// Empty: the container's own user namespace.
@@ -131,10 +152,14 @@ pub struct IdmapPlan {
     pub gid_mappings: Vec<IdMapping>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MountKind {
     /// source is absolute on the host.
-    Bind { source: PathBuf, recursive: bool },
+    Bind {
+        #[serde(with = "crate::sys::carried")]
+        source: PathBuf,
+        recursive: bool,
+    },
     /// A new file system; options are what is not a flag, as fsconfig(2) takes them: (key, value) or a bare key.
     Filesystem { fstype: String, source: String, options: Vec<(String, Option<String>)> },
     /// `remount`: the attributes of what is mounted at the destination already.
@@ -143,9 +168,10 @@ pub enum MountKind {
     Cgroup,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DevicePlan {
     /// Absolute in the container.
+    #[serde(with = "crate::sys::carried")]
     pub path: PathBuf,
     /// S_IFCHR, S_IFBLK or S_IFIFO.
     pub file_type: u32,
@@ -158,12 +184,13 @@ pub struct DevicePlan {
 }
 
 /// The application, or what `exec` runs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProcessPlan {
     /// Never empty.
     pub args: Vec<String>,
     pub env: Vec<String>,
     /// Absolute.
+    #[serde(with = "crate::sys::carried")]
     pub cwd: PathBuf,
     pub terminal: bool,
     /// (rows, columns)
@@ -188,7 +215,7 @@ pub struct ProcessPlan {
 }
 
 /// CPUs as bit masks, lowest word first; an empty one changes nothing. For processes that join a container.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AffinityPlan {
     /// Until it is in the container's cgroup.
     pub initial: Vec<u64>,
@@ -197,7 +224,7 @@ pub struct AffinityPlan {
 }
 
 /// What set_mempolicy(2) takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryPolicyPlan {
     /// MPOL_* with MPOL_F_* bits.
     pub mode: u32,
@@ -206,7 +233,7 @@ pub struct MemoryPolicyPlan {
 }
 
 /// A group of the resctrl file system.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntelRdtPlan {
     /// None: one of its own, named after the container.
     pub group: Option<String>,
@@ -216,14 +243,14 @@ pub struct IntelRdtPlan {
 }
 
 /// An interface of the host that the container gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetDevicePlan {
     pub host_name: String,
     /// In the container.
     pub name: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SchedulerPlan {
     /// SCHED_* number.
     pub policy: u32,
@@ -237,7 +264,7 @@ pub struct SchedulerPlan {
 }
 
 /// Bit n is the capability with number n (capabilities(7)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CapabilitySets {
     pub bounding: u64,
     pub effective: u64,
@@ -253,7 +280,7 @@ pub struct CgroupPlan {
     pub resources: Option<LinuxResources>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct HooksPlan {
     pub prestart: Vec<HookPlan>,
     pub create_runtime: Vec<HookPlan>,
@@ -275,9 +302,10 @@ impl HooksPlan {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookPlan {
     /// Absolute.
+    #[serde(with = "crate::sys::carried")]
     pub path: PathBuf,
     /// argv; the path if the spec gives none.
     pub args: Vec<String>,

@@ -61,6 +61,12 @@ pub fn set_close_on_exec(fd: BorrowedFd<'_>, close: bool) -> io::Result<()> {
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, flags) }.into()).map(drop)
 }
 
+/// These numbers are open in whatever is executed next.
+pub fn survive_exec(numbers: &[RawFd]) -> io::Result<()> {
+    // SAFETY: F_SETFD takes no memory, and fails for what is not open.
+    numbers.iter().try_for_each(|fd| check(unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) }.into()).map(drop))
+}
+
 /// dup3(2) onto a fixed number, open across execve.
 pub fn place(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
     if fd.as_raw_fd() == number {

@@ -4,14 +4,18 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod carried;
 pub mod clone;
 pub mod descriptors;
 pub mod image;
 pub mod memory;
+pub mod mode;
 pub mod mount;
+pub mod mountinfo;
 pub mod netlink;
 pub mod open;
 pub mod pidfd;
+pub mod place;
 pub mod poller;
 pub mod privilege;
 pub mod process;

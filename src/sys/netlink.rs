@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use serde::{Deserialize, Serialize};
 
 const HEADER: usize = 16;
 const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
@@ -17,7 +18,7 @@ const ADDRESS_HEADER: usize = 8;
 pub struct Netlink(OwnedFd);
 
 /// An address of an interface, as the kernel told it: family and the rest of its header, and its attributes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     header: [u8; ADDRESS_HEADER],
     attributes: Vec<(u16, Vec<u8>)>,

@@ -24,13 +24,15 @@ use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
 };
 
+use serde::{Deserialize, Serialize};
+
 pub use encoded::fingerprint;
 pub use vocabulary::features;
 
 use crate::sys::seccomp::{FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAG_WAIT_KILLABLE_RECV};
 
 /// A filter, ready to be loaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// An array of `struct sock_filter`.
     pub bpf: Vec<u8>,
