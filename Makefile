@@ -6,6 +6,7 @@
 #   make test-vm       those that run containers, on Debian's own kernel with nothing but cgroup v2 (qemu); TESTS=all for more
 #   make test-vm-systemd  the same tests of cgroup v2 where Debian's systemd is pid 1 and makes the scopes
 #   make lint          rustfmt and clippy
+#   make deny          licences, sources, versions and advisories of the dependencies; CHECKS='licenses bans sources' offline
 #   make conformance   runc's own integration tests, beside Debian's runc; ONLY=exec.bats, or ONLY='exec.bats:--user'
 #   make crash-matrix  SIGKILL of create, start, update and delete: 40 system calls and 80 moments each
 #   make soak          two minutes of random commands by several processes, with random deaths
@@ -25,7 +26,7 @@ export LIBSECCOMP_LINK_TYPE ?= static
 export LIBSECCOMP_LIB_PATH ?= /usr/lib/$(MACHINE)-linux-gnu
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: all build demo test test-vm test-vm-systemd lint conformance crash-matrix soak fuzz fuzz-build bench schema install tools clean
+.PHONY: all build demo test test-vm test-vm-systemd lint deny conformance crash-matrix soak fuzz fuzz-build bench schema install tools clean
 
 all: build
 
@@ -56,6 +57,11 @@ test-vm-systemd: build
 lint: tools
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+
+# cargo-deny takes minutes to build: not for every run of CI, where tests/dependencies.rs holds what cargo alone can tell.
+deny: tools
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check $(CHECKS)
 
 # RUNTIME: another binary than the one just built.
 conformance: $(if $(RUNTIME),,build)
