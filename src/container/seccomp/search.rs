@@ -362,6 +362,7 @@ const DIRECT: [(&str, u32); 27] = [
 
 #[cfg(test)]
 mod tests {
+    use oci_spec::runtime::Arch;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -370,7 +371,7 @@ mod tests {
     use super::*;
     use crate::spec::{Abis, default_seccomp};
 
-    const ARCHS: [u32; 4] = [0xc000_003e, 0x4000_0003, 0xc000_00b7, 0x1234];
+    const ARCHS: [u32; 5] = [0xc000_003e, 0x4000_0003, 0xc000_00b7, 0x4000_0028, 0x1234];
 
     fn profile(value: Value) -> LinuxSeccomp {
         serde_json::from_value(value).unwrap()
@@ -398,7 +399,10 @@ mod tests {
         }
         values.sort();
         values.dedup();
-        let numbers = (0..600).chain([X32_BIT - 1, u32::MAX - 1, u32::MAX]).chain((0..600).map(|n| n | X32_BIT));
+        let numbers = (0..600)
+            .chain(0xf_0000..0xf_0008)
+            .chain([X32_BIT - 1, u32::MAX - 1, u32::MAX])
+            .chain((0..600).map(|n| n | X32_BIT));
         for (arch, number) in ARCHS.iter().flat_map(|arch| numbers.clone().map(|number| (*arch, number))) {
             look(arch, number, [0; 6]);
             for one in values.iter().filter(|_| compared.contains(&number)) {
@@ -449,6 +453,20 @@ mod tests {
         for abis in [Abis::All, Abis::Native] {
             agrees_with_libseccomp(&default_seccomp(&[], abis));
             agrees_with_libseccomp(&default_seccomp(&["CAP_SYS_ADMIN", "CAP_SYS_PTRACE"], abis));
+        }
+    }
+
+    #[test]
+    fn so_it_does_for_the_machines_that_this_is_not() {
+        let mut profile = default_seccomp(&[], Abis::All);
+        let mut rules = profile.syscalls().clone().unwrap();
+        let arms =
+            json!({"names": ["breakpoint", "cacheflush", "set_tls", "sync_file_range2"], "action": "SCMP_ACT_ALLOW"});
+        rules.push(serde_json::from_value(arms).unwrap());
+        profile.set_syscalls(Some(rules));
+        for kin in [vec![Arch::ScmpArchAarch64, Arch::ScmpArchArm], vec![Arch::ScmpArchRiscv64]] {
+            profile.set_architectures(Some(kin));
+            agrees_with_libseccomp(&profile);
         }
     }
 
