@@ -1,5 +1,5 @@
 //! What `deny.toml` asks of the dependencies and cargo alone can tell: licences, sources, versions, reasons. `make deny` has
-//! the rest: advisories, which are not to be had offline.
+//! the rest.
 
 use std::collections::BTreeSet;
 use std::process::Command;
