@@ -506,6 +506,11 @@ fn shares_are_for_reading_unless_they_say_so_and_what_is_made_there_is_the_calle
         let inner = format!("{work}/below:rw");
         let script = format!("touch {work}/below/in && ! touch {work}/out 2>/dev/null");
         world.run(&["--share", &work, "--share", &inner], &script).success();
+        // Of a file system that maps no ids.
+        world.run(&["--share", "/sys/class:/mnt/class"], "ls /mnt/class | grep -x net").success().prints("net\n");
+        if caller == Caller::Root {
+            world.run(&["--share", "/sys/class:/mnt/class:rw"], "true").fails("idmapped mounts");
+        }
         // A device or a set-user-ID program in there is none.
         world
             .run(

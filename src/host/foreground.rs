@@ -1,5 +1,6 @@
 //! A foreground run or exec: this process is the parent, passes signals on, and exits as the application did.
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use nix::sys::termios::{self, SetArg, Termios};
 use super::launch::Launched;
 use super::{HostError, Trying};
 use crate::sys::descriptors::{STDIN, STDIO};
+use crate::sys::ready::{self, Readiness};
 use crate::sys::{pidfd, tty};
 
 /// Signals that are about us and not for the application: in the background of a shell, touching the terminal stops us
@@ -31,7 +33,17 @@ const OURS: [Signal; 11] = [
 
 /// Signals that arrive from now on are kept for the application. To be called before any thread is made: each thread
 /// that does not block a signal may be ended by it.
-pub struct Forwarding(SignalFd);
+pub struct Forwarding {
+    signals: SignalFd,
+    /// Taken before there was anybody to forward them to.
+    early: RefCell<Vec<i32>>,
+}
+
+/// Those that somebody sends who wants us to end.
+const ENDING: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
+
+/// So much longer a program may take to start once somebody wants us to end.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 impl Forwarding {
     pub fn begin() -> Result<Forwarding, HostError> {
@@ -41,7 +53,39 @@ impl Forwarding {
         }
         set.thread_block().trying(|| "block signals".into())?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        SignalFd::with_flags(&set, flags).map(Forwarding).trying(|| "make a signalfd".into())
+        let signals = SignalFd::with_flags(&set, flags).trying(|| "make a signalfd".into())?;
+        Ok(Forwarding { signals, early: RefCell::default() })
+    }
+
+    /// Waits for a program to start: until `started` can be read. One that is held up, in a cgroup that was frozen just
+    /// now, keeps nobody from ending us: false.
+    pub fn wait_for_start(&self, started: BorrowedFd<'_>) -> Result<bool, HostError> {
+        let what = || "wait for the program to start".to_owned();
+        loop {
+            let mut watched =
+                [PollFd::new(started, PollFlags::POLLIN), PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut watched, PollTimeout::NONE) {
+                Err(nix::Error::EINTR) => continue,
+                other => other.trying(what)?,
+            };
+            if watched[0].any().unwrap_or(true) {
+                return Ok(true);
+            }
+            let taken = self.take();
+            let ends = taken.iter().any(|signal| ENDING.contains(signal));
+            self.early.borrow_mut().extend(taken);
+            if ends {
+                return ready::wait(started, Readiness::Readable, Some(Instant::now() + LAST_CHANCE)).trying(what);
+            }
+        }
+    }
+
+    fn take(&self) -> Vec<i32> {
+        let mut taken = self.early.take();
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            taken.push(info.ssi_signo as i32);
+        }
+        taken
     }
 }
 
@@ -79,11 +123,12 @@ pub fn wait(
     deadline: Option<Instant>,
 ) -> Result<End, HostError> {
     let mut proxy = screen.map(Proxy::begin).transpose()?;
+    forward(signals, process.pidfd.as_fd(), proxy.as_ref());
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let mut watched = vec![
             PollFd::new(process.pidfd.as_fd(), PollFlags::POLLIN),
-            PollFd::new(signals.0.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.signals.as_fd(), PollFlags::POLLIN),
         ];
         if let Some(proxy) = &proxy {
             watched.extend(proxy.interests());
@@ -130,9 +175,9 @@ pub fn exit_code(status: i32) -> u8 {
 }
 
 fn forward(signals: &Forwarding, process: BorrowedFd<'_>, proxy: Option<&Proxy>) {
-    while let Ok(Some(info)) = signals.0.read_signal() {
+    for signal in signals.take() {
         if let Some(proxy) = proxy {
-            match info.ssi_signo as i32 {
+            match signal {
                 libc::SIGWINCH => {
                     proxy.resize();
                     continue;
@@ -143,7 +188,7 @@ fn forward(signals: &Forwarding, process: BorrowedFd<'_>, proxy: Option<&Proxy>)
             }
         }
         // One that is already gone will be reaped in a moment.
-        let _ = pidfd::send_signal(process, info.ssi_signo as i32);
+        let _ = pidfd::send_signal(process, signal);
     }
 }
 

@@ -29,8 +29,9 @@ pub fn namespace_for(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd, 
     let (ours, theirs) = channel::pair().trying(what)?;
     let Cloned::Parent { pid, pidfd } = clone::clone(libc::CLONE_NEWUSER, Parent::Me, None).trying(what)? else {
         // It lives until we have what we need, or are gone, and holds none of our locks meanwhile.
-        let _ = descriptors::close_others(&[theirs.as_raw_fd()]);
-        let _ = channel::next_order(theirs.as_fd());
+        if descriptors::close_others(&[theirs.as_raw_fd()]).is_ok() {
+            let _ = channel::next_order(theirs.as_fd());
+        }
         clone::exit_now(0)
     };
     drop(theirs);

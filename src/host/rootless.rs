@@ -142,8 +142,8 @@ fn map_by_helpers(uids: (u32, &[Range]), gids: (u32, &[Range])) -> Result<(), Ho
     let (ours, theirs) = channel::pair().trying(what)?;
     let target = std::process::id();
     let Cloned::Parent { pidfd: helper, .. } = clone::clone(0, Parent::Me, None).trying(what)? else {
-        let _ = descriptors::close_others(&[theirs.as_raw_fd()]);
-        if !matches!(channel::next_order(theirs.as_fd()), Ok(Order::Go)) {
+        let alone = descriptors::close_others(&[theirs.as_raw_fd()]).is_ok();
+        if !alone || !matches!(channel::next_order(theirs.as_fd()), Ok(Order::Go)) {
             clone::exit_now(1);
         }
         let outcome = run_mapper("newuidmap", target, uids).and_then(|()| run_mapper("newgidmap", target, gids));
