@@ -13,6 +13,7 @@
 //!
 //! A crash leaves what a crash of `run` leaves: `recover` knows nothing of `do`.
 
+mod covers;
 mod environment;
 mod ids;
 mod limits;
