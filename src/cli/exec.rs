@@ -15,7 +15,7 @@ use crate::engine::pod_of;
 use crate::host::agent::Agent;
 use crate::host::console::PidfdSocket;
 use crate::host::exec::{Execution, IfFrozen, Waits};
-use crate::host::foreground;
+use crate::host::foreground::{self, Screen};
 use crate::host::frozen::{self, Frozen};
 use crate::host::{self, pidfile, probe, rootless};
 use crate::model::record::{PidNamespace, Reaper};
@@ -157,7 +157,8 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     }
     context.log.debug(&format!("process {} runs in container {:?}", launched.pid, id.as_str()));
     let Some(signals) = signals else { return Ok(0) };
-    Ok(foreground::wait(&launched, terminal.into_master(), &signals)?)
+    let screen = terminal.into_master().map(|master| Screen { master, kept: &[] });
+    Ok(foreground::wait(&launched, screen, &signals, None)?.code())
 }
 
 fn plan(arguments: &Arguments, frozen: &Frozen) -> Result<ProcessPlan, Failure> {

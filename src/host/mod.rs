@@ -31,6 +31,7 @@ pub mod resctrl;
 pub mod rootless;
 pub mod running;
 pub mod supervisor;
+pub mod unreached;
 pub mod update;
 mod verify;
 
