@@ -72,7 +72,7 @@ fn a_lost_or_broken_snapshot_is_written_anew_from_the_store() {
     let id = env.id("snapshot");
     env.started(&env.bundle().args(&["sleep", "1000"]), &id);
     let snapshot = env.root().join("sandboxes").join(&id).join("sandbox.json");
-    for damage in [Damage::Broken, Damage::Lost] {
+    for damage in [Damage::Broken, Damage::Lost, Damage::Altered] {
         damage.to(&snapshot);
         env.run(["doctor"]).code(1);
         env.run(["recover"]).code(0);
@@ -105,6 +105,8 @@ fn a_sandbox_whose_snapshot_is_broken_stops_no_other() {
 enum Damage {
     Broken,
     Lost,
+    /// Still JSON, still a snapshot, and not what was written.
+    Altered,
 }
 
 impl Damage {
@@ -112,6 +114,12 @@ impl Damage {
         match self {
             Damage::Broken => fs::write(file, "{\"half\": ").unwrap(),
             Damage::Lost => fs::remove_file(file).unwrap(),
+            Damage::Altered => {
+                let text = fs::read_to_string(file).unwrap();
+                let altered = text.replacen("\"owner\":0", "\"owner\":1", 1);
+                assert_ne!(altered, text);
+                fs::write(file, altered).unwrap();
+            }
         }
     }
 }

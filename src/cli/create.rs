@@ -143,6 +143,7 @@ impl Request {
         let (mut plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
         if launch.no_pivot {
             plan.rootfs.switch = RootSwitch::Cover;
+            plan.process.as_ref().map_or(Ok(()), spec::check_covered)?;
         }
         for warning in loaded.warnings.into_iter().chain(warnings) {
             context.log.debug(&warning);

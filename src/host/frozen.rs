@@ -8,11 +8,17 @@ use super::hooks::Ledger;
 use super::{HostError, resctrl};
 use crate::engine::heal::Wreck;
 use crate::model::record::{ContainerRecord, Snapshot};
-use crate::spec::{self, plan::Plan};
+use crate::spec::{
+    self,
+    plan::{Plan, RootSwitch},
+};
 use crate::store::Folder;
 
 /// Nothing we froze is larger than what we accepted.
 const LARGEST: usize = 4 << 20;
+
+/// An empty file: the container was made with `--no-pivot`, which its configuration does not say.
+pub const COVERED: &str = "no-pivot";
 
 pub struct Frozen {
     pub spec: Spec,
@@ -24,7 +30,10 @@ pub fn load(folder: &Folder, snapshot: &Snapshot) -> Result<Frozen, HostError> {
     let lost = || HostError::Container { text: format!("{:?} has lost its config.json", folder.path()), exit_code: 1 };
     let (spec, _) = spec::parse(&bytes.ok_or_else(lost)?)?;
     let bundle = root_container(snapshot).map(|container| container.bundle.clone()).unwrap_or_default();
-    let (plan, _) = spec::plan_frozen(&spec, &bundle, &spec::Host::here())?;
+    let (mut plan, _) = spec::plan_frozen(&spec, &bundle, &spec::Host::here())?;
+    if folder.read_file(COVERED, 0)?.is_some() {
+        plan.rootfs.switch = RootSwitch::Cover;
+    }
     Ok(Frozen { spec, plan })
 }
 

@@ -30,6 +30,7 @@ pub mod rootless;
 pub mod running;
 pub mod supervisor;
 pub mod update;
+mod verify;
 
 use std::io;
 

@@ -84,11 +84,23 @@ pub struct SandboxRecord {
     pub attached: bool,
 }
 
-/// Immutable; written once, as soon as the init's pid is known.
+/// The `/` of a container, as its init reported it once it had changed into it: whoever enters later compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootIdentity {
+    /// statx(2), STATX_MNT_ID.
+    pub mount_id: u64,
+    /// st_dev and st_ino.
+    pub device: u64,
+    pub inode: u64,
+}
+
+/// Immutable; written once, when the init is ready. Before, hooks see one without a `root`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerRecord {
     pub id: Id,
     pub init: ProcessRef,
+    /// None: it was made by a sandkeep that did not ask, or it has no mount namespace of its own.
+    pub root: Option<RootIdentity>,
     pub reaper: Reaper,
     /// Absolute.
     pub bundle: PathBuf,

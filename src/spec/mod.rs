@@ -17,6 +17,7 @@
 mod capabilities;
 mod check;
 mod default;
+mod default_seccomp;
 mod devices;
 mod env;
 mod error;
@@ -45,7 +46,9 @@ mod update;
 /// The version of the runtime specification that this follows.
 pub const OCI_VERSION: &str = "1.3.0";
 
+pub use capabilities::check_covered;
 pub use default::{default_spec, to_json};
+pub use default_seccomp::{Abis, default_seccomp};
 pub use error::SpecError;
 pub use exec::{ExecOverrides, exec_plan, exec_process};
 pub use features::{Applied, features};

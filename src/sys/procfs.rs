@@ -132,6 +132,13 @@ fn is_no_such_process(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }
 
+/// The flags of an open file of a process, as open(2) takes them (proc_pid_fdinfo(5)).
+pub fn open_flags(pid: i32, number: u32) -> io::Result<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}"))?;
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
+    flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
 /// mountinfo writes space, tab, newline and backslash as \ooo.
 pub fn unescape(field: &str) -> String {
     let mut text = String::with_capacity(field.len());

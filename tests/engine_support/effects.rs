@@ -100,6 +100,7 @@ impl Effects for Creation {
         let container = ContainerRecord {
             id: self.id.clone(),
             init: process(self.init?),
+            root: None,
             reaper: Reaper::Supervisor,
             bundle: "/bundle".into(),
             rootfs: "/bundle/rootfs".into(),

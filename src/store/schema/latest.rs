@@ -2,12 +2,15 @@
 
 use serde::Serialize;
 
-use super::v1::*;
-use super::{Change, Pending, Records, VERSION};
+use super::v1::{ExitV1, IdV1, IntentV1, JournalEntryV1, PathV1, StoredStateV1};
+use super::v2::{ChangeV2, ContainerRecordV2, PendingV2, RecordsV2, SnapshotV2, WholeV2};
+use super::{Change, Pending, Records, UNCHANGED, VERSION, seal};
 use crate::model::record::*;
 
 pub fn encode_snapshot(snapshot: &Snapshot) -> Vec<u8> {
-    to_json(&SnapshotV1::from(snapshot))
+    let mut bytes = to_json(&SnapshotV2::from(snapshot));
+    seal::set(&mut bytes);
+    bytes
 }
 
 pub fn encode_intent(intent: &Intent) -> Vec<u8> {
@@ -19,20 +22,20 @@ pub fn encode_journal_entry(entry: &JournalEntry) -> Vec<u8> {
 }
 
 pub fn encode_records(records: &Records) -> Vec<u8> {
-    to_json(&RecordsV1 { version: VERSION, sandbox: (&records.sandbox).into(), containers: by_id(&records.containers) })
+    to_json(&RecordsV2 { version: VERSION, sandbox: (&records.sandbox).into(), containers: by_id(&records.containers) })
 }
 
 pub fn encode_state(state: &State) -> Vec<u8> {
-    to_json(&StoredStateV1 { version: VERSION, state: state.into() })
+    to_json(&StoredStateV1 { version: UNCHANGED, state: state.into() })
 }
 
 pub fn encode_pending(pending: &Pending) -> Vec<u8> {
     let change = match &pending.change {
-        Change::Put(snapshot) => ChangeV1::Put(Box::new((&**snapshot).into())),
-        Change::PutState(state) => ChangeV1::PutState(Box::new((&**state).into())),
-        Change::Delete => ChangeV1::Delete,
+        Change::Put(snapshot) => ChangeV2::Put(Box::new((&**snapshot).into())),
+        Change::PutState(state) => ChangeV2::PutState(Box::new((&**state).into())),
+        Change::Delete => ChangeV2::Delete,
     };
-    to_json(&PendingV1 {
+    to_json(&PendingV2 {
         version: VERSION,
         id: IdV1(pending.id.clone()),
         incarnation: pending.incarnation.clone(),
@@ -41,10 +44,16 @@ pub fn encode_pending(pending: &Pending) -> Vec<u8> {
     })
 }
 
-impl From<&Snapshot> for SnapshotV1 {
-    fn from(snapshot: &Snapshot) -> SnapshotV1 {
-        SnapshotV1 {
-            version: VERSION,
+impl From<&Snapshot> for SnapshotV2 {
+    fn from(snapshot: &Snapshot) -> SnapshotV2 {
+        let WholeV2 { sandbox, containers, state } = snapshot.into();
+        SnapshotV2 { crc32: seal::OPEN.to_owned(), version: VERSION, sandbox, containers, state }
+    }
+}
+
+impl From<&Snapshot> for WholeV2 {
+    fn from(snapshot: &Snapshot) -> WholeV2 {
+        WholeV2 {
             sandbox: (&snapshot.sandbox).into(),
             containers: by_id(&snapshot.containers),
             state: (&snapshot.state).into(),
@@ -57,7 +66,7 @@ impl From<&Intent> for IntentV1 {
         // Written only where it says something: two ids of 1,024 bytes would fill half of the preallocated block.
         let container = (intent.container != intent.sandbox).then(|| IdV1(intent.container.clone()));
         IntentV1 {
-            version: VERSION,
+            version: UNCHANGED,
             seq: intent.seq,
             sandbox: IdV1(intent.sandbox.clone()),
             container,
@@ -76,7 +85,7 @@ impl From<&Intent> for IntentV1 {
 impl From<&JournalEntry> for JournalEntryV1 {
     fn from(entry: &JournalEntry) -> JournalEntryV1 {
         JournalEntryV1 {
-            version: VERSION,
+            version: UNCHANGED,
             sandbox: IdV1(entry.sandbox.clone()),
             incarnation: entry.incarnation.clone(),
             container: IdV1(entry.container.clone()),
@@ -95,7 +104,7 @@ impl From<&JournalEntry> for JournalEntryV1 {
 
 fn by_id(
     records: &std::collections::BTreeMap<String, ContainerRecord>,
-) -> std::collections::BTreeMap<String, ContainerRecordV1> {
+) -> std::collections::BTreeMap<String, ContainerRecordV2> {
     records.iter().map(|(id, record)| (id.clone(), record.into())).collect()
 }
 

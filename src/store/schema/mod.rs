@@ -1,8 +1,8 @@
 //! Stored records as bytes: JSON with a schema version.
 //!
 //! Each version is a folder of frozen shapes: `v1` is never edited again once it has been released. A changed record
-//! becomes a `vN` with a `From` upward, and new golden bytes under `state-schema/golden/`. Everything else speaks
-//! the model's types; only [`latest`] writes.
+//! becomes a `vN` with a `From` upward, and new golden bytes under `state-schema/golden/`; a shape that did not change
+//! keeps its version. Everything else speaks the model's types; only [`latest`] writes.
 //!
 //! Decoders are total: any bytes give a record or an error, and more than a record's cap is refused before it is
 //! parsed. A record of a newer version is refused by its number, never guessed at.
@@ -11,7 +11,9 @@ mod hook_record;
 mod latest;
 #[cfg(test)]
 pub(crate) mod samples;
+mod seal;
 pub mod v1;
+pub mod v2;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -20,8 +22,10 @@ use crate::model::record::{ContainerRecord, Intent, JournalEntry, SandboxRecord,
 pub use hook_record::{MAX_HOOK_RECORD, decode_hook_record, encode_hook_record};
 pub use latest::{encode_intent, encode_journal_entry, encode_pending, encode_records, encode_snapshot, encode_state};
 
-/// The version that is written.
-pub const VERSION: u32 = 1;
+/// The version that is written of snapshots, records and pending commits.
+pub const VERSION: u32 = 2;
+/// The version of the others: as it always was.
+const UNCHANGED: u32 = 1;
 
 /// The largest snapshot, in bytes; annotations make up most of a large one.
 pub const MAX_SNAPSHOT: usize = 16 << 20;
@@ -34,8 +38,12 @@ pub const MAX_JOURNAL_ENTRY: usize = 64 << 10;
 pub enum SchemaError {
     #[error("{0} bytes are more than the {1} that such a record may have")]
     TooLarge(usize, usize),
-    #[error("it was written by a newer sandkeep (format version {0}; this one reads up to {VERSION})")]
+    #[error("it was written by a newer sandkeep (format version {0})")]
     Newer(u32),
+    #[error("it is damaged: its checksum does not fit")]
+    Checksum,
+    #[error("it is damaged: nothing was ever written as version {0} in this form")]
+    NoSuchVersion(u32),
     #[error("it is not a record that sandkeep wrote")]
     Malformed(#[source] serde_json::Error),
 }
@@ -66,8 +74,20 @@ pub struct Records {
     pub containers: std::collections::BTreeMap<String, ContainerRecord>,
 }
 
+/// Damage is an error: a snapshot tells whom to kill.
 pub fn decode_snapshot(bytes: &[u8]) -> Result<Snapshot, SchemaError> {
-    decode::<v1::SnapshotV1>(bytes, MAX_SNAPSHOT).map(Snapshot::from)
+    let sealed = match seal::of(bytes) {
+        seal::Seal::Broken => return Err(SchemaError::Checksum),
+        seal::Seal::Whole => true,
+        seal::Seal::Absent => false,
+    };
+    let whole = match version(bytes, MAX_SNAPSHOT)? {
+        1 if !sealed => parse::<v1::SnapshotV1>(bytes).map(v2::WholeV2::from),
+        2 if sealed => parse::<v2::SnapshotV2>(bytes).map(v2::WholeV2::from),
+        found if found > VERSION => Err(SchemaError::Newer(found)),
+        found => Err(SchemaError::NoSuchVersion(found)),
+    };
+    whole.map(Snapshot::from)
 }
 
 pub fn decode_intent(bytes: &[u8]) -> Result<Intent, SchemaError> {
@@ -79,7 +99,7 @@ pub fn decode_journal_entry(bytes: &[u8]) -> Result<JournalEntry, SchemaError> {
 }
 
 pub fn decode_records(bytes: &[u8]) -> Result<Records, SchemaError> {
-    decode::<v1::RecordsV1>(bytes, MAX_SNAPSHOT).map(Records::from)
+    decode_either::<v1::RecordsV1, v2::RecordsV2>(bytes).map(Records::from)
 }
 
 pub fn decode_state(bytes: &[u8]) -> Result<State, SchemaError> {
@@ -87,18 +107,18 @@ pub fn decode_state(bytes: &[u8]) -> Result<State, SchemaError> {
 }
 
 pub fn decode_pending(bytes: &[u8]) -> Result<Pending, SchemaError> {
-    decode::<v1::PendingV1>(bytes, MAX_SNAPSHOT).map(Pending::from)
+    decode_either::<v1::PendingV1, v2::PendingV2>(bytes).map(Pending::from)
 }
 
 /// Every stored shape of the latest version, by the name of its file in `state-schema/`.
 pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
     vec![
-        ("snapshot", schemars::schema_for!(v1::SnapshotV1)),
+        ("snapshot", schemars::schema_for!(v2::SnapshotV2)),
         ("intent", schemars::schema_for!(v1::IntentV1)),
         ("journal-entry", schemars::schema_for!(v1::JournalEntryV1)),
-        ("records", schemars::schema_for!(v1::RecordsV1)),
+        ("records", schemars::schema_for!(v2::RecordsV2)),
         ("state", schemars::schema_for!(v1::StoredStateV1)),
-        ("pending", schemars::schema_for!(v1::PendingV1)),
+        ("pending", schemars::schema_for!(v2::PendingV2)),
         ("hook-record", schemars::schema_for!(hook_record::HookRecordV1)),
         ("exit-record", schemars::schema_for!(crate::model::exits::ExitRecordV1)),
         ("limits", schemars::schema_for!(super::limits::LimitsV1)),
@@ -106,21 +126,39 @@ pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
     ]
 }
 
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
+/// A shape of which there is but one version.
+fn decode<T: DeserializeOwned>(bytes: &[u8], cap: usize) -> Result<T, SchemaError> {
+    match version(bytes, cap)? {
+        UNCHANGED => parse(bytes),
+        found if found > UNCHANGED => Err(SchemaError::Newer(found)),
+        found => Err(SchemaError::NoSuchVersion(found)),
+    }
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8], cap: usize) -> Result<T, SchemaError> {
+/// A shape of which there are two.
+fn decode_either<Old: DeserializeOwned, New: DeserializeOwned + From<Old>>(bytes: &[u8]) -> Result<New, SchemaError> {
+    match version(bytes, MAX_SNAPSHOT)? {
+        1 => parse::<Old>(bytes).map(New::from),
+        2 => parse(bytes),
+        found if found > VERSION => Err(SchemaError::Newer(found)),
+        found => Err(SchemaError::NoSuchVersion(found)),
+    }
+}
+
+/// The version is asked first of what does not fit, and of what fits by chance.
+fn version(bytes: &[u8], cap: usize) -> Result<u32, SchemaError> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
     if bytes.len() > cap {
         return Err(SchemaError::TooLarge(bytes.len(), cap));
     }
-    let whole = serde_json::from_slice::<T>(bytes);
-    // The version is asked first of what does not fit, and of what fits by chance.
-    match serde_json::from_slice::<Versioned>(bytes) {
-        Ok(Versioned { version }) if version > VERSION => Err(SchemaError::Newer(version)),
-        _ => whole.map_err(SchemaError::Malformed),
-    }
+    parse(bytes).map(|Versioned { version }| version)
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, SchemaError> {
+    serde_json::from_slice(bytes).map_err(SchemaError::Malformed)
 }
 
 #[cfg(test)]
@@ -129,13 +167,36 @@ mod tests {
 
     #[test]
     fn a_record_of_a_newer_version_is_refused_by_its_number() {
-        let error = decode_snapshot(br#"{"version": 2, "something": "else"}"#).unwrap_err();
+        let error = decode_snapshot(br#"{"version": 3, "something": "else"}"#).unwrap_err();
+        assert!(matches!(error, SchemaError::Newer(3)), "{error}");
+        let error = decode_intent(br#"{"version": 2}"#).unwrap_err();
         assert!(matches!(error, SchemaError::Newer(2)), "{error}");
     }
 
     #[test]
     fn what_is_larger_than_its_cap_is_not_even_parsed() {
         assert!(matches!(decode_intent(&vec![b' '; MAX_INTENT + 1]), Err(SchemaError::TooLarge(..))));
+    }
+
+    #[test]
+    fn no_bit_of_a_snapshot_changes_unseen() {
+        let bytes = encode_snapshot(&samples::snapshot("web"));
+        assert_eq!(decode_snapshot(&bytes).unwrap(), samples::snapshot("web"));
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_snapshot(&damaged).is_err(), "bit {} of byte {}", bit % 8, bit / 8);
+        }
+        for kept in 0..bytes.len() {
+            assert!(decode_snapshot(&bytes[..kept]).is_err(), "{kept} bytes");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_of_version_2_without_its_checksum_is_damaged() {
+        let text = String::from_utf8(encode_snapshot(&samples::snapshot("web"))).unwrap();
+        let bare = format!("{{{}", &text[text.find("\"version\"").unwrap()..]);
+        assert!(matches!(decode_snapshot(bare.as_bytes()), Err(SchemaError::NoSuchVersion(2))));
     }
 
     proptest::proptest! {

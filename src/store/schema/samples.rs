@@ -42,6 +42,7 @@ pub fn snapshot(sandbox: &str) -> Snapshot {
     let container = ContainerRecord {
         id: id(sandbox),
         init: process(43),
+        root: Some(RootIdentity { mount_id: 412, device: 65, inode: 2 }),
         reaper: Reaper::Caller,
         bundle: "/bundle".into(),
         rootfs: "/bundle/rootfs".into(),

@@ -1,11 +1,11 @@
-//! From version 1 upward to the model's types, and field by field back again. FROZEN with the shapes.
+//! From version 1 upward to the model's types, and field by field back again. FROZEN with the shapes. Those that changed
+//! later (the container's record, and what it is in) go upward by way of `v2`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use super::super::{Change, Pending, Records};
 use super::*;
 use crate::model::record::*;
 
@@ -34,9 +34,6 @@ macro_rules! same_fields {
 same_fields! {
     SandboxRecordV1 = SandboxRecord {
         id, incarnation, supervisor, boot, pid_namespace, supervisor_cgroup, created, attached
-    }
-    ContainerRecordV1 = ContainerRecord {
-        id, init, reaper, bundle, rootfs, spec_digest, cgroup, created, owner, annotations
     }
     StateV1 = State { seq, sandbox, containers }
     ContainerStateV1 = ContainerState { phase, since, exit }
@@ -127,19 +124,6 @@ impl<Model, Frozen: Up<Model>> Up<BTreeMap<String, Model>> for BTreeMap<String, 
     }
 }
 
-impl From<SnapshotV1> for Snapshot {
-    fn from(frozen: SnapshotV1) -> Snapshot {
-        let SnapshotV1 { version: _, sandbox, containers, state } = frozen;
-        Snapshot { sandbox: sandbox.into(), containers: containers.up(), state: state.into() }
-    }
-}
-
-impl From<RecordsV1> for Records {
-    fn from(frozen: RecordsV1) -> Records {
-        Records { sandbox: frozen.sandbox.into(), containers: frozen.containers.up() }
-    }
-}
-
 impl From<IntentV1> for Intent {
     fn from(frozen: IntentV1) -> Intent {
         let sandbox = frozen.sandbox.0;
@@ -175,17 +159,5 @@ impl From<JournalEntryV1> for JournalEntry {
             exit: frozen.exit.up(),
             by: frozen.by.into(),
         }
-    }
-}
-
-impl From<PendingV1> for Pending {
-    fn from(frozen: PendingV1) -> Pending {
-        let change = match frozen.change {
-            ChangeV1::Put(snapshot) => Change::Put(Box::new((*snapshot).into())),
-            ChangeV1::PutState(state) => Change::PutState(Box::new((*state).into())),
-            ChangeV1::Delete => Change::Delete,
-        };
-        let journal = frozen.journal.into_iter().map(JournalEntry::from).collect();
-        Pending { id: frozen.id.0, incarnation: frozen.incarnation, change, journal }
     }
 }
