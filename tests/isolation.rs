@@ -7,9 +7,9 @@
 mod common;
 mod isolation_support;
 
-use common::{Env, needs_root, needs_tool, process::on_path};
+use common::{Env, HostNodes, needs_root, needs_tool};
 use isolation_support::baits::Baits;
-use isolation_support::host::{Host, Inodes, Nodes};
+use isolation_support::host::{Host, Inodes};
 use isolation_support::verdict::{Measure, Verdict, judge};
 use isolation_support::way::{Enter, Prepared, Way, Who};
 use serde_json::{Value, json};
@@ -139,7 +139,6 @@ fn as_engines(config: &mut Value) {
 fn no_way_of_being_inside_reaches_the_host() {
     needs_root!();
     needs_tool!("setpriv", "unshare");
-    assert!(on_path("sleep"));
     let only = std::env::var("SANDKEEP_WAY").ok();
     let mut wrong = Vec::new();
     println!("{}", Row::heading());
@@ -163,7 +162,8 @@ struct Row {
 }
 
 fn go(way: &Way) -> Row {
-    let nodes = Nodes::remember();
+    // Put back by this, should there be a hole, once nothing is inside any more.
+    let _nodes = HostNodes::at(&["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"]);
     let env = Env::new();
     let baits = Baits::lay(&env);
     let prepared = Prepared::new(way, &env, &baits);
@@ -179,9 +179,7 @@ fn go(way: &Way) -> Row {
         let _ = std::fs::write(std::path::Path::new(&folder).join(way.name), report);
     }
     let verdict = report.and_then(|report| judge(&report, &measure));
-    let row = Row { verdict, changes, called: baits.called() };
-    drop(nodes);
-    row
+    Row { verdict, changes, called: baits.called() }
 }
 
 impl Row {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Everything that is compared, by name; what there is to say of it on one line.
@@ -161,33 +161,5 @@ impl Inodes {
     /// A device of the host that everybody may open, as its own null device.
     pub fn is_harmless_device(&self, (major, minor, inode): (u32, u32, u64)) -> bool {
         self.harmless.contains_key(&(libc::makedev(major, minor), inode))
-    }
-}
-
-/// The machine's device nodes as they are now. Dropped, also by a panic, it puts mode and owner back: on a binary with a
-/// hole this machine has to live on.
-pub struct Nodes(Vec<(PathBuf, u32, u32, u32)>);
-
-impl Nodes {
-    pub fn remember() -> Nodes {
-        let mode = |path: PathBuf| {
-            let found = fs::symlink_metadata(&path).ok()?;
-            Some((path, found.mode() & 0o7777, found.uid(), found.gid()))
-        };
-        Nodes(nodes().into_iter().filter_map(mode).collect())
-    }
-}
-
-impl Drop for Nodes {
-    fn drop(&mut self) {
-        for (path, mode, uid, gid) in &self.0 {
-            let Ok(now) = fs::symlink_metadata(path) else { continue };
-            if (now.uid(), now.gid()) != (*uid, *gid) {
-                let _ = chown(path, Some(*uid), Some(*gid));
-            }
-            if now.mode() & 0o7777 != *mode {
-                let _ = fs::set_permissions(path, fs::Permissions::from_mode(*mode));
-            }
-        }
     }
 }
