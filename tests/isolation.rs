@@ -7,7 +7,9 @@
 mod common;
 mod isolation_support;
 
-use common::{Env, HostNodes, needs_root, needs_tool};
+use std::collections::HashSet;
+
+use common::{Cmd, Env, HostNodes, Lines, needs_root, needs_tool, probe};
 use isolation_support::baits::Baits;
 use isolation_support::host::{Host, Inodes};
 use isolation_support::verdict::{Measure, Verdict, judge};
@@ -152,6 +154,70 @@ fn no_way_of_being_inside_reaches_the_host() {
         wrong.extend(row.wrong(way));
     }
     assert!(wrong.is_empty(), "{} of {} ways:\n{}", wrong.len(), WAYS.len(), wrong.join("\n"));
+}
+
+/// CVE-2016-9962 and its kind: a container that may trace what enters it stops each process that appears, and looks for what
+/// the caller has in its environment and on its command line, through all of its memory and everything that it has open.
+#[test]
+fn a_process_that_enters_brings_nothing_of_its_caller_along() {
+    needs_root!();
+    const TIMES: usize = 100;
+    let env = Env::new();
+    let (id, marker) = (env.id("watch"), format!("of-the-caller-{}", env.tag()));
+    let reversed: String = marker.chars().rev().collect();
+    let bundle = env.bundle().capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]);
+    let bundle = bundle.args(&["/probe", "watch", &reversed]);
+    std::fs::copy(probe::path(), bundle.rootfs().join("probe")).unwrap();
+    let mut inodes = Inodes::of_host();
+    let (mut lines, out) = Lines::pipe();
+    env.create(&bundle, &id).stdout(out).run().success();
+    env.run(["start", &id]).success();
+    lines.until("begins");
+    let log = env.dir().join(&marker);
+    for time in 0..TIMES {
+        let mut exec = Cmd::new(env.binary()).arg("--root").arg(env.root()).arg("--log").arg(&log).arg("exec");
+        exec = if time % 2 == 0 { exec } else { exec.arg("--detach") };
+        // Its own descriptors are not files of ours.
+        let null = || std::fs::File::options().write(true).open("/dev/null").unwrap();
+        exec.arg(&id).arg("/bin/true").env("SECRET", &marker).stdout(null()).stderr(null()).run().code(0);
+    }
+    env.run(["delete", "--force", &id]).success();
+    inodes.own(&bundle.rootfs());
+    let told = lines.rest();
+    let seen = watched(&told, &inodes);
+    let talkers: HashSet<&str> = seen.leaks.iter().filter_map(|line| line.split('\t').nth(1)).collect();
+    println!("{TIMES} processes entered, {} were looked into: {} gave something away", seen.looked, talkers.len());
+    // Else nothing was shown: it sees hardly less than one a time.
+    assert!(seen.looked >= TIMES / 2, "only {} of {TIMES} were looked into", seen.looked);
+    assert!(seen.leaks.is_empty(), "{} of {}:\n{}", seen.leaks.len(), seen.looked, seen.leaks.join("\n"));
+    env.assert_clean();
+}
+
+struct Watched {
+    looked: usize,
+    leaks: Vec<String>,
+}
+
+/// A secret, a root or a folder that is another, or something open that is the host's.
+fn watched(told: &str, inodes: &Inodes) -> Watched {
+    let mut seen = Watched { looked: 0, leaks: Vec::new() };
+    for line in told.lines() {
+        let words: Vec<&str> = line.split('\t').collect();
+        let [kind, _, _, result, inode] = words[..] else { panic!("the probe says {line:?}") };
+        let numbers: Vec<u64> = inode.split(':').filter_map(|number| number.parse().ok()).collect();
+        let of_host = match numbers[..] {
+            [major, minor, inode] => {
+                let inode = (major as u32, minor as u32, inode);
+                inodes.is_hosts(inode) && !inodes.is_harmless_device(inode)
+            }
+            _ => false,
+        };
+        seen.looked += usize::from(kind == "looked");
+        if kind == "leak" || (kind == "place" && result == "other") || (kind == "open" && of_host) {
+            seen.leaks.push(line.to_owned());
+        }
+    }
+    seen
 }
 
 /// What came of one way.
