@@ -200,7 +200,7 @@ impl Request {
 /// such a one is waited for, and healed away. Whatever else may have been cut short needs the store to be judged.
 fn refuse_taken(root: &Root, id: &Id) -> Result<(), Failure> {
     let Some(seen) = look::find(root, id)? else { return Ok(()) };
-    let intent = seen.folder.intent_unlocked();
+    let intent = seen.folder.intent_unlocked()?;
     let leaves = match intent.as_ref().map(|intent| intent.event) {
         Some(Event::CreateRequested | Event::LaunchRequested) => seen.phase() == Phase::Stopped,
         Some(Event::DeleteRequested | Event::ForceDeleteRequested) => true,

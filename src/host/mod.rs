@@ -18,6 +18,7 @@ pub mod frozen;
 pub mod hooks;
 pub mod idmap;
 pub mod launch;
+pub mod listener;
 pub mod namespaces;
 pub mod net_devices;
 pub mod pidfile;

@@ -53,7 +53,7 @@ pub use error::SpecError;
 pub use exec::{ExecOverrides, exec_plan, exec_process};
 pub use features::{Applied, features};
 pub use host::Host;
-pub use load::{Loaded, load, load_process, parse, parse_process};
+pub use load::{Loaded, digest, load, load_process, parse, parse_process};
 pub use planner::{plan, plan_frozen};
 pub use process::process_plan;
 pub use scheduling::rlimit_name;

@@ -128,6 +128,24 @@ pub fn is_alive(process: &ProcessRef, boot: &Boot) -> bool {
     !stat.is_gone()
 }
 
+/// Whether the uid stands for all those that our user namespace does not have (user_namespaces(7)). Nothing is read where
+/// it cannot.
+pub fn is_unmapped_uid(uid: u32) -> bool {
+    const OVERFLOW: u32 = 65_534;
+    let overflow = || {
+        let text = std::fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap_or_default();
+        text.trim().parse().unwrap_or(OVERFLOW)
+    };
+    uid != 0 && in_user_namespace() && uid == overflow()
+}
+
+/// Whether some ids of the machine are not ours to name.
+pub fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let numbers: Vec<&str> = map.split_whitespace().collect();
+    !map.is_empty() && numbers != ["0", "0", "4294967295"]
+}
+
 fn is_no_such_process(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }
