@@ -8,6 +8,8 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Cmd, Env, Outcome, Swapping, needs_root, needs_tool};
 use serde_json::{Value, json};
@@ -20,6 +22,8 @@ fn tries() -> usize {
 struct Outside {
     folder: PathBuf,
     before: Vec<String>,
+    /// The tries after which it was not what it had been, and the first of them.
+    hits: (usize, Option<String>),
 }
 
 impl Outside {
@@ -30,16 +34,29 @@ impl Outside {
             fs::write(folder.join(name), "of the host\n").unwrap();
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();
         }
-        Outside { before: told(&folder), folder }
+        Outside { before: told(&folder), folder, hits: (0, None) }
     }
 
     fn victim(&self) -> PathBuf {
         self.folder.join("victim")
     }
 
+    /// To be asked after each try.
+    fn look(&mut self, outcome: &Outcome) {
+        let now = told(&self.folder);
+        if now != self.before {
+            self.hits.0 += 1;
+            self.hits.1.get_or_insert_with(|| format!("{:#?}\nbecame {now:#?}\n{outcome}", self.before));
+            let _ = fs::set_permissions(self.victim(), fs::Permissions::from_mode(0o600));
+            self.before = told(&self.folder);
+        }
+    }
+
     #[track_caller]
-    fn assert_untouched(&self, outcome: &Outcome) {
-        assert_eq!(told(&self.folder), self.before, "the host was changed:\n{outcome}");
+    fn assert_untouched(&self, what: &str, swaps: u64, ran: usize) {
+        let (hits, first) = (self.hits.0, self.hits.1.as_deref().unwrap_or_default());
+        println!("{what}: {} tries, {swaps} swaps, {ran} came to run, {hits} changed the host", tries());
+        assert_eq!(hits, 0, "{hits} of {} changed the host:\n{first}", tries());
     }
 }
 
@@ -67,7 +84,7 @@ fn a_device_that_is_swapped_for_a_symlink_gives_nobody_a_file_of_the_host() {
     needs_root!();
     const DEVICES: usize = 100;
     let env = Env::new();
-    let outside = Outside::lay(&env);
+    let mut outside = Outside::lay(&env);
     let volume = env.dir().join("volume");
     fs::create_dir(&volume).unwrap();
     let bundle = env.bundle().bind(&volume, "/volume", &["bind"]).edit(|config| {
@@ -77,33 +94,33 @@ fn a_device_that_is_swapped_for_a_symlink_gives_nobody_a_file_of_the_host() {
         };
         config["linux"]["devices"] = (0..DEVICES).map(device).collect();
     });
-    let (folder, link) = (volume.clone(), volume.join("link"));
-    let victim = outside.victim();
-    // The next one is waited for at its name, so that it is swapped in the moment in which it comes.
-    let mut next = 0;
+    let (folder, link, victim) = (volume.clone(), volume.join("link"), outside.victim());
+    // It waits at one name with the link in its hand; a few nodes later it is ready for the next.
+    const AHEAD: usize = 5;
+    let awaited = Arc::new(AtomicUsize::new(0));
+    let next = awaited.clone();
+    symlink(&victim, &link).unwrap();
     let swapping = Swapping::doing(move || {
-        let node = folder.join(format!("d{next}"));
-        let there = fs::symlink_metadata(&node).is_ok_and(|found| !found.is_symlink());
-        if there {
+        let number = next.load(Ordering::Relaxed);
+        let node = folder.join(format!("d{number}"));
+        let there = number < DEVICES && fs::symlink_metadata(&node).is_ok_and(|found| !found.is_symlink());
+        if there && fs::rename(&link, &node).is_ok() {
+            let _ = next.compare_exchange(number, number + AHEAD, Ordering::Relaxed, Ordering::Relaxed);
             let _ = symlink(&victim, &link);
-            let _ = fs::rename(&link, &node);
         }
-        next = if there || next % 2 == 1 { (next + 1) % DEVICES } else { next };
-        if !there && !folder.join(format!("d{next}")).is_symlink() {
-            next = (0..DEVICES).find(|n| !folder.join(format!("d{n}")).is_symlink()).unwrap_or(0);
-        }
-        true
+        there
     });
     let mut ran = 0;
     for _ in 0..tries() {
         let outcome = env.run_bundle(&bundle, &env.id("devices")).run();
         ran += usize::from(outcome.status.success());
-        outside.assert_untouched(&outcome);
+        outside.look(&outcome);
         for number in 0..DEVICES {
             let _ = fs::remove_file(volume.join(format!("d{number}")));
         }
+        awaited.store(0, Ordering::Relaxed);
     }
-    println!("devices: {} tries, {} swaps, {ran} came to run, 0 host changes", tries(), swapping.end());
+    outside.assert_untouched("devices", swapping.end(), ran);
     env.assert_clean();
 }
 
@@ -112,7 +129,7 @@ fn a_device_that_is_swapped_for_a_symlink_gives_nobody_a_file_of_the_host() {
 fn a_mount_whose_target_is_swapped_for_a_symlink_lands_inside() {
     needs_root!();
     let env = Env::new();
-    let outside = Outside::lay(&env);
+    let mut outside = Outside::lay(&env);
     let script = "cat /volume/*/there/secret /volume/*/secret /there/secret 2>/dev/null; \
                   awk '$5 ~ \"^/proc/\" && / - tmpfs x/ { print }' /proc/self/mountinfo; ls -d /etc/shadow 2>/dev/null";
     let targets = [outside.folder.clone(), "/proc".into(), "../../../../../../../../..".into()];
@@ -136,12 +153,12 @@ fn a_mount_whose_target_is_swapped_for_a_symlink_lands_inside() {
             let outcome = env.run_bundle(&bundle, &env.id("mounts")).run();
             assert_eq!(outcome.stdout, "", "{outcome}");
             ran += usize::from(outcome.status.code().is_some_and(|code| code < 2) && outcome.stderr.is_empty());
-            outside.assert_untouched(&outcome);
+            outside.look(&outcome);
         }
         swaps += swapping.end();
         fs::remove_dir_all(&volume).unwrap();
     }
-    println!("mounts: {} tries, {swaps} swaps, {ran} came to run, 0 host changes", tries());
+    outside.assert_untouched("mounts", swaps, ran);
     env.assert_clean();
 }
 
@@ -157,7 +174,7 @@ fn bundle_file(env: &Env) -> PathBuf {
 fn a_masked_or_readonly_path_that_is_swapped_covers_and_shows_nothing_of_the_host() {
     needs_root!();
     let env = Env::new();
-    let outside = Outside::lay(&env);
+    let mut outside = Outside::lay(&env);
     let script = "cat /volume/*/secret /volume/*/victim /there/secret 2>/dev/null; cat /proc/sys/kernel/core_pattern";
     let targets = [outside.folder.clone(), "/proc/sys/kernel".into(), "../../../../../../../../..".into()];
     let core_pattern = || fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
@@ -185,57 +202,47 @@ fn a_masked_or_readonly_path_that_is_swapped_covers_and_shows_nothing_of_the_hos
             // Masked in its own /proc it may be, if the name meant that.
             assert!(outcome.stdout.is_empty() || outcome.stdout == expected, "{outcome}");
             ran += usize::from(outcome.status.success());
-            outside.assert_untouched(&outcome);
+            outside.look(&outcome);
             assert_eq!(core_pattern(), expected, "{outcome}");
         }
         swaps += swapping.end();
         fs::remove_dir_all(&volume).unwrap();
     }
-    println!("masked and read-only paths: {} tries, {swaps} swaps, {ran} came to run, 0 host changes", tries());
+    outside.assert_untouched("masked and read-only paths", swaps, ran);
     env.assert_clean();
 }
 
-/// CVE-2025-52565: /dev is a volume in which the console's place is swapped for a symlink.
+/// CVE-2025-52565: two containers have the same rootfs, and no /dev of their own: one swaps the place of the other's console
+/// for a symlink.
 #[test]
 fn a_console_whose_place_is_swapped_for_a_symlink_covers_nothing_else() {
     needs_root!();
     needs_tool!("script");
     let env = Env::new();
-    let outside = Outside::lay(&env);
+    let mut outside = Outside::lay(&env);
     let look = "awk '$5 ~ \"^/(proc/sys|etc)\" { print \"COVERED\", $0 }' /proc/self/mountinfo";
     let targets = [outside.victim(), "/proc/sysrq-trigger".into(), "/etc/passwd".into()];
     let (mut swaps, mut ran) = (0, 0);
     for to in &targets {
-        let volume = env.dir().join("volume");
-        fs::create_dir_all(&volume).unwrap();
-        fs::write(volume.join("console"), "").unwrap();
-        symlink(to, volume.join("link")).unwrap();
         let bundle = env.bundle().script(look).terminal().edit(|config| {
             config["mounts"].as_array_mut().unwrap().retain(not_below_dev);
             config["linux"]["readonlyPaths"] = json!([]);
-            // The folder itself is no bind mount over /dev: that would keep its own console.
-            let devpts = json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
-                "options": ["newinstance", "ptmxmode=0666", "mode=0620"]});
-            config["mounts"].as_array_mut().unwrap().push(devpts);
         });
-        let rootfs_dev = bundle.rootfs().join("dev");
-        fs::remove_dir_all(&rootfs_dev).unwrap();
-        symlink("volume", &rootfs_dev).unwrap();
-        let bundle = bundle.edit(|config| {
-            let volume = json!({"destination": "/volume", "type": "bind", "source": volume, "options": ["bind"]});
-            config["mounts"].as_array_mut().unwrap().insert(0, volume);
-        });
-        let swapping = Swapping::begin(&volume.join("console"), &volume.join("link"));
+        let bundle = bundle.mount(json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+            "options": ["newinstance", "ptmxmode=0666", "mode=0620"]}));
+        let dev = bundle.rootfs().join("dev");
+        fs::write(dev.join("console"), "").unwrap();
+        symlink(to, dev.join("link")).unwrap();
+        let swapping = Swapping::begin(&dev.join("console"), &dev.join("link"));
         for _ in 0..tries().div_ceil(targets.len()) {
             let outcome = on_a_terminal(&env, &bundle, &env.id("console"));
             assert!(!outcome.stdout.contains("COVERED"), "{outcome}");
             ran += usize::from(outcome.status.success());
-            outside.assert_untouched(&outcome);
+            outside.look(&outcome);
         }
         swaps += swapping.end();
-        fs::remove_dir_all(&volume).unwrap();
     }
-    println!("console: {} tries, {swaps} swaps, {ran} came to run, 0 host changes", tries());
+    outside.assert_untouched("console", swaps, ran);
     env.assert_clean();
 }
 
