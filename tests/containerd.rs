@@ -209,6 +209,29 @@ fn a_supervisor_that_is_killed_ends_the_task_and_nothing_else() {
     containerd.ctr(["containers", "delete", "keeperless"]).success();
 }
 
+/// As in a pod with hostPID: the kernel ends nobody with the supervisor.
+#[test]
+fn a_task_in_the_hosts_pid_namespace_outlives_its_supervisor_and_can_be_stopped_and_deleted() {
+    needs_engine!("containerd", "ctr");
+    if !is_sandkeep() {
+        common::skipped!("only sandkeep has supervisors");
+    }
+    let containerd = containerd();
+    for (id, signal, told) in [("orphaned", "SIGTERM", "exit code 3"), ("orphaned9", "SIGKILL", "exit code 137")] {
+        task(&containerd, id, &["--with-ns", &format!("pid:/proc/{}/ns/pid", std::process::id())]);
+        let state = containerd.runtime(["state", id]).success().json();
+        let supervisor = state["supervisorPid"].as_i64().expect("the supervisor's pid") as i32;
+        common::process::send(supervisor, nix::sys::signal::Signal::SIGKILL);
+        until(DEADLINE, "end of the supervisor", || !common::process::runs(supervisor));
+        assert_eq!(status(&containerd, id), "RUNNING");
+        exec(&containerd, id, &["true"]).success();
+        containerd.ctr(["tasks", "kill", "--signal", signal, id]).success();
+        until_status(&containerd, id, "STOPPED");
+        tells(containerd.ctr(["tasks", "delete", id]), told);
+        containerd.ctr(["containers", "delete", id]).success();
+    }
+}
+
 #[test]
 fn a_paused_task_stands_still_until_it_is_resumed() {
     needs_engine!("containerd", "ctr");

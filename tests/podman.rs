@@ -166,6 +166,42 @@ fn stop_asks_first_and_kills_after_the_time_given() {
     podman.remove(&deaf);
 }
 
+/// `--pid host`: the kernel ends nobody with the supervisor.
+#[test]
+fn a_container_in_the_hosts_pid_namespace_outlives_its_supervisor_and_can_be_stopped_and_removed() {
+    needs_engine!("podman", "conmon");
+    if !is_sandkeep() {
+        common::skipped!("only sandkeep has supervisors");
+    }
+    let podman = podman();
+    for way in ["stop", "kill", "rm"] {
+        let name = podman.detached(&format!("orphaned-{way}"), ["--pid", "host", IMAGE, "sh", "-c", LISTENS]);
+        until_logged(&podman, &name, "ready", 1);
+        let id = podman.inspect(&name)["Id"].as_str().unwrap().to_owned();
+        let state = Cmd::new(binary()).args(["state", &id]).run().success().json();
+        let supervisor = state["supervisorPid"].as_i64().expect("the supervisor's pid") as i32;
+        common::process::send(supervisor, nix::sys::signal::Signal::SIGKILL);
+        until(DEADLINE, "end of the supervisor", || !common::process::runs(supervisor));
+        let state = podman.state(&name);
+        assert_eq!(state["Status"], "running", "{state}");
+        podman.podman(["exec", &name, "true"]).success();
+        podman.podman(["pause", &name]).success();
+        podman.podman(["unpause", &name]).success();
+        match way {
+            "stop" => {
+                podman.podman(["stop", "--time", "20", &name]).success();
+                assert_eq!(podman.state(&name)["ExitCode"], 3);
+            }
+            "kill" => {
+                podman.podman(["kill", &name]).success();
+                podman.podman(["wait", &name]).success().prints("137\n");
+            }
+            _ => {}
+        }
+        podman.remove(&name);
+    }
+}
+
 #[test]
 fn kill_restart_and_start_keep_the_container_and_its_log() {
     needs_engine!("podman", "conmon");

@@ -155,6 +155,9 @@ pub fn become_user(plan: &ProcessPlan, groups: Groups) -> Result<(), SetupError>
     setresgid(gid, gid, gid).step(|| format!("become gid {gid}"))?;
     setresuid(uid, uid, uid).step(|| format!("become uid {uid}"))?;
     nix::sys::prctl::set_keepcaps(false).step(|| "let go of the capabilities of the old user".into())?;
+    if plan.securebits != 0 {
+        crate::sys::privilege::set_securebits(plan.securebits).step(|| "set the securebits".into())?;
+    }
     set_capabilities(&plan.capabilities)?;
     if !entered {
         enter_cwd(&plan.cwd)?;

@@ -43,10 +43,11 @@ fn is_devpts(folder: &OwnedFd) -> std::io::Result<bool> {
 }
 
 impl Terminal {
-    /// The slave becomes stdin, stdout, stderr and the controlling terminal of this session leader.
-    pub fn become_stdio(&self) -> Result<(), SetupError> {
+    /// The slave becomes stdin, stdout and stderr, but for those that are kept, and the controlling terminal of this
+    /// session leader.
+    pub fn become_stdio(&self, kept: &[i32]) -> Result<(), SetupError> {
         tty::set_controlling(self.slave.as_fd()).step(|| "make the terminal the controlling one".into())?;
-        for number in 0..3 {
+        for number in (0..3).filter(|number| !kept.contains(number)) {
             descriptors::place(self.slave.as_fd(), number).step(|| "make the terminal stdio".into())?;
         }
         Ok(())

@@ -1,13 +1,12 @@
 //! The file of exit records: made by us, written by the supervisor through the descriptor we donate.
 
-use std::fs::OpenOptions;
-use std::io::ErrorKind;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 
 use fs2::FileExt;
 
-use super::files::FLAGS;
+use super::files::open_ours;
 use super::{Folder, StoreError};
 use crate::model::exits::{self, ExitRecord};
 
@@ -18,14 +17,24 @@ impl Folder {
     /// Not for appending: the end is where the zeros begin, and a writer that failed tries again at the same place.
     pub fn make_exits(&self) -> Result<OwnedFd, StoreError> {
         let failed = |source| StoreError::Write { path: self.path().join(EXITS), source };
+        self.check()?;
         let file = match self.create_new(EXITS) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                OpenOptions::new().write(true).custom_flags(FLAGS).open(self.at(EXITS))
+                let there = open_ours(OpenOptions::new().write(true), &self.at(EXITS), &|| self.path().join(EXITS))?;
+                there.ok_or_else(|| failed(ErrorKind::NotFound.into()))?
             }
-            made => made,
+            made => made.map_err(failed)?,
         };
-        let file = file.map_err(failed)?;
         file.allocate(exits::PREALLOCATED as u64).map_err(failed)?;
+        Ok(file.into())
+    }
+
+    /// The same for another supervisor, which goes on behind what the one before it has written.
+    pub fn reopen_exits(&self) -> Result<OwnedFd, StoreError> {
+        let written = self.read_file(EXITS, exits::MAX_FILE)?.unwrap_or_default();
+        let mut file = File::from(self.make_exits()?);
+        let failed = |source| StoreError::Write { path: self.path().join(EXITS), source };
+        file.seek(SeekFrom::Start(exits::end_of(&written) as u64)).map_err(failed)?;
         Ok(file.into())
     }
 
@@ -38,7 +47,6 @@ impl Folder {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
     use std::io::Write;
 
     use super::super::Root;
@@ -57,6 +65,9 @@ mod tests {
             exit: Exit { code: 137, signal: Some(9), at: 5, inferred: false },
         };
         file.write_all(&exits::encode(&record)).unwrap();
-        assert_eq!(folder.read_exits().unwrap(), [record]);
+        assert_eq!(folder.read_exits().unwrap(), [record.clone()]);
+        let later = ExitRecord { container: "side".to_owned(), ..record.clone() };
+        File::from(folder.reopen_exits().unwrap()).write_all(&exits::encode(&later)).unwrap();
+        assert_eq!(folder.read_exits().unwrap(), [record, later]);
     }
 }

@@ -20,6 +20,19 @@ pub fn keep_only(kept: &[Capability]) -> io::Result<()> {
     caps::set(None, CapSet::Permitted, &kept).map_err(io::Error::other)
 }
 
+/// How many descriptors this process may have.
+pub fn descriptor_limit() -> io::Result<u64> {
+    use nix::sys::resource::{Resource, getrlimit};
+    Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
+}
+
+/// prctl(2), PR_SET_SECUREBITS: needs CAP_SETPCAP, so it comes before the capabilities go.
+pub fn set_securebits(bits: u32) -> io::Result<()> {
+    // SAFETY: takes integers only.
+    super::check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, libc::c_ulong::from(bits), 0u64, 0u64, 0u64) }.into())
+        .map(drop)
+}
+
 /// Drops from the bounding set whatever is not in `kept` (bit n: the capability with number n), those of a newer kernel
 /// that have no name here included. What is not in the set needs no privilege to be dropped.
 pub fn limit_bounding_set(kept: u64) -> io::Result<()> {
