@@ -405,3 +405,51 @@ fn many_containers_start_and_end_at_once() {
         running.finish(Duration::from_secs(60)).code(n as i32).prints(&format!("{n}\n"));
     }
 }
+
+/// Where the profile of docker 20.10 and ours differ, and why.
+const NEWER_PROFILE: &[(&str, &str)] = &[
+    (
+        "io_uring_setup io_uring_enter io_uring_register",
+        "docker refuses io_uring since 25: it has been a way out too often",
+    ),
+    (
+        "socket",
+        "docker refuses AF_VSOCK since 23 and AF_ALG since 2026; families above those that have a number are nobody's",
+    ),
+    (
+        "futex_waitv futex_wait futex_wake futex_requeue cachestat fchmodat2 map_shadow_stack memfd_secret process_mrelease \
+         landlock_create_ruleset landlock_add_rule landlock_restrict_self pkey_alloc pkey_free pkey_mprotect \
+         set_mempolicy_home_node quotactl_fd mount_setattr fsconfig fsmount fsopen fspick move_mount open_tree bpf \
+         perf_event_open vmsplice io_pgetevents io_pgetevents_time64 epoll_pwait2 process_madvise",
+        "newer than docker 20.10's profile",
+    ),
+    ("query_module", "not in Linux since 2.6"),
+];
+
+/// What docker writes into a configuration, beside what `spec` would write for the same capabilities.
+#[test]
+fn the_profile_that_docker_hands_over_decides_as_ours_but_for_what_is_newer() {
+    use common::filter::Comparison;
+    needs_engine!("dockerd", "containerd", "docker");
+    if cfg!(not(target_arch = "x86_64")) {
+        common::skipped!("the ABIs of x86-64 are compared");
+    }
+    let docker = docker();
+    let mut all = Comparison::default();
+    for (name, flags) in [("plain", &[][..]), ("admin", &["--cap-add", "SYS_ADMIN"]), ("every", &["--cap-add", "ALL"])]
+    {
+        let name = format!("profile-{name}-{}", docker.tag());
+        docker.detached(&name, flags.iter().copied().chain([IMAGE, "sleep", "1000"]));
+        let id = docker.inspect(&name)["Id"].as_str().expect("an id").to_owned();
+        let state = docker.runtime(["state", &id]).success().json();
+        let file = Path::new(state["bundle"].as_str().expect("a bundle")).join("config.json");
+        let config: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        let theirs = serde_json::from_value(config["linux"]["seccomp"].clone()).unwrap();
+        let bounding = config["process"]["capabilities"]["bounding"].as_array().unwrap();
+        let bounding: Vec<&str> = bounding.iter().filter_map(serde_json::Value::as_str).collect();
+        all.add(&sandkeep::spec::default_seccomp(&bounding, sandkeep::spec::Abis::All), &theirs);
+        docker.remove(&name);
+    }
+    assert!(all.compared > 5_000, "{}", all.compared);
+    all.is_explained_by(NEWER_PROFILE);
+}
