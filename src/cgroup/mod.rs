@@ -17,6 +17,7 @@
 //! them may be repeated, and a folder that was never made counts as removed. A container that was frozen when its freezer died
 //! stays frozen until [`thaw`] or a kill.
 
+mod able;
 mod choose;
 mod end;
 mod error;
@@ -34,6 +35,7 @@ mod stats;
 pub mod systemd;
 mod tree;
 
+pub use able::can_limit;
 pub use choose::choose;
 pub use end::{kill_and_wait, let_end};
 pub use error::Error;
