@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use common::bundle::busybox_rootfs;
 use common::command::DEADLINE;
-use common::{Lines, Outcome, Terminal, until};
+use common::{HostNodes, Lines, Outcome, Terminal, until};
 use engines::image::NAME as IMAGE;
 use engines::{Containerd, Shared, is_sandkeep, needs_engine};
 
@@ -372,4 +372,22 @@ fn containerd_may_be_restarted_beside_its_tasks() {
     until_status(&containerd, "survivor", "STOPPED");
     tells(containerd.ctr(["tasks", "delete", "survivor"]).code(0), "exit code 3");
     containerd.ctr(["containers", "delete", "survivor"]).success();
+}
+
+/// What a task does to its masked files and to what it was given to read from stays in there.
+#[test]
+fn a_task_cannot_change_the_null_device_of_the_host() {
+    needs_engine!("containerd", "ctr");
+    let host = HostNodes::null();
+    let containerd = containerd();
+    for flags in [&["--rm"][..], &["--rm", "--null-io"]] {
+        containerd.run(flags).args([IMAGE, "masked", "sh", "-c", HostNodes::ATTACK]).run();
+        host.assert_untouched();
+    }
+    task(&containerd, "masked", &[]);
+    exec(&containerd, "masked", &["sh", "-c", HostNodes::ATTACK]);
+    exec_with(&containerd, "masked", &["--detach"], &["sh", "-c", &format!("{}; touch /done", HostNodes::ATTACK)]);
+    until(DEADLINE, "the end of the attack", || exec(&containerd, "masked", &["ls", "/done"]).status.success());
+    host.assert_untouched();
+    remove(&containerd, "masked");
 }

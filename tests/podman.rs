@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::command::{DEADLINE, binary};
-use common::{Cmd, Outcome, Terminal, skipped, until};
+use common::{Cmd, HostNodes, Outcome, Terminal, skipped, until};
 use engines::image::NAME as IMAGE;
 use engines::{Podman, Shared, is_sandkeep, needs_engine};
 use serde_json::Value;
@@ -574,4 +574,21 @@ fn the_message_of_a_failure_is_told_once_and_whole() {
     let entries: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert!(entries.iter().all(|entry| entry["level"] == "error"), "{lines}");
     assert!(entries[0]["msg"].as_str().is_some_and(|text| text.contains("$PATH")), "{lines}");
+}
+
+/// What a default container does to its masked files and to what it was given to read from stays in there.
+#[test]
+fn a_default_container_cannot_change_the_null_device_of_the_host() {
+    needs_engine!("podman", "conmon");
+    let host = HostNodes::null();
+    let podman = podman();
+    podman.run(["--rm", IMAGE, "sh", "-c", HostNodes::ATTACK]).run();
+    host.assert_untouched();
+    podman.run(["--detach", "--name", "masked", IMAGE, "sleep", "1000"]).run().success();
+    podman.podman(["exec", "masked", "sh", "-c", HostNodes::ATTACK]);
+    host.assert_untouched();
+    podman.podman(["exec", "--detach", "masked", "sh", "-c", &format!("{}; touch /done", HostNodes::ATTACK)]);
+    until(DEADLINE, "the end of the attack", || podman.podman(["exec", "masked", "ls", "/done"]).status.success());
+    host.assert_untouched();
+    podman.podman(["rm", "--force", "--time", "0", "masked"]).code(0);
 }

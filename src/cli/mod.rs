@@ -71,7 +71,8 @@ struct Cli {
 
 #[derive(Args)]
 struct Global {
-    /// Where sandboxes are recorded [default: /run/sandkeep; as an ordinary user $XDG_RUNTIME_DIR/sandkeep]
+    /// Where sandboxes are recorded [default: /run/sandkeep; as an ordinary user $XDG_RUNTIME_DIR/sandkeep, or
+    /// /tmp/sandkeep-UID, which only that user can read, where there is no such folder of the user's own]
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Append errors to this file too
@@ -166,9 +167,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let wrong = error.use_stderr();
-            let _ = error.print();
             if wrong {
+                eprintln!("{}", error.render().to_string().trim_end());
                 log::record_misuse(&args, &error.to_string());
+            } else {
+                let _ = error.print();
             }
             return ExitCode::from(u8::from(wrong));
         }

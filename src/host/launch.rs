@@ -290,11 +290,13 @@ impl Launched {
         attend: &mut Attendant<'_>,
     ) -> Result<Option<Place>, HostError> {
         let mut what = "setting up the container".to_owned();
+        // Each comes once. A container that traces what enters it can make it say anything, but not keep us listening.
+        let (mut terminal, mut listener) = (false, false);
         loop {
             match self.next(&what, patience).map_err(|error| attend.cause_of(error))? {
                 Report::Ready(root) => return Ok(root),
-                Report::Terminal(master) => attend.terminal(master)?,
-                Report::Listener(number) => {
+                Report::Terminal(master) if !std::mem::replace(&mut terminal, true) => attend.terminal(master)?,
+                Report::Listener(number) if !std::mem::replace(&mut listener, true) => {
                     let listener = pidfd::descriptor(self.pidfd.as_fd(), number)
                         .trying(|| "take the listener of the seccomp filter over".into())?;
                     what = attend.listener(listener, self.pid)?;
@@ -308,6 +310,11 @@ impl Launched {
     /// Starts it without a supervisor in between; returns once the program runs.
     pub fn start(&self) -> Result<(), HostError> {
         self.order(Order::Start)?;
+        self.has_started()
+    }
+
+    /// Once it was ordered to start: returns when the program runs.
+    pub fn has_started(&self) -> Result<(), HostError> {
         match self.next("executing the program", Some(STEP_DEADLINE))? {
             Report::Closed => Ok(()),
             other => Err(unexpected(other)),

@@ -49,9 +49,13 @@ pub fn examine(root: &Root) -> Result<Vec<Finding>, StoreError> {
         findings.push(Finding { subject: disagreement.id.to_string(), text: disagreement.text });
     }
     examine_supervisors(root, &snapshots, &mut findings);
-    for folder in orphaned_cgroups(root, &snapshots, &mut recorder)? {
+    let orphans = orphaned_cgroups(root, &snapshots, &mut recorder)?;
+    for folder in orphans.found {
         let text = "an empty cgroup of a sandbox that is gone".to_owned();
         findings.push(Finding { subject: folder.display().to_string(), text });
+    }
+    if let Some(error) = orphans.unseen {
+        findings.push(Finding { subject: "cgroups".to_owned(), text: crate::container::one_line(&error) });
     }
     examine_mounts(root, &mut findings);
     Ok(findings)
@@ -59,7 +63,14 @@ pub fn examine(root: &Root) -> Result<Vec<Finding>, StoreError> {
 
 fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut Vec<Snapshot>) {
     let mut found = |subject: &str, text: String| findings.push(Finding { subject: subject.to_owned(), text });
-    let intent = folder.intent_unlocked();
+    if let Err(error) = folder.check_lock() {
+        found(folder.name(), crate::container::one_line(&error));
+    }
+    let intent = match folder.intent_unlocked() {
+        Ok(intent) => intent,
+        // Told already.
+        Err(_) => return,
+    };
     let in_progress = intent.as_ref().is_some_and(|intent| procfs::is_alive(&intent.holder, &intent.boot));
     if let Some(intent) = intent.as_ref().filter(|_| !in_progress) {
         found(
@@ -74,11 +85,21 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
         Err(error) => return found(folder.name(), crate::container::one_line(&error)),
     };
     if !in_progress {
+        if let Err(error) = frozen::check(folder, &snapshot) {
+            found(snapshot.sandbox.id.as_str(), crate::container::one_line(&error));
+        }
         if snapshot.state.sandbox.phase == Phase::Stopped {
-            let left = still_running(&snapshot);
-            if left > 0 {
-                let text = format!("is stopped, and {left} process(es) run on in its cgroup: delete it to end them");
-                found(snapshot.sandbox.id.as_str(), text);
+            match still_running(&snapshot) {
+                Ok(0) => {}
+                Ok(left) => {
+                    let text =
+                        format!("is stopped, and {left} process(es) run on in its cgroup: delete it to end them");
+                    found(snapshot.sandbox.id.as_str(), text);
+                }
+                Err(error) => {
+                    let why = crate::container::one_line(&error);
+                    found(snapshot.sandbox.id.as_str(), format!("nobody can say what runs in its cgroup: {why}"));
+                }
             }
         }
         let facts = Prober.facts(folder, &snapshot, Depth::Cgroups);
@@ -137,10 +158,13 @@ fn poststart_is_due(folder: &Folder, snapshot: &Snapshot) -> bool {
 }
 
 /// Processes in the cgroups of its containers. Those that are ending do not count.
-fn still_running(snapshot: &Snapshot) -> usize {
-    let of_containers = snapshot.containers.values().filter_map(|container| cgroup::processes(&container.cgroup).ok());
-    let pids: BTreeSet<i32> = of_containers.flatten().collect();
-    pids.into_iter().filter(|pid| procfs::stat(*pid).ok().flatten().is_some_and(|stat| !stat.is_gone())).count()
+fn still_running(snapshot: &Snapshot) -> Result<usize, cgroup::Error> {
+    let mut pids = BTreeSet::new();
+    for container in snapshot.containers.values() {
+        pids.extend(cgroup::processes(&container.cgroup)?);
+    }
+    let runs = |pid: &i32| procfs::stat(*pid).map_or(true, |stat| stat.is_some_and(|stat| !stat.is_gone()));
+    Ok(pids.into_iter().filter(runs).count())
 }
 
 /// A state that the store and the published snapshot tell differently.
@@ -226,10 +250,14 @@ fn being_made(root: &Root, folder: &Path) -> bool {
         .any(|folder| !matches!(folder.try_lock(), Ok(Some(_))))
 }
 
-/// Whether the sandbox in this folder says now that it is its supervisor.
+/// Whether the sandbox in this folder says now that it is its supervisor. One that cannot be read may well say so.
 fn is_named(root: &Root, folder: &Path, pid: i32) -> bool {
     let mut folders = root.folders().into_iter().flatten().filter(|found| Some(found.name()) == name_of(folder));
-    folders.any(|folder| matches!(folder.read_snapshot(), Ok(Some(found)) if found.sandbox.supervisor.pid == pid))
+    folders.any(|folder| match folder.read_snapshot() {
+        Ok(Some(found)) => found.sandbox.supervisor.pid == pid,
+        Ok(None) => false,
+        Err(_) => true,
+    })
 }
 
 fn name_of(folder: &Path) -> Option<&str> {
@@ -254,22 +282,36 @@ fn descriptors(pid: i32) -> impl Iterator<Item = PathBuf> {
 
 /// Empty cgroups of sandboxes that this root once had. Cgroups know no root: all others may belong to a sandbox of
 /// another one, running or stopped.
+#[derive(Default)]
+pub(super) struct Orphans {
+    pub found: Vec<PathBuf>,
+    /// Why some could not be looked at, or none.
+    pub unseen: Option<cgroup::Error>,
+}
+
 pub(super) fn orphaned_cgroups(
     root: &Root,
     snapshots: &[Snapshot],
     recorder: &mut Recorder<'_>,
-) -> Result<Vec<PathBuf>, StoreError> {
-    let Ok(hierarchies) = Hierarchies::read() else { return Ok(Vec::new()) };
-    let folders = cgroup::orphans(&hierarchies);
-    if folders.is_empty() {
-        return Ok(Vec::new());
-    }
+) -> Result<Orphans, StoreError> {
+    let folders = match Hierarchies::read().and_then(|hierarchies| cgroup::orphans(&hierarchies)) {
+        Ok(folders) if folders.is_empty() => return Ok(Orphans::default()),
+        Ok(folders) => folders,
+        Err(cgroup::Error::NoHierarchy) => return Ok(Orphans::default()),
+        Err(error) => return Ok(Orphans { unseen: Some(error), ..Orphans::default() }),
+    };
     let past: BTreeSet<String> = recorder.history(None)?.iter().map(|entry| entry.sandbox.to_string()).collect();
     let containers = snapshots.iter().flat_map(|s| s.containers.values().map(|container| &container.cgroup));
     let supervisors = snapshots.iter().map(|snapshot| &snapshot.sandbox.supervisor_cgroup);
     let mut named: BTreeSet<PathBuf> = containers.chain(supervisors).flat_map(|c| &c.folders).cloned().collect();
     // Those that are about to be made.
-    named.extend(root.folders()?.iter().filter_map(Folder::intent_unlocked).flat_map(|intent| intent.cgroups));
+    for folder in root.folders()? {
+        // What one that cannot be read has, or is about to make, is not known: then nothing is called orphaned.
+        let (Ok(intent), Ok(_)) = (folder.intent_unlocked(), folder.read_snapshot()) else {
+            return Ok(Orphans::default());
+        };
+        named.extend(intent.into_iter().flat_map(|intent| intent.cgroups));
+    }
     let is_orphaned = |folder: &PathBuf| {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let settled = std::fs::metadata(folder).is_ok_and(|metadata| {
@@ -281,7 +323,7 @@ pub(super) fn orphaned_cgroups(
         let ours = past.contains(name.strip_suffix("@supervisor").unwrap_or(&name));
         ours && settled && !named.contains(folder) && is_empty()
     };
-    Ok(folders.into_iter().filter(is_orphaned).collect())
+    Ok(Orphans { found: folders.into_iter().filter(is_orphaned).collect(), unseen: None })
 }
 
 /// Everything is mounted in the containers' own namespaces: nothing of a root may show on the host.

@@ -185,7 +185,7 @@ fn remove_orphans(root: &Root, recorder: &mut Recorder<'_>) -> Report {
         Err(error) => return failed(subject, &error),
     };
     let mut actions = Vec::new();
-    for folder in orphans {
+    for folder in orphans.found {
         match cgroup::remove_emptied(std::slice::from_ref(&folder), Instant::now()) {
             Ok(populated) if populated.is_empty() => {
                 actions.push(format!("removed the empty cgroup {folder:?} of a sandbox that is gone"));
@@ -194,12 +194,13 @@ fn remove_orphans(root: &Root, recorder: &mut Recorder<'_>) -> Report {
             Err(error) => return Report { actions, ..failed(subject, &error) },
         }
     }
-    Report { subject, actions, failure: None }
+    Report { subject, actions, failure: orphans.unseen.as_ref().map(|error| crate::container::one_line(error)) }
 }
 
 fn subject_of(folder: &Folder) -> String {
-    let id = folder.read_snapshot().ok().flatten().map(|snapshot| snapshot.sandbox.id.to_string());
-    id.or_else(|| folder.intent_unlocked().map(|intent| intent.sandbox.to_string())).unwrap_or(folder.name().to_owned())
+    let published = folder.read_snapshot().ok().flatten().map(|snapshot| snapshot.sandbox.id.to_string());
+    let intended = || Some(folder.intent_unlocked().ok()??.sandbox.to_string());
+    published.or_else(intended).unwrap_or_else(|| folder.name().to_owned())
 }
 
 fn failed<E: std::error::Error + 'static>(subject: String, error: &E) -> Report {

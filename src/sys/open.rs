@@ -29,6 +29,13 @@ pub fn create_confined(folder: BorrowedFd<'_>, path: &Path, mode: u32, resolve: 
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// open(2) as usual, from the current folder; always close-on-exec.
+pub fn from_here(path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+    let fd = nix::fcntl::open(path, flags | OFlag::O_CLOEXEC, Mode::empty())?;
+    // SAFETY: as above.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// openat(2); always close-on-exec.
 pub fn at(folder: BorrowedFd<'_>, path: &Path, flags: OFlag, mode: u32) -> io::Result<OwnedFd> {
     let mode = Mode::from_bits_truncate(mode);
