@@ -13,9 +13,11 @@ use super::mounts::{CgroupView, Sources, set_propagation};
 use super::pivot::{self, Covers};
 use super::root::Root;
 use super::terminal::Terminal;
-use super::{Moment, SetupError, Step, devices, entry, identity, masks, mounts, terminal};
+use super::verify::{self, Provenance};
+use super::{Moment, SetupError, Step, devices, entry, identity, masks, mounts, stdio, terminal};
 use crate::spec::plan::{NamespaceKind, Plan, ProcessPlan, RootSwitch};
 use crate::sys::mount::{self, Attributes, Extent};
+use crate::sys::place::Place;
 use crate::sys::{clone, descriptors, process, signals};
 
 /// The plan, and what the creator opened for it with the host's privileges.
@@ -109,20 +111,20 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
 
     super::net::set_up_all(&donations.net_devices)?;
     if let Some(name) = &donations.session_keyring {
-        new_keyring(name)?;
+        identity::new_keyring(name)?;
     }
-    let groups = identity::Groups::of_ourselves();
-    let terminal = if has(NamespaceKind::Mount) { enter_rootfs(plan, donations)? } else { None };
+    let groups = identity::Groups::of_ourselves()?;
+    let Entered { root, terminal } = enter_rootfs(plan, donations)?;
 
     let Some(mut application) = plan.process.clone() else {
-        say(channel, &Report::Ready)?;
+        say(channel, &Report::Ready(Some(root)))?;
         hear_start(channel)?;
         return Err(SetupError::Refused("the configuration has no process to start".into()));
     };
     descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
     application.env.extend(donations.listen.iter().flat_map(listen_environment));
     let entry = finish_process(&application, donations.seccomp.as_ref(), terminal.as_ref(), groups, channel)?;
-    say(channel, &Report::Ready)?;
+    say(channel, &Report::Ready(Some(root)))?;
     hear_start(channel)?;
     if !plan.hooks.start_container.is_empty() {
         let state = hook_state(donations, "created")?;
@@ -162,25 +164,26 @@ fn is_new(plan: &Plan, kind: NamespaceKind) -> bool {
 pub(super) fn become_root_of_namespace() -> Result<(), SetupError> {
     use nix::unistd::{Gid, Uid, setresgid, setresuid};
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-    setresgid(gid, gid, gid).step(|| "become root of the user namespace".into())?;
-    setresuid(uid, uid, uid).step(|| "become root of the user namespace".into())?;
+    // Where 0 is not mapped we stay who we are, with all capabilities there (user_namespaces(7)).
+    let or_stay = |outcome: nix::Result<()>| if outcome == Err(nix::Error::EINVAL) { Ok(()) } else { outcome };
+    or_stay(setresgid(gid, gid, gid)).step(|| "become root of the user namespace".into())?;
+    or_stay(setresuid(uid, uid, uid)).step(|| "become root of the user namespace".into())?;
     // The change of user has made us non-dumpable again, and /proc/self ours to nobody: fine until execve.
     Ok(())
 }
 
-pub(super) fn new_keyring(name: &std::ffi::CStr) -> Result<(), SetupError> {
-    match process::new_session_keyring(name) {
-        // A kernel or a seccomp filter without keyrings has no keys to protect.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EDQUOT)) => Ok(()),
-        other => other.step(|| "join a new session keyring".into()),
-    }
+/// What the container has once its root is /.
+struct Entered {
+    root: Place,
+    terminal: Option<Terminal>,
 }
 
 /// Everything that happens in the new mount namespace, up to and with pivot_root.
-fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, SetupError> {
+fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Entered, SetupError> {
     let own_mounts = is_new(plan, NamespaceKind::Mount);
     let propagation = plan.rootfs.propagation.unwrap_or(0);
     let host = std::fs::File::open("/").step(|| "open /".into())?;
+    let seen = verify::Host::open()?;
     if own_mounts {
         // What follows must not appear on the host, whatever the spec asks for in the end.
         let quiet = if propagation & libc::MS_PRIVATE != 0 { libc::MS_PRIVATE } else { libc::MS_SLAVE };
@@ -190,16 +193,17 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
     let what = || format!("attach the rootfs {:?}", plan.rootfs.path);
     if plan.hooks.look_at_rootfs() {
         mount::attach(tree, std::fs::File::open(&plan.rootfs.path).step(what)?.as_fd()).step(what)?;
-    } else {
+    } else if !plan.rootfs.overlay {
         // No path leads to it: whatever has become of the one it came from.
         mount::attach(tree, host.as_fd()).step(what)?;
     }
-    let overlay = if plan.rootfs.overlay { Some(overlay_over(tree)?) } else { None };
+    let overlay = if plan.rootfs.overlay { Some(super::overlay::cover(tree)?) } else { None };
     let tree = overlay.as_ref().map_or(tree, |overlay| overlay.as_fd());
     let root = Root(tree);
 
     let sources = Sources { binds: &donations.binds, cgroups: &donations.cgroups };
-    let unfinished = mounts::attach_all(&root, &plan.mounts, &sources)?;
+    let mut provenance = Provenance::default();
+    let unfinished = mounts::attach_all(&root, &plan.mounts, &sources, &mut provenance)?;
     let nodes = if plan.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User) {
         Nodes::BoundFromHost
     } else {
@@ -239,6 +243,9 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
         std::fs::write(Path::new("/proc/sys").join(name), value)
             .step(|| format!("set the sysctl {} to {value:?}", name.replace('/', ".")))?;
     }
+    if terminal.is_none() {
+        stdio::make_own(&root, stdio::Otherwise::HostsReadOnly)?;
+    }
     masks::make_readonly(&root, &plan.readonly_paths)?;
     masks::mask_all(&root, &plan.masked_paths)?;
     if let Some(process) = &plan.process {
@@ -263,33 +270,17 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
         let top = std::fs::File::open("/").step(|| "open the new root".into())?;
         set_propagation(top.as_fd(), propagation).step(|| "set rootfsPropagation".into())?;
     }
-    Ok(terminal)
+    let place = verify::root()?;
+    if own_mounts {
+        verify::mounts(&seen, plan, &provenance, place)?;
+    }
+    Ok(Entered { root: place, terminal })
 }
 
 /// A bind mount over /dev brings its own nodes, which are not ours to touch.
 fn has_own_dev(plan: &Plan) -> bool {
     use crate::spec::plan::MountKind;
     plan.mounts.iter().any(|m| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. }))
-}
-
-/// A tmpfs-backed overlay over the tree: all writes go to memory and end with the container.
-fn overlay_over(lower: BorrowedFd<'_>) -> Result<OwnedFd, SetupError> {
-    let what = || "make a writable overlay over the root".to_owned();
-    let scratch = mount::new_filesystem("tmpfs", "tmpfs", &[("mode".into(), Some("755".into()))], 0).step(what)?;
-    // The lower tree covers / by now; the scratch space goes where no lookup of the container can reach it.
-    mount::attach(scratch.as_fd(), std::fs::File::open("/tmp").step(what)?.as_fd()).step(what)?;
-    let inside = Root(scratch.as_fd());
-    inside.folder(Path::new("/upper"))?;
-    inside.folder(Path::new("/work"))?;
-    let path = |fd: BorrowedFd<'_>, name: &str| format!("/proc/self/fd/{}{name}", fd.as_raw_fd());
-    let options = [
-        ("lowerdir".to_owned(), Some(path(lower, "/"))),
-        ("upperdir".to_owned(), Some(path(scratch.as_fd(), "/upper"))),
-        ("workdir".to_owned(), Some(path(scratch.as_fd(), "/work"))),
-    ];
-    let overlay = mount::new_filesystem("overlay", "overlay", &options, 0).step(what)?;
-    mount::attach(overlay.as_fd(), lower).step(what)?;
-    Ok(overlay)
 }
 
 /// From a set-up container to a process that only needs execve. From the filter on as few system calls as possible, since
@@ -303,13 +294,16 @@ pub(super) fn finish_process(
 ) -> Result<entry::Entry, SetupError> {
     if let Some(terminal) = terminal {
         terminal.chown(plan.uid)?;
-        terminal.become_stdio()?;
+        terminal.become_stdio(&plan.kept_stdio)?;
     }
     identity::apply_limits(plan)?;
     super::load_seccomp(Moment::Privileged, plan, seccomp, channel)?;
     identity::become_user(plan, groups)?;
     if plan.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().step(|| "set no_new_privs".into())?;
+    }
+    if let Some(rules) = &plan.landlock {
+        super::landlock::restrict(rules)?;
     }
     let entry = entry::find(plan)?;
     super::load_seccomp(Moment::Last, plan, seccomp, channel)?;

@@ -8,13 +8,19 @@ use super::hooks::Ledger;
 use super::{HostError, resctrl};
 use crate::engine::heal::Wreck;
 use crate::model::record::{ContainerRecord, Snapshot};
-use crate::spec::{self, plan::Plan};
+use crate::spec::{
+    self,
+    plan::{Plan, RootSwitch},
+};
 use crate::store::Folder;
 
 const CONFIG: &str = "config.json";
 
 /// Nothing we froze is larger than what we accepted.
 const LARGEST: usize = 4 << 20;
+
+/// An empty file: the container was made with `--no-pivot`, which its configuration does not say.
+pub const COVERED: &str = "no-pivot";
 
 pub struct Frozen {
     pub spec: Spec,
@@ -24,7 +30,10 @@ pub struct Frozen {
 pub fn load(folder: &Folder, snapshot: &Snapshot) -> Result<Frozen, HostError> {
     let (spec, _) = spec::parse(&read(folder, snapshot)?)?;
     let bundle = root_container(snapshot).map(|container| container.bundle.clone()).unwrap_or_default();
-    let (plan, _) = spec::plan_frozen(&spec, &bundle, &spec::Host::here())?;
+    let (mut plan, _) = spec::plan_frozen(&spec, &bundle, &spec::Host::here())?;
+    if folder.read_file(COVERED, 0)?.is_some() {
+        plan.rootfs.switch = RootSwitch::Cover;
+    }
     Ok(Frozen { spec, plan })
 }
 

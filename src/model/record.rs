@@ -68,7 +68,8 @@ pub struct FileValue {
     pub value: String,
 }
 
-/// Immutable; written once, as soon as every process of it is known.
+/// Written once, as soon as every process of it is known, and never changed but for `supervisor`: one that died is
+/// replaced where its container runs on without it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxRecord {
     pub id: Id,
@@ -94,7 +95,7 @@ pub struct RootIdentity {
     pub inode: u64,
 }
 
-/// Immutable; written once, as soon as the init's pid is known.
+/// Immutable; written once, when the init is ready. Before, hooks see one without a `root`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerRecord {
     pub id: Id,

@@ -7,6 +7,10 @@ use std::path::Path;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
 use nix::sys::stat::Mode;
 
+/// The working directory, where a call takes an open folder.
+// SAFETY: the kernel knows this number for the working directory; there is nothing to close.
+pub const AT_CWD: BorrowedFd<'static> = unsafe { BorrowedFd::borrow_raw(libc::AT_FDCWD) };
+
 /// openat2(2); always close-on-exec. `resolve` confines the lookup.
 pub fn confined(folder: BorrowedFd<'_>, path: &Path, flags: OFlag, resolve: ResolveFlag) -> io::Result<OwnedFd> {
     let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
