@@ -493,7 +493,8 @@ fn a_threaded_cgroup_is_not_taken_for_an_empty_one() {
         fs::write(parent.join("cgroup.procs"), child.id().to_string()).expect("out of the leaf");
         fs::write(leaf.join("cgroup.type"), "threaded").expect("a threaded cgroup");
         fs::write(leaf.join("cgroup.threads"), child.id().to_string()).expect("into it");
-        let on_v2 = CgroupRecord { folders: vec![leaf.clone()], freezer: Some(leaf.clone()), ..CgroupRecord::default() };
+        let on_v2 =
+            CgroupRecord { folders: vec![leaf.clone()], freezer: Some(leaf.clone()), ..CgroupRecord::default() };
         assert_eq!(cgroup::processes(&on_v2).unwrap(), [child.id() as i32]);
         cgroup::kill_and_wait(&on_v2, cgroup_support::soon()).unwrap();
         assert!(child.try_wait().expect("a child").is_some(), "it lives");

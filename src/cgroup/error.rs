@@ -27,7 +27,9 @@ pub enum Error {
     Frozen { folder: PathBuf },
     #[error("container's cgroup unexpectedly frozen: it is in {folder:?}, which is; thaw that first")]
     FrozenAbove { folder: PathBuf },
-    #[error("cannot join the container's cgroup: {folder:?} is frozen, and not by a pause; --ignore-paused waits for its thaw")]
+    #[error(
+        "cannot join the container's cgroup: {folder:?} is frozen, and not by a pause; --ignore-paused waits for its thaw"
+    )]
     FrozenInside { folder: PathBuf },
     #[error("cannot give {path:?} to user {uid}")]
     Delegate { path: PathBuf, uid: u32, source: io::Error },

@@ -106,7 +106,6 @@ impl Dir {
 
     /// The cgroups directly below; none if it is gone.
     pub fn children(&self) -> io::Result<Vec<OsString>> {
-
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let opened = nix::dir::Dir::openat(Some(self.0.as_raw_fd()), ".", flags, nix::sys::stat::Mode::empty());
         let Some(mut folder) = unless_gone(opened.map_err(io::Error::from))? else { return Ok(Vec::new()) };

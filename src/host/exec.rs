@@ -59,10 +59,7 @@ const PASSING_FREEZE: Duration = Duration::from_millis(300);
 
 /// Launches it, hands its terminal on, and starts it. On an error nothing of it is left. The signals are those that are
 /// to be forwarded, if this process waits for it.
-pub fn run(
-    execution: Execution<'_>,
-    terminal: &mut TerminalTo,
-) -> Result<(Launched, Option<Forwarding>), HostError> {
+pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launched, Option<Forwarding>), HostError> {
     let (boot, container, supervisor) = (&execution.sandbox.boot, execution.container, &execution.sandbox.supervisor);
     let is_stopped = || !procfs::is_alive(&container.init, boot) || !procfs::is_alive(supervisor, boot);
     // One that ended meanwhile is reason enough, wherever it was noticed.
@@ -74,10 +71,7 @@ fn stopped(container: &ContainerRecord) -> HostError {
     HostError::Container { text, exit_code: 1 }
 }
 
-fn launch(
-    execution: Execution<'_>,
-    terminal: &mut TerminalTo,
-) -> Result<(Launched, Option<Forwarding>), HostError> {
+fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launched, Option<Forwarding>), HostError> {
     let boot = &execution.sandbox.boot;
     let gone = || stopped(execution.container);
     let init = probe::open_if_alive(&execution.container.init, boot)?.ok_or_else(gone)?;
