@@ -7,6 +7,7 @@ use super::log::{Level, Log};
 use super::{CgroupManager, Global};
 use crate::cgroup::Driver;
 use crate::store::Root;
+use crate::sys::procfs;
 
 pub struct Context {
     pub root: PathBuf,
@@ -25,7 +26,7 @@ impl Context {
         let rootless = match global.rootless.as_str() {
             "true" => true,
             "false" => false,
-            _ => !nix::unistd::geteuid().is_root() || in_user_namespace(),
+            _ => !nix::unistd::geteuid().is_root() || procfs::in_user_namespace(),
         };
         Context {
             root: global.root.clone().unwrap_or_else(|| default_root(rootless)),
@@ -37,6 +38,11 @@ impl Context {
     /// For commands that make a sandbox.
     pub fn open_or_make_root(&self) -> Result<Root, Failure> {
         Ok(Root::open_or_make(&self.root)?)
+    }
+
+    /// For commands that put in order what they find: makes the parts that are missing of one that is there.
+    pub fn open_root_to_mend(&self) -> Result<Option<Root>, Failure> {
+        Ok(Root::open_to_mend(&self.root)?)
     }
 
     /// For commands about sandboxes that exist: None when nothing was ever made here.
@@ -54,12 +60,6 @@ fn default_root(rootless: bool) -> PathBuf {
         Some(dir) => PathBuf::from(dir).join("sandkeep"),
         None => PathBuf::from(format!("/run/user/{}/sandkeep", outer_uid())),
     }
-}
-
-fn in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let numbers: Vec<&str> = map.split_whitespace().collect();
-    !map.is_empty() && numbers != ["0", "0", "4294967295"]
 }
 
 /// The uid that our own has in the parent user namespace (user_namespaces(7)).

@@ -143,6 +143,7 @@ impl Request {
         let (mut plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
         if launch.no_pivot {
             plan.rootfs.switch = RootSwitch::Cover;
+            plan.process.as_ref().map_or(Ok(()), spec::check_covered)?;
         }
         for warning in loaded.warnings.into_iter().chain(warnings) {
             context.log.debug(&warning);
@@ -199,7 +200,7 @@ impl Request {
 /// such a one is waited for, and healed away. Whatever else may have been cut short needs the store to be judged.
 fn refuse_taken(root: &Root, id: &Id) -> Result<(), Failure> {
     let Some(seen) = look::find(root, id)? else { return Ok(()) };
-    let intent = seen.folder.intent_unlocked();
+    let intent = seen.folder.intent_unlocked()?;
     let leaves = match intent.as_ref().map(|intent| intent.event) {
         Some(Event::CreateRequested | Event::LaunchRequested) => seen.phase() == Phase::Stopped,
         Some(Event::DeleteRequested | Event::ForceDeleteRequested) => true,

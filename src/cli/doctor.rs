@@ -6,6 +6,7 @@ use serde_json::json;
 use super::context::Context;
 use super::failure::Failure;
 use super::format::Format;
+use super::output;
 use crate::recover;
 
 #[derive(Args)]
@@ -27,7 +28,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         Format::Table if findings.is_empty() => println!("everything is in order"),
         Format::Table => {
             for finding in &findings {
-                println!("{}: {}", finding.subject, finding.text);
+                println!("{}: {}", output::one_line(&finding.subject), output::one_line(&finding.text));
             }
             println!("`sandkeep recover` finishes or undoes what was cut short");
         }

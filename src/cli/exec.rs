@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use caps::Capability;
 use clap::Args;
 
 use super::context::Context;
@@ -19,7 +20,7 @@ use crate::host::frozen::{self, Frozen};
 use crate::host::{self, pidfile, probe, rootless};
 use crate::model::record::Reaper;
 use crate::model::{Denial, Event, Machine};
-use crate::spec::plan::ProcessPlan;
+use crate::spec::plan::{ProcessPlan, RootSwitch};
 use crate::spec::{self, ExecOverrides};
 
 #[derive(Args)]
@@ -106,6 +107,9 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     }
     let frozen = frozen::load(&seen.folder, snapshot)?;
     let process = plan(arguments, &frozen)?;
+    if frozen.plan.rootfs.switch == RootSwitch::Cover {
+        spec::check_covered(&process)?;
+    }
     let seccomp = host::donate::seccomp(&frozen.plan, seen.folder.root())?;
     let container = frozen::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let notify = seccomp.as_ref().is_some_and(|program| program.notify);
@@ -135,6 +139,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         reaper,
         preserve_fds: arguments.preserve_fds,
         pidfd_socket,
+        may_change_root: frozen.plan.may_have(Capability::CAP_SYS_ADMIN),
         if_frozen: if arguments.ignore_paused { IfFrozen::Wait } else { IfFrozen::Refuse },
         waits: if mode == Mode::Foreground { Waits::Caller } else { Waits::Nobody },
     };

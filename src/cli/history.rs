@@ -6,7 +6,7 @@ use serde_json::json;
 use super::context::Context;
 use super::failure::Failure;
 use super::format::Format;
-use super::time;
+use super::{output, time};
 use crate::engine::Recorder;
 use crate::model::Id;
 use crate::model::record::{Actor, JournalEntry};
@@ -90,9 +90,10 @@ fn print_table(entries: &[JournalEntry]) {
 /// Columns as wide as their widest cell, two spaces apart.
 pub fn print_columns(rows: &[Vec<String>]) {
     let columns = rows.first().map_or(0, Vec::len);
+    let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(|cell| output::one_line(cell)).collect()).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
-    for row in rows {
+    for row in &rows {
         let line: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
         println!("{}", line.trim_end());
     }

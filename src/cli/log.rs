@@ -2,13 +2,15 @@
 //! line a failure and nothing else.
 
 use std::ffi::OsString;
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
 use super::failure::Failure;
-use super::time;
+use super::{output, time};
 use crate::engine;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -47,7 +49,7 @@ pub struct Log {
 impl Log {
     /// One line to stderr, and one to the log file if there is one.
     pub fn error(&self, text: &str) {
-        let text = text.replace('\n', " ");
+        let text = output::one_line(&text.replace('\n', " ")).into_owned();
         eprintln!("sandkeep: {text}");
         self.append(Level::Error, &text);
     }
@@ -55,7 +57,7 @@ impl Log {
     /// Something the user must know of a command that goes on. Beside a log file it goes there, at its level.
     pub fn warn(&self, text: &str) {
         if self.file.is_none() {
-            eprintln!("sandkeep: warning: {text}");
+            eprintln!("sandkeep: warning: {}", output::one_line(&text.replace('\n', " ")));
         } else if self.level >= Level::Warning {
             self.append(Level::Warning, text);
         }
@@ -72,9 +74,9 @@ impl Log {
     }
 
     /// The log file, if there is one: to be donated.
-    pub fn open(&self) -> Result<Option<std::fs::File>, Failure> {
+    pub fn open(&self) -> Result<Option<File>, Failure> {
         let Some(path) = &self.file else { return Ok(None) };
-        let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        let opened = open_to_append(path);
         opened.map(Some).map_err(|error| Failure::new(format!("cannot open the log {path:?}: {error}")))
     }
 
@@ -89,14 +91,36 @@ impl Log {
     fn append(&self, level: Level, text: &str) {
         let Some(path) = &self.file else { return };
         let line = self.line(level, text);
-        let result = std::fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)
-            .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+        let result = open_to_append(path).and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
         if let Err(error) = result {
             eprintln!("sandkeep: cannot write the log {path:?}: {error}");
         }
+    }
+}
+
+/// Anybody may have put a symbolic link where root is about to write: one of somebody else is not followed. One of ours
+/// or of root's is, such as /dev/stderr. Nor is a pipe waited for that nobody reads.
+fn open_to_append(path: &Path) -> io::Result<File> {
+    let open = |flags| {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o644).custom_flags(flags | libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+    };
+    match open(libc::O_NOFOLLOW) {
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            let link = path.symlink_metadata()?;
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let folder = folder.metadata()?;
+            let believed = |about: &Metadata| [0, nix::unistd::geteuid().as_raw()].contains(&about.uid());
+            // Otherwise it may be another link by now.
+            let stays = believed(&folder) && (folder.mode() & 0o022 == 0 || folder.mode() & libc::S_ISVTX != 0);
+            match believed(&link) && stays {
+                true => open(0),
+                false => {
+                    Err(io::Error::other(format!("it is a symbolic link of uid {}, or may become one", link.uid())))
+                }
+            }
+        }
+        opened => opened,
     }
 }
 

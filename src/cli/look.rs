@@ -65,7 +65,7 @@ fn look(folder: Folder) -> Result<Option<Seen>, Failure> {
 
 fn examine(folder: &Folder) -> Result<(Option<Snapshot>, Facts, Phase), Failure> {
     // Before the snapshot: a creation has an intent until its outcome is published.
-    let intent = folder.intent_unlocked();
+    let intent = folder.intent_unlocked()?;
     let left_over = intent.as_ref().filter(|intent| !holder_is_alive(intent));
     let Some(mut seen) = folder.read_snapshot()? else {
         // Its creator is dead, and everything it made with it.

@@ -166,9 +166,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let wrong = error.use_stderr();
-            let _ = error.print();
             if wrong {
+                eprintln!("{}", error.render().to_string().trim_end());
                 log::record_misuse(&args, &error.to_string());
+            } else {
+                let _ = error.print();
             }
             return ExitCode::from(u8::from(wrong));
         }

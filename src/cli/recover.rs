@@ -6,6 +6,7 @@ use serde_json::json;
 use super::context::Context;
 use super::failure::Failure;
 use super::format::Format;
+use super::output;
 use crate::model::Id;
 use crate::recover::{self, Report};
 
@@ -22,7 +23,8 @@ pub struct Arguments {
 
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let ids = arguments.ids.iter().map(|id| Id::parse(id)).collect::<Result<Vec<_>, _>>()?;
-    let reports = match context.open_root()? {
+    let root = if arguments.dry_run { context.open_root() } else { context.open_root_to_mend() };
+    let reports = match root? {
         Some(root) if arguments.dry_run => would_do(&root, &ids)?,
         Some(root) => recover::recover(&root, &ids)?,
         None if ids.is_empty() => Vec::new(),
@@ -33,7 +35,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         Format::Table => {
             for report in &reports {
                 for action in &report.actions {
-                    println!("{action}");
+                    println!("{}", output::one_line(action));
                 }
             }
         }

@@ -118,7 +118,7 @@ fn let_it_go(seen: &Seen) -> Result<(), Failure> {
 
 /// The command that is making the sandbox has a moment to go on with it.
 fn let_its_maker_go_on(seen: &Seen) -> Result<(), Failure> {
-    match seen.folder.intent_unlocked() {
+    match seen.folder.intent_unlocked()? {
         Some(intent) => watch(&intent.holder, &intent.boot),
         None => Ok(()),
     }

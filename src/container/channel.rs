@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use crate::sys::place::Place;
 use crate::sys::ready::{self, Readiness};
 use crate::sys::seqpacket::{self, Received};
 
@@ -25,8 +26,8 @@ pub enum Report {
     /// It is under a seccomp filter that somebody else is asked about: the number of the listener in the init. The
     /// creator takes a copy of that descriptor (pidfd_getfd(2)), then lets it go on.
     Listener(RawFd),
-    /// Everything is done but the start.
-    Ready,
+    /// Everything is done but the start; an init says which root it has, once it has looked that there is no other.
+    Ready(Option<Place>),
     /// It gave up; the exit code is what a foreground run reports.
     Failed { exit_code: u8, text: String },
     /// End of file: it is gone, or has become the application.
@@ -57,7 +58,12 @@ pub fn report(channel: BorrowedFd<'_>, report: &Report) -> io::Result<()> {
             message[1..].copy_from_slice(&number.to_le_bytes());
             send(channel, &message, None)
         }
-        Report::Ready => send(channel, b"R", None),
+        Report::Ready(None) => send(channel, b"R", None),
+        Report::Ready(Some(Place { mount, device, inode })) => {
+            let numbers = [mount, device, inode].into_iter().flat_map(|number| number.to_le_bytes());
+            let message: Vec<u8> = std::iter::once(b'R').chain(numbers).collect();
+            send(channel, &message, None)
+        }
         Report::Failed { exit_code, text } => {
             let mut message = vec![b'E', *exit_code];
             message.extend(text.bytes().take(LARGEST - 2));
@@ -77,7 +83,7 @@ pub fn next_report(channel: BorrowedFd<'_>) -> io::Result<Report> {
         (Some(b'M'), _) => Ok(Report::Made),
         (Some(b'T'), Some(fd)) => Ok(Report::Terminal(fd)),
         (Some(b'L'), _) => listener(&buffer[1..length]),
-        (Some(b'R'), _) => Ok(Report::Ready),
+        (Some(b'R'), _) => Ok(Report::Ready(place(&buffer[1..length])?)),
         (Some(b'E'), _) => Ok(failed(&buffer[1..length])),
         (Some(other), _) => {
             Err(io::Error::new(io::ErrorKind::InvalidData, format!("unexpected report {other:#x} from the init")))
@@ -88,6 +94,15 @@ pub fn next_report(channel: BorrowedFd<'_>) -> io::Result<Report> {
 fn listener(payload: &[u8]) -> io::Result<Report> {
     let number = payload.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
     Ok(Report::Listener(RawFd::from_le_bytes(number)))
+}
+
+fn place(payload: &[u8]) -> io::Result<Option<Place>> {
+    let numbers: Vec<u64> = payload.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+    match numbers[..] {
+        [] => Ok(None),
+        [mount, device, inode] => Ok(Some(Place { mount, device, inode })),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 /// What a process that was told to start says when it fails, read by who has only the bytes of it.
@@ -155,11 +170,16 @@ mod tests {
         let failure = Report::Failed { exit_code: 127, text: "exec: not found".into() };
         report(init.as_fd(), &failure).unwrap();
         report(init.as_fd(), &Report::Listener(1234)).unwrap();
+        let root = Place { mount: 1, device: 2, inode: u64::MAX };
+        report(init.as_fd(), &Report::Ready(Some(root))).unwrap();
+        report(init.as_fd(), &Report::Ready(None)).unwrap();
         report(init.as_fd(), &Report::Terminal(creator.try_clone().unwrap())).unwrap();
         drop(init);
         assert!(matches!(next_report(creator.as_fd()).unwrap(),
             Report::Failed { exit_code: 127, text } if text == "exec: not found"));
         assert!(matches!(next_report(creator.as_fd()).unwrap(), Report::Listener(1234)));
+        assert!(matches!(next_report(creator.as_fd()).unwrap(), Report::Ready(Some(place)) if place == root));
+        assert!(matches!(next_report(creator.as_fd()).unwrap(), Report::Ready(None)));
         assert!(matches!(next_report(creator.as_fd()).unwrap(), Report::Terminal(_)));
         assert!(matches!(next_report(creator.as_fd()).unwrap(), Report::Closed));
     }

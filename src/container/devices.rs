@@ -1,15 +1,13 @@
 //! Device nodes, and the symlinks that every /dev has.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::symlink;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use nix::sys::stat::{Mode, SFlag, mknodat};
-
+use super::node::{Made, Node};
 use super::root::Root;
-use super::{SetupError, Step};
+use super::{SetupError, Step, forgiven};
 use crate::spec::plan::DevicePlan;
-use crate::sys::mount::{self, Extent};
+use crate::sys::mount::{self, Attributes, Extent};
 
 /// How nodes come to be: in a user namespace mknod is refused, and the host's nodes are bound instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,46 +17,35 @@ pub enum Nodes {
 }
 
 pub fn make_all(root: &Root<'_>, devices: &[DevicePlan], nodes: Nodes) -> Result<(), SetupError> {
-    for device in devices {
-        make(root, device, nodes).or_else(|error| match &error {
-            SetupError::Step { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            _ => Err(error),
-        })?;
-    }
-    Ok(())
+    devices.iter().try_for_each(|device| make(root, device, nodes))
 }
 
 fn make(root: &Root<'_>, device: &DevicePlan, nodes: Nodes) -> Result<(), SetupError> {
-    let path = &device.path;
+    let node = node_of(device);
     // A pipe needs no privilege, and the host has none of that name.
-    if nodes == Nodes::BoundFromHost && device.file_type != libc::S_IFIFO {
-        return bind(root, device);
+    if nodes == Nodes::BoundFromHost && node.file_type != libc::S_IFIFO {
+        return bind(root, device, &node);
     }
-    let what = || format!("make the device {path:?}");
-    let (folder, name) = root.parent(path)?;
-    let folder = folder.as_fd().as_raw_fd();
-    let kind = SFlag::from_bits_truncate(device.file_type);
-    let number = libc::makedev(device.major as u32, device.minor as u32);
-    let mode = Mode::from_bits_truncate(device.mode);
-    match mknodat(Some(folder), &name, kind, Mode::empty(), number) {
+    let (folder, name) = root.parent(&device.path)?;
+    match node.make(folder.as_fd(), &name).step(|| format!("make the device {:?}", device.path))? {
+        Made::New | Made::NameIsTaken => Ok(()),
         // We are inside a user namespace that somebody else has made.
-        Err(nix::Error::EPERM) => return bind(root, device),
-        other => other.step(what)?,
+        Made::NotAllowed => bind(root, device, &node),
     }
-    let owner = (Some(device.uid.into()), Some(device.gid.into()));
-    nix::unistd::fchownat(Some(folder), &name, owner.0, owner.1, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
-        .step(what)?;
-    // The node is new and its folder is ours until the container runs: nobody can have put a symlink there.
-    nix::sys::stat::fchmodat(Some(folder), &name, mode, nix::sys::stat::FchmodatFlags::FollowSymlink).step(what)
+}
+
+fn node_of(device: &DevicePlan) -> Node {
+    let &DevicePlan { file_type, mode, uid, gid, .. } = device;
+    Node { file_type, number: libc::makedev(device.major as u32, device.minor as u32), mode, uid, gid }
 }
 
 /// The host's node of the same name, if it is the same device: mode and owner are those it has.
-fn bind(root: &Root<'_>, device: &DevicePlan) -> Result<(), SetupError> {
+fn bind(root: &Root<'_>, device: &DevicePlan, node: &Node) -> Result<(), SetupError> {
     let path = &device.path;
     let tree = host_node(path)?;
+    // Of what is attached, not of a name.
     let found = nix::sys::stat::fstat(tree.as_raw_fd()).step(|| format!("look at the host's {path:?}"))?;
-    let number = libc::makedev(device.major as u32, device.minor as u32);
-    if found.st_mode & libc::S_IFMT != device.file_type || found.st_rdev != number {
+    if !node.is(&found) {
         let (major, minor) = (device.major, device.minor);
         return Err(SetupError::Refused(format!(
             "the device {path:?}: in a user namespace it has to be the host's, whose {path:?} is not {major}:{minor}"
@@ -69,11 +56,18 @@ fn bind(root: &Root<'_>, device: &DevicePlan) -> Result<(), SetupError> {
 }
 
 /// A detached bind of one of the host's device nodes. Call before pivot_root.
+///
+/// It is read-only: what is read from and written to the device passes, but the node, which is the host's own, keeps its
+/// mode, owner, times and attributes. `nodev` would make it no device at all.
 pub fn host_node(path: &Path) -> Result<OwnedFd, SetupError> {
     let what = || format!("open the host's {path:?}");
     let host = std::fs::File::open("/").step(what)?;
     let name = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).map_err(std::io::Error::other).step(what)?;
-    mount::clone_tree(host.as_fd(), &name, Extent::One, 0).step(what)
+    let tree = mount::clone_tree(host.as_fd(), &name, Extent::One, 0).step(what)?;
+    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+    mount::set_attributes(tree.as_fd(), Extent::One, Attributes { set, ..Attributes::default() }, None)
+        .step(|| format!("make the host's {path:?} read-only"))?;
+    Ok(tree)
 }
 
 /// /dev/fd, /dev/stdin, … and /dev/ptmx (runtime-spec, "Default Devices"). Those that exist are left alone.
@@ -86,22 +80,21 @@ pub fn link_all(root: &Root<'_>) -> Result<(), SetupError> {
         ("core", "/proc/kcore"),
     ];
     let Some(dev) = root.find(Path::new("/dev"))? else { return Ok(()) };
-    let folder = format!("/proc/self/fd/{}", dev.as_raw_fd());
     for (name, target) in LINKS {
         if name == "core" && !Path::new("/proc/kcore").exists() {
             continue;
         }
-        link(&folder, name, target)?;
+        link(dev.as_fd(), name, target)?;
     }
     if root.find(Path::new("/dev/pts/ptmx"))?.is_some() {
-        link(&folder, "ptmx", "pts/ptmx")?;
+        link(dev.as_fd(), "ptmx", "pts/ptmx")?;
     }
     Ok(())
 }
 
-fn link(folder: &str, name: &str, target: &str) -> Result<(), SetupError> {
-    match symlink(target, Path::new(folder).join(name)) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+fn link(dev: BorrowedFd<'_>, name: &str, target: &str) -> Result<(), SetupError> {
+    match nix::unistd::symlinkat(target, Some(dev.as_raw_fd()), name).map_err(std::io::Error::from) {
+        Err(error) if forgiven::NAME_IS_TAKEN.covers(&error) => Ok(()),
         other => other.step(|| format!("make the symlink /dev/{name}")),
     }
 }

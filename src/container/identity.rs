@@ -1,15 +1,17 @@
 //! Who the application is: limits, user and groups, capabilities, working directory.
 
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use serde::{Deserialize, Serialize};
 
-use super::{SetupError, Step};
+use super::{SetupError, Step, forgiven};
 use crate::spec::plan::{CapabilitySets, ProcessPlan};
+use crate::sys::privilege;
 use crate::sys::process::{self, SchedulerAttributes};
 
 /// What needs privilege over the process itself and must happen before its user changes.
@@ -68,9 +70,11 @@ pub fn label_next_exec(plan: &ProcessPlan) -> Result<(), SetupError> {
             )));
         }
         let text = format!("exec {profile}");
-        std::fs::write("/proc/self/attr/apparmor/exec", &text)
-            .or_else(|_| std::fs::write("/proc/self/attr/exec", &text))
-            .step(|| format!("apply the AppArmor profile {profile:?}"))?;
+        match std::fs::write("/proc/self/attr/apparmor/exec", &text) {
+            Err(error) if forgiven::NO_LABEL_FOLDER.covers(&error) => std::fs::write("/proc/self/attr/exec", &text),
+            other => other,
+        }
+        .step(|| format!("apply the AppArmor profile {profile:?}"))?;
     }
     if let Some(label) = plan.selinux_label.as_deref().filter(|label| !label.is_empty()) {
         if !Path::new("/sys/fs/selinux/enforce").exists() {
@@ -97,29 +101,46 @@ pub enum Groups {
 
 impl Groups {
     /// Of our own user namespace; asked while /proc is still the host's, since a container's says what the image likes.
-    pub fn of_ourselves() -> Groups {
+    pub fn of_ourselves() -> Result<Groups, SetupError> {
         Groups::of("self")
     }
 
     /// Of the user namespace of a process that we are about to join; asked while /proc is still the host's.
-    pub fn of_process(pidfd: BorrowedFd<'_>) -> Groups {
-        let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap_or_default();
-        let pid = about.lines().find_map(|line| line.strip_prefix("Pid:"));
-        pid.map_or(Groups::Settable, |pid| Groups::of(pid.trim()))
+    pub fn of_process(pidfd: BorrowedFd<'_>) -> Result<Groups, SetupError> {
+        let what = || "find the process whose user namespace is to be joined".to_owned();
+        let pid = crate::sys::pidfd::pid_of(pidfd).step(what)?.ok_or(io::ErrorKind::NotFound).step(what)?;
+        Groups::of(&pid.to_string())
     }
 
-    /// What cannot be read is taken as settable: then a refusal of the kernel is an error.
-    fn of(process: &str) -> Groups {
+    fn of(process: &str) -> Result<Groups, SetupError> {
         match std::fs::read_to_string(format!("/proc/{process}/setgroups")) {
-            Ok(text) if text.trim() == "deny" => Groups::Denied,
-            _ => Groups::Settable,
+            Ok(text) if text.trim() == "deny" => Ok(Groups::Denied),
+            Ok(_) => Ok(Groups::Settable),
+            Err(error) if forgiven::NO_SETGROUPS_FILE.covers(&error) => Ok(Groups::Settable),
+            Err(error) => Err(error).step(|| format!("read whether process {process} may set its groups")),
         }
     }
 }
 
+/// The session keyring of the container: what the caller's holds stays the caller's. Nothing but a new one takes its
+/// place, so whatever else the kernel says is an error.
+pub fn new_keyring(name: &CStr) -> Result<(), SetupError> {
+    let Err(source) = process::new_session_keyring(name) else { return Ok(()) };
+    if forgiven::NO_KEYRINGS.covers(&source) {
+        return Ok(());
+    }
+    let hint = match source.raw_os_error() {
+        Some(libc::EDQUOT) => "the key quota of the container's root is used up, see /proc/key-users; ",
+        Some(libc::EPERM | libc::EACCES) => "a filter or a security module that we run under forbids it; ",
+        _ => "",
+    };
+    let what = format!("join a new session keyring ({hint}with --no-new-keyring the container has the caller's)");
+    Err(SetupError::Step { what, source })
+}
+
 /// User, groups, capabilities and working directory, in the one order that works.
 pub fn become_user(plan: &ProcessPlan, groups: Groups) -> Result<(), SetupError> {
-    drop_bounding(plan.capabilities.bounding)?;
+    privilege::limit_bounding_set(plan.capabilities.bounding).step(|| "limit the bounding set".into())?;
     // Before the user changes, for a folder that only root may enter; else afterwards, for one that root may not (NFS).
     let entered = enter_cwd(&plan.cwd).is_ok();
     nix::sys::prctl::set_keepcaps(true).step(|| "keep capabilities across the change of user".into())?;
@@ -142,8 +163,9 @@ pub fn become_user(plan: &ProcessPlan, groups: Groups) -> Result<(), SetupError>
 
 /// Where it is denied, having none to set is fine: the caller's stay, as in every such namespace.
 fn set_groups(additional: &[Gid], groups: Groups) -> Result<(), SetupError> {
-    match setgroups(additional) {
-        Err(nix::Error::EPERM) if additional.is_empty() && groups == Groups::Denied => Ok(()),
+    let denied = additional.is_empty() && groups == Groups::Denied;
+    match setgroups(additional).map_err(io::Error::from) {
+        Err(error) if denied && forgiven::GROUPS_ARE_DENIED.covers(&error) => Ok(()),
         other => other.step(|| format!("set the additional groups {additional:?}")),
     }
 }
@@ -160,22 +182,7 @@ fn verify_cwd(cwd: &Path) -> Result<(), SetupError> {
     }
 }
 
-fn drop_bounding(keep: u64) -> Result<(), SetupError> {
-    for capability in caps::all() {
-        if keep & (1 << capability.index()) != 0 {
-            continue;
-        }
-        match caps::drop(None, CapSet::Bounding, capability) {
-            Ok(()) => {}
-            // This kernel does not know it, so nobody has it.
-            Err(_) if !caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false) => {}
-            Err(error) => return Err(caps_error("drop from the bounding set", capability, error)),
-        }
-    }
-    Ok(())
-}
-
-/// Only what we hold can be given: anything else is a clear error, not a silent loss.
+/// Only what we hold can be given; the rest is left out.
 fn set_capabilities(sets: &CapabilitySets) -> Result<(), SetupError> {
     let held = caps::read(None, CapSet::Permitted).map_err(|error| whole_set_error("read the permitted set", error))?;
     let available = |mask: u64| -> CapsHashSet {
@@ -187,8 +194,8 @@ fn set_capabilities(sets: &CapabilitySets) -> Result<(), SetupError> {
     // Effective within permitted at every moment, and inheritable while we still may raise it.
     caps::set(None, CapSet::Inheritable, &inheritable)
         .map_err(|error| whole_set_error("set the inheritable capabilities", error))?;
-    let still: CapsHashSet =
-        caps::read(None, CapSet::Effective).unwrap_or_default().intersection(&permitted).copied().collect();
+    let now = caps::read(None, CapSet::Effective).map_err(|error| whole_set_error("read the effective set", error))?;
+    let still: CapsHashSet = now.intersection(&permitted).copied().collect();
     caps::set(None, CapSet::Effective, &still)
         .map_err(|error| whole_set_error("lower the effective capabilities", error))?;
     caps::set(None, CapSet::Permitted, &permitted)

@@ -13,9 +13,11 @@ use super::mounts::{CgroupView, Sources, set_propagation};
 use super::pivot::{self, Covers};
 use super::root::Root;
 use super::terminal::Terminal;
-use super::{Moment, SetupError, Step, devices, entry, identity, masks, mounts, terminal};
+use super::verify::{self, Provenance};
+use super::{Moment, SetupError, Step, devices, entry, identity, masks, mounts, stdio, terminal};
 use crate::spec::plan::{NamespaceKind, Plan, ProcessPlan, RootSwitch};
 use crate::sys::mount::{self, Attributes, Extent};
+use crate::sys::place::Place;
 use crate::sys::{clone, descriptors, process, signals};
 
 /// The plan, and what the creator opened for it with the host's privileges.
@@ -109,20 +111,20 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
 
     super::net::set_up_all(&donations.net_devices)?;
     if let Some(name) = &donations.session_keyring {
-        new_keyring(name)?;
+        identity::new_keyring(name)?;
     }
-    let groups = identity::Groups::of_ourselves();
-    let terminal = if has(NamespaceKind::Mount) { enter_rootfs(plan, donations)? } else { None };
+    let groups = identity::Groups::of_ourselves()?;
+    let Entered { root, terminal } = enter_rootfs(plan, donations)?;
 
     let Some(mut application) = plan.process.clone() else {
-        say(channel, &Report::Ready)?;
+        say(channel, &Report::Ready(Some(root)))?;
         hear_start(channel)?;
         return Err(SetupError::Refused("the configuration has no process to start".into()));
     };
     descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
     application.env.extend(donations.listen.iter().flat_map(listen_environment));
     let entry = finish_process(&application, donations.seccomp.as_ref(), terminal.as_ref(), groups, channel)?;
-    say(channel, &Report::Ready)?;
+    say(channel, &Report::Ready(Some(root)))?;
     hear_start(channel)?;
     if !plan.hooks.start_container.is_empty() {
         let state = hook_state(donations, "created")?;
@@ -168,19 +170,18 @@ pub(super) fn become_root_of_namespace() -> Result<(), SetupError> {
     Ok(())
 }
 
-pub(super) fn new_keyring(name: &std::ffi::CStr) -> Result<(), SetupError> {
-    match process::new_session_keyring(name) {
-        // A kernel or a seccomp filter without keyrings has no keys to protect.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EDQUOT)) => Ok(()),
-        other => other.step(|| "join a new session keyring".into()),
-    }
+/// What the container has once its root is /.
+struct Entered {
+    root: Place,
+    terminal: Option<Terminal>,
 }
 
 /// Everything that happens in the new mount namespace, up to and with pivot_root.
-fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, SetupError> {
+fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Entered, SetupError> {
     let own_mounts = is_new(plan, NamespaceKind::Mount);
     let propagation = plan.rootfs.propagation.unwrap_or(0);
     let host = std::fs::File::open("/").step(|| "open /".into())?;
+    let seen = verify::Host::open()?;
     if own_mounts {
         // What follows must not appear on the host, whatever the spec asks for in the end.
         let quiet = if propagation & libc::MS_PRIVATE != 0 { libc::MS_PRIVATE } else { libc::MS_SLAVE };
@@ -199,7 +200,8 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
     let root = Root(tree);
 
     let sources = Sources { binds: &donations.binds, cgroups: &donations.cgroups };
-    let unfinished = mounts::attach_all(&root, &plan.mounts, &sources)?;
+    let mut provenance = Provenance::default();
+    let unfinished = mounts::attach_all(&root, &plan.mounts, &sources, &mut provenance)?;
     let nodes = if plan.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User) {
         Nodes::BoundFromHost
     } else {
@@ -239,6 +241,9 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
         std::fs::write(Path::new("/proc/sys").join(name), value)
             .step(|| format!("set the sysctl {} to {value:?}", name.replace('/', ".")))?;
     }
+    if terminal.is_none() {
+        stdio::make_own(&root, stdio::Otherwise::HostsReadOnly)?;
+    }
     masks::make_readonly(&root, &plan.readonly_paths)?;
     masks::mask_all(&root, &plan.masked_paths)?;
     if let Some(process) = &plan.process {
@@ -263,7 +268,11 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Option<Terminal>, 
         let top = std::fs::File::open("/").step(|| "open the new root".into())?;
         set_propagation(top.as_fd(), propagation).step(|| "set rootfsPropagation".into())?;
     }
-    Ok(terminal)
+    let place = verify::root()?;
+    if own_mounts {
+        verify::mounts(&seen, plan, &provenance, place)?;
+    }
+    Ok(Entered { root: place, terminal })
 }
 
 /// A bind mount over /dev brings its own nodes, which are not ours to touch.

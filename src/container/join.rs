@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::channel::{self, Order, Report};
 use super::init::{become_root_of_namespace, finish_process};
 use super::root::Root;
-use super::{Groups, SetupError, Step, terminal};
+use super::{Groups, SetupError, Step, stdio, terminal, verify};
 use crate::spec::plan::ProcessPlan;
+use crate::sys::place::Place;
 use crate::sys::{clone, descriptors, signals};
 
 /// What the joining process is given.
@@ -48,11 +49,18 @@ pub struct Target {
     pub pid_namespace: OwnedFd,
     /// CLONE_NEW* bits of those of its namespaces that differ from the creator's, but for the PID namespace.
     pub namespaces: i32,
+    /// The root that its init reported; None: that of a container of before there were such reports.
+    pub root: Option<Place>,
+    /// The root that its init has now.
+    #[serde(with = "crate::sys::carried")]
+    pub init_root: OwnedFd,
+    /// Whether the container may have put another root on top of its own.
+    pub may_change_root: bool,
 }
 
 impl Target {
     pub(super) fn descriptors(&self) -> Vec<RawFd> {
-        vec![self.init.as_raw_fd(), self.pid_namespace.as_raw_fd()]
+        vec![self.init.as_raw_fd(), self.pid_namespace.as_raw_fd(), self.init_root.as_raw_fd()]
     }
 
     /// In the helper, which itself is not in the container's PID namespace, ever: its children will be. Nothing by which the
@@ -60,10 +68,31 @@ impl Target {
     pub(super) fn enter(self) -> Result<(), SetupError> {
         let namespaces = CloneFlags::from_bits_retain(self.namespaces) - CloneFlags::CLONE_NEWPID;
         setns(&self.init, namespaces).step(|| "enter the container's namespaces".into())?;
+        if namespaces.contains(CloneFlags::CLONE_NEWNS) {
+            self.stand_in_root()?;
+        }
         if namespaces.contains(CloneFlags::CLONE_NEWUSER) {
             become_root_of_namespace()?;
         }
         setns(&self.pid_namespace, CloneFlags::CLONE_NEWPID).step(|| "enter the container's PID namespace".into())
+    }
+
+    /// setns(2) leads to what lies on top of everything, which `/..` cannot tell from the container's root: the record can.
+    /// A container that may mount can have put something there itself, and then is where its init is.
+    fn stand_in_root(&self) -> Result<(), SetupError> {
+        let here = verify::root()?;
+        if self.root.is_none_or(|root| root == here) {
+            return Ok(());
+        }
+        if !self.may_change_root {
+            let text =
+                "the root of the container's mounts is not the one that it was started with: nothing is run there";
+            return Err(SetupError::Refused(text.into()));
+        }
+        let what = || "enter the root of the container's init".to_owned();
+        nix::unistd::fchdir(self.init_root.as_raw_fd()).step(what)?;
+        nix::unistd::chroot(".").step(what)?;
+        nix::unistd::chdir("/").step(what)
     }
 }
 
@@ -88,20 +117,21 @@ fn enter(plan: &ProcessPlan, donations: &Donations) -> Result<std::convert::Infa
     signals::reset().step(|| "reset signals".into())?;
     nix::unistd::setsid().step(|| "start a session".into())?;
     if let Some(name) = &donations.session_keyring {
-        super::init::new_keyring(name)?;
+        super::identity::new_keyring(name)?;
     }
     super::identity::run_on(&plan.affinity.last, "final")?;
+    let top = std::fs::File::open("/").step(|| "open the container's root".into())?;
     let terminal = if plan.terminal {
-        let top = std::fs::File::open("/").step(|| "open the container's root".into())?;
         let (master, terminal) = terminal::open(&Root(top.as_fd()), plan.console_size)?;
         channel::report(channel, &Report::Terminal(master)).map_err(|_| SetupError::CreatorGone)?;
         Some(terminal)
     } else {
+        stdio::make_own(&Root(top.as_fd()), stdio::Otherwise::Refuse)?;
         None
     };
     descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
     let entry = finish_process(plan, donations.seccomp.as_ref(), terminal.as_ref(), donations.groups, channel)?;
-    channel::report(channel, &Report::Ready).map_err(|_| SetupError::CreatorGone)?;
+    channel::report(channel, &Report::Ready(None)).map_err(|_| SetupError::CreatorGone)?;
     match channel::next_order(channel) {
         Ok(Order::Start) => {}
         _ => return Err(SetupError::CreatorGone),

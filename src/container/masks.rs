@@ -1,53 +1,72 @@
 //! Paths that a container must not see or must not write.
 //!
 //! Each is found inside the rootfs and covered on the very descriptor that was found, so nothing can be swapped in
-//! between (CVE-2025-31133). What covers it comes from the host's side of the pivot, never from the container's files.
+//! between (CVE-2025-31133). What covers it is the container's alone: one small file system with an empty file and an
+//! empty folder, closed to writing as a whole. Nothing of the host's is in it, /dev/null least of all: who may reach a
+//! node may change its mode and owner, and those of that one are everybody's.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::devices::host_node;
+use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat, umask};
+
 use super::root::{Root, is_folder};
-use super::{SetupError, Step};
+use super::{SetupError, Step, forgiven};
 use crate::sys::mount::{self, Attributes, Extent};
 
-/// Files are covered by the host's /dev/null, folders by one shared, empty, read-only tmpfs.
+/// Call before the root is switched. What makes the covers stays behind on the host's side, in this mount namespace.
 pub fn mask_all(root: &Root<'_>, paths: &[PathBuf]) -> Result<(), SetupError> {
-    let mut empty: Option<OwnedFd> = None;
+    let mut covers: Option<Covers> = None;
     for path in paths {
         let Some(target) = find(root, path)? else { continue };
-        let cover = if is_folder(&target)? {
-            match &empty {
-                // A copy of the one that is already attached: every kernel allows that.
-                Some(first) => mount::clone_tree(first.as_fd(), c"", Extent::One, 0),
-                None => new_empty_folder(),
+        let covers = match &covers {
+            Some(made) => made,
+            None => {
+                covers.insert(Covers::make().step(|| "make an empty file and an empty folder to mask with".into())?)
             }
-            .step(|| format!("make an empty folder to mask {path:?}"))?
-        } else {
-            host_node(Path::new("/dev/null"))?
         };
-        mount::attach(cover.as_fd(), target.as_fd()).step(|| format!("mask {path:?}"))?;
-        if empty.is_none() && is_folder(&cover)? {
-            empty = Some(cover);
-        }
+        let what = || format!("mask {path:?}");
+        let cover = covers.like(is_folder(&target)?).step(what)?;
+        mount::attach(cover.as_fd(), target.as_fd()).step(what)?;
     }
     Ok(())
 }
 
-/// What has a file for a parent is not there either.
-fn find(root: &Root<'_>, path: &Path) -> Result<Option<OwnedFd>, SetupError> {
-    match root.find(path) {
-        Err(SetupError::Resolve { source, .. }) if source.kind() == std::io::ErrorKind::NotADirectory => Ok(None),
-        other => other,
+/// A tmpfs with `file` and `folder` in it.
+struct Covers(OwnedFd);
+
+impl Covers {
+    fn make() -> io::Result<Covers> {
+        let options = [("nr_blocks", "1"), ("nr_inodes", "3"), ("mode", "555")];
+        let options = options.map(|(key, value)| (key.to_owned(), Some(value.to_owned())));
+        let attributes =
+            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+        let tree = mount::new_sealed_filesystem("tmpfs", "tmpfs", &options, attributes, fill)?;
+        // Before 6.15 only of what is attached somewhere a part can be cloned. Every procfs has this folder.
+        mount::attach(tree.as_fd(), std::fs::File::open("/proc/driver")?.as_fd())?;
+        Ok(Covers(tree))
+    }
+
+    fn like(&self, folder: bool) -> io::Result<OwnedFd> {
+        mount::clone_tree(self.0.as_fd(), if folder { c"folder" } else { c"file" }, Extent::One, 0)
     }
 }
 
-fn new_empty_folder() -> std::io::Result<OwnedFd> {
-    let options = [("nr_blocks", "1"), ("nr_inodes", "1"), ("mode", "755")];
-    let options: Vec<_> = options.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned()))).collect();
-    let attributes =
-        libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
-    mount::new_filesystem("tmpfs", "tmpfs", &options, attributes)
+/// Readable for everybody, whatever umask the caller has; the process still has a single thread.
+fn fill(top: BorrowedFd<'_>) -> io::Result<()> {
+    let before = umask(Mode::empty());
+    let made = mknodat(Some(top.as_raw_fd()), "file", SFlag::S_IFREG, Mode::from_bits_truncate(0o444), 0)
+        .and_then(|()| mkdirat(Some(top.as_raw_fd()), "folder", Mode::from_bits_truncate(0o555)));
+    umask(before);
+    Ok(made?)
+}
+
+fn find(root: &Root<'_>, path: &Path) -> Result<Option<OwnedFd>, SetupError> {
+    match root.find(path) {
+        Err(SetupError::Resolve { source, .. }) if forgiven::MASK_BELOW_A_FILE.covers(&source) => Ok(None),
+        other => other,
+    }
 }
 
 /// Each path bound onto itself, read-only.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::root::{Root, is_folder};
+use super::verify::Provenance;
 use super::{SetupError, Step, copy_up};
 use crate::spec::plan::{MountKind, MountPlan};
 use crate::sys::mount::{self, Attributes, Extent};
@@ -57,10 +58,11 @@ pub fn attach_all<'a>(
     root: &Root<'_>,
     plans: &'a [MountPlan],
     sources: &Sources<'_>,
+    provenance: &mut Provenance,
 ) -> Result<Unfinished<'a>, SetupError> {
     let mut unfinished = Vec::new();
     for (plan, bind) in plans.iter().zip(sources.binds) {
-        if let Some(tree) = attach_one(root, plan, bind.as_ref(), sources.cgroups)? {
+        if let Some(tree) = attach_one(root, plan, bind.as_ref(), sources.cgroups, provenance)? {
             unfinished.push((plan, tree));
         }
     }
@@ -73,6 +75,7 @@ fn attach_one(
     plan: &MountPlan,
     bind: Option<&OwnedFd>,
     cgroups: &[CgroupView],
+    provenance: &mut Provenance,
 ) -> Result<Option<OwnedFd>, SetupError> {
     let destination = &plan.destination;
     refuse_dangerous(plan, bind)?;
@@ -81,6 +84,7 @@ fn attach_one(
             let target = if is_folder(tree)? { root.folder(destination)? } else { root.file(destination)? };
             refuse_in_proc(plan, Some(tree), &target)?;
             mount::attach(tree.as_fd(), target.as_fd()).step(|| format!("mount {destination:?}"))?;
+            provenance.gives(tree.as_fd())?;
             finish(plan, tree.as_fd()).map(|()| None)
         }
         (MountKind::Bind { source, .. }, None) => {
@@ -97,6 +101,7 @@ fn attach_one(
                 fill_from_below(root, destination, tree.as_fd())?;
             }
             mount::attach(tree.as_fd(), target.as_fd()).step(|| format!("mount {fstype} at {destination:?}"))?;
+            provenance.makes(tree.as_fd())?;
             finish(plan, tree.as_fd())?;
             Ok(later.then_some(tree))
         }

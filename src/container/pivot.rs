@@ -5,18 +5,34 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
+use nix::fcntl::OFlag;
 use nix::mount::MntFlags;
 
-use crate::sys::mount;
-use crate::sys::procfs::unescape;
+use crate::sys::mountinfo::{self, Mount};
+use crate::sys::open::{self, AT_CWD};
+use crate::sys::{mount, place};
 
-/// pivot_root(2) without a folder for the old root: it lands on top of the new one and is detached from there.
+/// How many mounts may lie on the new root. An overlay over the old root has two: the one that pivot_root puts there, and
+/// the one that it was mounted on.
+const MOST_ON_TOP: usize = 16;
+
+/// pivot_root(2) without a folder for the old root: it lands on top of the new one, and is detached from there, until
+/// nothing lies there any more. setns(2) puts whoever joins on what lies on top.
+///
+/// Never until detaching fails: that would take our own root off, too.
 pub fn pivot(tree: BorrowedFd<'_>) -> io::Result<()> {
     nix::unistd::fchdir(tree.as_raw_fd())?;
     nix::unistd::pivot_root(".", ".")?;
-    nix::mount::umount2(".", MntFlags::MNT_DETACH)?;
-    nix::unistd::chdir("/")?;
-    Ok(())
+    for _ in 0..MOST_ON_TOP {
+        nix::mount::umount2(".", MntFlags::MNT_DETACH)?;
+        nix::unistd::chdir("/")?;
+        let here = open::at(AT_CWD, Path::new("."), OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?;
+        if place::look(here.as_fd(), c"..")?.place.mount == place::look(here.as_fd(), c"")?.place.mount {
+            return Ok(());
+        }
+        nix::unistd::fchdir(tree.as_raw_fd())?;
+    }
+    Err(io::Error::other(format!("more than {MOST_ON_TOP} mounts lie on it")))
 }
 
 /// Where the container's tree is before it becomes the root.
@@ -31,14 +47,15 @@ pub enum Covers {
 /// which stays below it. Of that, what would tell the container about the host is taken away first: as long as a whole
 /// proc or sysfs is mounted anywhere here, a user namespace inside may mount another that hides nothing.
 pub fn cover(tree: BorrowedFd<'_>, covers: Covers) -> io::Result<()> {
-    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")?;
-    for at in revealing(&mountinfo, mount_id(tree)?) {
-        match nix::mount::umount2(Path::new(&at), MntFlags::MNT_DETACH) {
+    let text = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let mounts = mountinfo::parse(&text).ok_or(io::ErrorKind::InvalidData)?;
+    for at in revealing(&mounts, place::look(tree, c"")?.place.mount) {
+        match nix::mount::umount2(at, MntFlags::MNT_DETACH) {
             // It went with one that it was mounted on.
             Ok(()) | Err(nix::Error::ENOENT) => {}
             Err(_) => {
                 let blind = mount::new_filesystem("tmpfs", "tmpfs", &[], 0)?;
-                mount::attach(blind.as_fd(), std::fs::File::open(&at)?.as_fd())?;
+                mount::attach(blind.as_fd(), std::fs::File::open(at)?.as_fd())?;
             }
         }
     }
@@ -51,27 +68,16 @@ pub fn cover(tree: BorrowedFd<'_>, covers: Covers) -> io::Result<()> {
     Ok(())
 }
 
-/// proc(5), fdinfo: the id by which mountinfo calls the mount that an open file is on.
-fn mount_id(file: BorrowedFd<'_>) -> io::Result<u32> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
-    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
-    id.and_then(|id| id.trim().parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
-}
-
 /// Where a whole proc or sysfs is mounted, the last first, outside the tree whose top has the id `container`.
-fn revealing(mountinfo: &str, container: u32) -> Vec<String> {
+fn revealing(mounts: &[Mount], container: u64) -> Vec<&Path> {
     let mut inside = HashSet::from([container]);
     let mut found = Vec::new();
-    for line in mountinfo.lines() {
-        let Some((mount, superblock)) = line.split_once(" - ") else { continue };
-        let fields: Vec<&str> = mount.split(' ').collect();
-        let [id, parent, _, root, at, ..] = fields[..] else { continue };
-        let number = |field: &str| field.parse::<u32>().unwrap_or(0);
+    for mount in mounts {
         // A mount is listed after the one that it is on.
-        if inside.contains(&number(id)) || inside.contains(&number(parent)) {
-            inside.insert(number(id));
-        } else if root == "/" && ["proc ", "sysfs "].iter().any(|kind| superblock.starts_with(kind)) {
-            found.push(unescape(at));
+        if inside.contains(&mount.id) || inside.contains(&mount.parent) {
+            inside.insert(mount.id);
+        } else if mount.root == Path::new("/") && ["proc", "sysfs"].contains(&mount.fstype.as_str()) {
+            found.push(mount.at.as_path());
         }
     }
     found.reverse();
@@ -84,7 +90,7 @@ mod tests {
 
     #[test]
     fn whole_proc_and_sysfs_of_the_host_are_found_and_nothing_of_the_container() {
-        let mountinfo = "\
+        let text = "\
 20 1 0:1 / / rw - rootfs rootfs rw
 21 20 0:2 / /proc rw - proc proc rw
 22 20 0:3 / /sys rw - sysfs sysfs rw
@@ -94,6 +100,7 @@ mod tests {
 31 30 0:9 / /proc rw - proc proc rw
 32 31 0:9 / /proc/nested rw - proc proc rw
 ";
-        assert_eq!(revealing(mountinfo, 30), ["/a b", "/sys", "/proc"]);
+        let mounts = mountinfo::parse(text).unwrap();
+        assert_eq!(revealing(&mounts, 30), ["/a b", "/sys", "/proc"].map(Path::new));
     }
 }

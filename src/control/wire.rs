@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::method::{Method, Refusal, Reply, Request};
+use crate::model::objects;
 use crate::sys::seqpacket;
 
 pub use crate::sys::seqpacket::{MAX_FDS, Received};
@@ -50,19 +51,20 @@ struct RequestFrame {
     params: Value,
 }
 
+/// One of the two.
 #[derive(Serialize, Deserialize)]
 struct ReplyFrame {
     id: RequestId,
-    #[serde(flatten)]
-    outcome: Outcome,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reply: Option<Reply>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<Refusal>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Outcome {
-    Reply(Reply),
-    Error(Refusal),
-}
+/// The parameters of a method that has none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
 
 pub fn encode_request(id: RequestId, request: &Request) -> Vec<u8> {
     let params = match request {
@@ -82,21 +84,22 @@ pub fn encode_request(id: RequestId, request: &Request) -> Vec<u8> {
 
 pub fn decode_request(bytes: &[u8]) -> Result<(RequestId, Request), DecodeError> {
     check_length(bytes)?;
-    let RequestFrame { id, method: name, params } = serde_json::from_slice(bytes).map_err(DecodeError::NotAFrame)?;
+    let RequestFrame { id, method: name, params } = objects::from_slice(bytes).map_err(DecodeError::NotAFrame)?;
     let Some(method) = Method::parse(&name) else {
         return Err(DecodeError::UnknownMethod { id, method: name.chars().take(64).collect() });
     };
     let request = match method {
-        Method::Handshake => serde_json::from_value(params).map(Request::Handshake),
-        Method::Create => serde_json::from_value(params).map(Request::Create),
-        Method::StartRoot => Ok(Request::StartRoot),
-        Method::Start => serde_json::from_value(params).map(Request::Start),
-        Method::ExecuteAsync => serde_json::from_value(params).map(Request::ExecuteAsync),
-        Method::Wait => serde_json::from_value(params).map(Request::Wait),
-        Method::WaitPid => serde_json::from_value(params).map(Request::WaitPid),
-        Method::Signal => serde_json::from_value(params).map(Request::Signal),
-        Method::State => serde_json::from_value(params).map(Request::State),
-        Method::Destroy => serde_json::from_value(params).map(Request::Destroy),
+        Method::Handshake => objects::from_value(params).map(Request::Handshake),
+        Method::Create => objects::from_value(params).map(Request::Create),
+        Method::StartRoot if params.is_null() => Ok(Request::StartRoot),
+        Method::StartRoot => objects::from_value(params).map(|Nothing {}| Request::StartRoot),
+        Method::Start => objects::from_value(params).map(Request::Start),
+        Method::ExecuteAsync => objects::from_value(params).map(Request::ExecuteAsync),
+        Method::Wait => objects::from_value(params).map(Request::Wait),
+        Method::WaitPid => objects::from_value(params).map(Request::WaitPid),
+        Method::Signal => objects::from_value(params).map(Request::Signal),
+        Method::State => objects::from_value(params).map(Request::State),
+        Method::Destroy => objects::from_value(params).map(Request::Destroy),
     };
     request.map(|request| (id, request)).map_err(|source| DecodeError::BadParameters {
         id,
@@ -106,20 +109,18 @@ pub fn decode_request(bytes: &[u8]) -> Result<(RequestId, Request), DecodeError>
 }
 
 pub fn encode_reply(id: RequestId, outcome: &Result<Reply, Refusal>) -> Vec<u8> {
-    let outcome = match outcome {
-        Ok(reply) => Outcome::Reply(reply.clone()),
-        Err(refusal) => Outcome::Error(refusal.clone()),
-    };
-    serde_json::to_vec(&ReplyFrame { id, outcome }).expect("plain fields always serialise")
+    let (reply, error) = (outcome.as_ref().ok().cloned(), outcome.as_ref().err().cloned());
+    serde_json::to_vec(&ReplyFrame { id, reply, error }).expect("plain fields always serialise")
 }
 
 pub fn decode_reply(bytes: &[u8]) -> Result<(RequestId, Result<Reply, Refusal>), DecodeError> {
     check_length(bytes)?;
-    let ReplyFrame { id, outcome } = serde_json::from_slice(bytes).map_err(DecodeError::NotAFrame)?;
-    Ok(match outcome {
-        Outcome::Reply(reply) => (id, Ok(reply)),
-        Outcome::Error(refusal) => (id, Err(refusal)),
-    })
+    let ReplyFrame { id, reply, error } = objects::from_slice(bytes).map_err(DecodeError::NotAFrame)?;
+    match (reply, error) {
+        (Some(reply), None) => Ok((id, Ok(reply))),
+        (None, Some(refusal)) => Ok((id, Err(refusal))),
+        _ => Err(DecodeError::NotAFrame(serde::de::Error::custom("either a reply or an error is in it"))),
+    }
 }
 
 /// Sends one frame without waiting. `WouldBlock`: the other side does not read.

@@ -66,6 +66,10 @@ pub fn create<'a, E: Effects>(
         let error = EngineError::Vanished { id: id.to_string() };
         return Err(take_back(launch.effects, effects, folder, guard, error));
     };
+    // What was not known of the container when its processes were.
+    if let Some((_, container)) = effects.records() {
+        snapshot.containers.insert(container.id.to_string(), container);
+    }
     let ended = now();
     let booted = Pod { sandbox: launch.to, ..Pod::absent() };
     super::facts::adopt(&mut snapshot, &booted, id.as_str(), None, ended);

@@ -93,11 +93,13 @@ pub fn heal<'a, E: Effects, P: Probe>(
     mut machine: impl FnMut(&Wreck<'_>) -> E,
 ) -> Result<Healed<'a>, EngineError<E::Error>> {
     let mut actions = Vec::new();
-    let intent = guard.intent();
+    let intent = guard.intent()?;
     let snapshot = match folder.read_snapshot() {
         Ok(Some(snapshot)) => Some(snapshot),
         // Only a creation has nothing published yet.
         Ok(None) if intent.as_ref().is_some_and(is_creation) => None,
+        // Not damaged: somebody else could have written it.
+        Err(error @ StoreError::Untrusted { .. }) => return Err(error.into()),
         // Lost or unreadable: the store is the durable truth. If it does not help either, the sandbox may well be
         // alive: nothing is touched.
         unreadable => {

@@ -100,7 +100,7 @@ fn a_sandbox_that_nobody_knows_any_more_is_reported_and_not_touched() {
         assert!(matches!(outcome, Err(EngineError::Unknown { .. })), "{damage}, {intent:?}");
         assert_eq!(done, []);
         assert!(is_there(&root));
-        let left = root.find(&samples::id("web")).unwrap().unwrap().intent_unlocked();
+        let left = root.find(&samples::id("web")).unwrap().unwrap().intent_unlocked().unwrap();
         assert_eq!(left, intent);
     }
 }
@@ -163,7 +163,7 @@ fn a_creation_that_cannot_be_taken_back_keeps_what_recovery_needs_and_tells_both
     assert_eq!(machine.done.last(), Some(&Effect::RemoveCgroups));
 
     let folder = root.find(&samples::id("web")).unwrap().expect("the folder is kept");
-    assert_eq!(folder.intent_unlocked().expect("the intent is kept").event, Event::LaunchRequested);
+    assert_eq!(folder.intent_unlocked().unwrap().expect("the intent is kept").event, Event::LaunchRequested);
     let guard = folder.lock(Duration::ZERO).expect("the lock is free");
     let (outcome, done) = healed(&root, folder, guard, Facts::default());
     assert!(outcome.unwrap().is_none());
@@ -214,7 +214,7 @@ fn a_start_message_that_was_sent_is_recorded_and_a_silent_supervisor_leaves_the_
     assert!(matches!(outcome, Err(EngineError::Undecided { .. })));
     assert_eq!(done, []);
     let folder = root.find(&samples::id("web")).unwrap().unwrap();
-    assert_eq!(folder.intent_unlocked(), Some(start));
+    assert_eq!(folder.intent_unlocked().unwrap(), Some(start));
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn who_heals_is_named_by_the_intent_meanwhile() {
     let broken = || Machinery { broken: vec![Effect::RunPoststopHooks], ..Machinery::default() };
     let outcome = heal(folder, guard, Recorder::new(&root), &Shows(Facts::default()), |_: &Wreck<'_>| broken());
     assert!(matches!(outcome.map(drop), Err(EngineError::Effect(Failed(Effect::RunPoststopHooks)))));
-    let left = root.find(&samples::id("web")).unwrap().unwrap().intent_unlocked().unwrap();
+    let left = root.find(&samples::id("web")).unwrap().unwrap().intent_unlocked().unwrap().unwrap();
     let (holder, boot) = ourselves::<Failed>().unwrap();
     assert_eq!(left, Intent { holder, boot, ..intent });
 }

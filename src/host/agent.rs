@@ -1,20 +1,14 @@
 //! The seccomp agent: it is sent the listener of a filter with SCMP_ACT_NOTIFY, and a document that says whose it is
 //! (runtime-spec, config-linux.md, "The Container Process State").
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use nix::sys::socket::{AddressFamily, sockopt};
-use nix::sys::socket::{ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, setsockopt, socket};
-use nix::sys::time::TimeVal;
 use oci_spec::runtime::LinuxSeccomp;
 use serde_json::{Value, json};
 
-use super::{HostError, Trying};
-
-/// How long an agent may take to accept a connection and the message.
-const PATIENCE_SECONDS: i64 = 10;
+use super::{HostError, Trying, listener};
 
 /// Whom to tell about a listener. It is connected to when there is one: an agent may serve one connection at a time, and
 /// hooks before that may take long.
@@ -49,8 +43,8 @@ impl Agent {
     }
 
     /// One message: the document, and beside it the descriptor.
-    pub fn hand_over(&self, listener: BorrowedFd<'_>, pid: i32) -> Result<(), HostError> {
-        let stream = self.connect()?;
+    pub fn hand_over(&self, calls: BorrowedFd<'_>, pid: i32) -> Result<(), HostError> {
+        let stream = listener::connect_to(&self.path).trying(|| self.unreachable())?;
         let mut document = json!({
             "ociVersion": self.state["ociVersion"],
             "fds": ["seccompFd"],
@@ -60,32 +54,8 @@ impl Agent {
         if let Some(metadata) = &self.metadata {
             document["metadata"] = metadata.as_str().into();
         }
-        let text = document.to_string();
-        let rights = [listener.as_raw_fd()];
-        let control = [ControlMessage::ScmRights(&rights)];
-        let parts = [std::io::IoSlice::new(text.as_bytes())];
         let what = || format!("cannot send the seccomp listener to the agent at {:?}", self.path);
-        let sent = sendmsg::<UnixAddr>(stream.as_raw_fd(), &parts, &control, MsgFlags::MSG_NOSIGNAL, None);
-        match sent.trying(what)? {
-            length if length == text.len() => Ok(()),
-            _ => {
-                let text = format!("{}: it took only a part of the message", what());
-                Err(HostError::Container { text, exit_code: 1 })
-            }
-        }
-    }
-
-    fn connect(&self) -> Result<OwnedFd, HostError> {
-        let what = || self.unreachable();
-        let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).trying(what)?;
-        // Bounds connect(2) too (unix(7)): an agent that never accepts must not hold a sandbox's lock for ever.
-        setsockopt(&stream, sockopt::SendTimeout, &TimeVal::new(PATIENCE_SECONDS, 0)).trying(what)?;
-        // Long paths do not fit into sockaddr_un: go through the folder's descriptor.
-        let folder = std::fs::File::open(self.path.parent().unwrap_or(Path::new("/"))).trying(what)?;
-        let name = self.path.file_name().unwrap_or_default();
-        let short = Path::new("/proc/self/fd").join(folder.as_fd().as_raw_fd().to_string()).join(name);
-        connect(stream.as_raw_fd(), &UnixAddr::new(&short).trying(what)?).trying(what)?;
-        Ok(stream)
+        listener::send(stream.as_fd(), &document.to_string(), calls).trying(what)
     }
 
     /// runc's words, for whoever looks for them.

@@ -14,16 +14,19 @@ use super::launch::{self, Inside, Launched};
 use super::net_devices::{self, Moved};
 use super::protect::Binary;
 use super::supervisor::{self, Donation, Supervisor};
-use super::{HostError, Trying, destroy, donate, idmap};
+use super::verify::{self, Promise};
+use super::{HostError, Trying, destroy, donate, frozen, idmap};
 use crate::cgroup::{self, Driver};
 use crate::container::channel::Order;
 use crate::container::net::NetDevice;
 use crate::container::{init, seccomp};
 use crate::control::{Client, Create, Request};
 use crate::engine::{Effects, Pace};
-use crate::model::record::{Boot, ContainerRecord, HookKind, Nanos, PidNamespace, ProcessRef, Reaper, SandboxRecord};
+use crate::model::record::{
+    Boot, ContainerRecord, HookKind, Nanos, PidNamespace, ProcessRef, Reaper, RootIdentity, SandboxRecord,
+};
 use crate::model::{Effect, Id};
-use crate::spec::plan::{NamespaceKind, Plan};
+use crate::spec::plan::{NamespaceKind, Plan, RootSwitch};
 use crate::store::Folder;
 use crate::sys::pidfd::{self, Ended};
 use crate::sys::procfs;
@@ -93,6 +96,8 @@ pub struct Creation<'a> {
     launched: Option<Launched>,
     boot: Boot,
     refs: Option<(ProcessRef, ProcessRef)>,
+    /// What the init says of its root, once it has changed into it.
+    root: Option<RootIdentity>,
     client: Option<Client>,
     ledger: Option<Ledger>,
     net_devices: Vec<NetDevice>,
@@ -116,6 +121,9 @@ impl<'a> Creation<'a> {
         let notify = seccomp.as_ref().is_some_and(|program| program.notify);
         let agent = Agent::of(plan.seccomp.as_ref(), notify, hook_state(plan, options, "creating", 0))?;
         folder.write_file("config.json", &options.spec_bytes)?;
+        if plan.rootfs.switch == RootSwitch::Cover {
+            folder.write_file(frozen::COVERED, b"")?;
+        }
         let spec = folder.open_file("config.json")?;
         let what = || "prepare the sandbox's folder".to_owned();
         let boot = procfs::boot().trying(|| "read the boot id".into())?;
@@ -141,6 +149,7 @@ impl<'a> Creation<'a> {
             launched: None,
             boot,
             refs: None,
+            root: None,
             client: None,
         })
     }
@@ -276,7 +285,13 @@ impl<'a> Creation<'a> {
             agent.set_init(launched.pid);
         }
         let patience = plan.hooks.create_container.is_empty().then_some(launch::STEP_DEADLINE);
-        launched.expect_ready(patience, &mut Attendant::new(&mut self.terminal, self.agent.as_ref()))?;
+        let attendant = &mut Attendant::new(&mut self.terminal, self.agent.as_ref());
+        self.root = launched.expect_ready(patience, attendant)?.map(RootIdentity::from);
+        if let Some(process) = &plan.process {
+            let our_users = !plan.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User);
+            let (filtered, preserved_fds) = (plan.seccomp.is_some(), self.options.preserve_fds);
+            verify::ready(launched.pid, &Promise { process, filtered, preserved_fds, our_users })?;
+        }
         self.supervisor.as_ref().ok_or_else(out_of_order)?.wait_until_ready()?;
         let deadline = Some(Instant::now() + CALL_DEADLINE);
         let mut client = Client::connect(self.folder.as_fd(), deadline)?;
@@ -388,7 +403,7 @@ impl Effects for Creation<'_> {
         let container = ContainerRecord {
             id: options.id.clone(),
             init,
-            root: None,
+            root: self.root,
             reaper: options.reaper,
             bundle: options.bundle.clone(),
             rootfs: self.plan.rootfs.path.clone(),

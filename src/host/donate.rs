@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use super::{HostError, Trying};
-use crate::container::seccomp;
+use crate::container::{forgiven, seccomp};
 use crate::spec::plan::{IdMapping, IdmapPlan, MountKind, MountPlan, NamespaceKind, Plan, RootfsPlan};
 use crate::store::Root;
 use crate::sys::mount::{self, Attributes, Extent};
@@ -72,7 +72,7 @@ fn set_unlocked(tree: BorrowedFd<'_>, set: u64, clear: u64) -> io::Result<()> {
         mount::set_attributes(tree, Extent::One, attributes, None)
     };
     match change(set, clear) {
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+        Err(error) if forgiven::LOCKED_ATTRIBUTE.covers(&error) => {
             const LOCKABLE: [u64; 5] = [
                 libc::MOUNT_ATTR_RDONLY,
                 libc::MOUNT_ATTR_NOSUID,
@@ -82,7 +82,10 @@ fn set_unlocked(tree: BorrowedFd<'_>, set: u64, clear: u64) -> io::Result<()> {
             ];
             change(set & !libc::MOUNT_ATTR__ATIME & !libc::MOUNT_ATTR_NODIRATIME, 0).map_err(|_| error)?;
             for bit in LOCKABLE.into_iter().filter(|bit| clear & bit != 0) {
-                let _ = change(0, bit);
+                match change(0, bit) {
+                    Err(error) if forgiven::LOCKED_ATTRIBUTE.covers(&error) => {}
+                    other => other?,
+                }
             }
             Ok(())
         }

@@ -1,8 +1,11 @@
 //! One more process in a running container.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use nix::sched::CloneFlags;
 
 use super::agent::Agent;
 use super::attend::Attendant;
@@ -11,14 +14,16 @@ use super::create::{CALL_DEADLINE, TerminalTo, pid_inside};
 use super::foreground::Forwarding;
 use super::launch::{self, Inside, Launched, Target};
 use super::protect::Binary;
+use super::verify::{self, Promise};
 use super::{HostError, Trying, namespaces, probe};
 use crate::cgroup::{self, Joiner};
 use crate::container::channel::Order;
-use crate::container::{Groups, join, seccomp};
+use crate::container::{Groups, join, seccomp, stdio};
 use crate::control::{Client, ExecuteAsync, Request};
 use crate::model::record::{ContainerRecord, PidNamespace, Reaper, SandboxRecord};
 use crate::spec::plan::ProcessPlan;
-use crate::sys::procfs;
+use crate::sys::place::Place;
+use crate::sys::{open, procfs};
 
 /// What the caller asked for.
 pub struct Execution<'a> {
@@ -34,6 +39,8 @@ pub struct Execution<'a> {
     pub preserve_fds: u32,
     /// Who gets the pidfd of the process.
     pub pidfd_socket: Option<PidfdSocket>,
+    /// The container's processes may have CAP_SYS_ADMIN, and with that have put another root on top of theirs.
+    pub may_change_root: bool,
     pub if_frozen: IfFrozen,
     /// Who waits for it: from its start on signals are kept for the process. Until then they end us, and it with us.
     pub waits: Waits,
@@ -87,20 +94,39 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launch
         PidNamespace::Foreign => Inside::Ours,
     };
     let binary = Binary::protected().trying(|| "protect our own binary".into())?;
+    let filtered = execution.seccomp.is_some();
+    let groups = Groups::of_process(init.as_fd())?;
+    if !execution.process.terminal {
+        let root = open_root(execution.container.init.pid);
+        stdio::prepare(root.as_ref().map(|root| root.as_fd()))?;
+    }
     let donate = |channel| join::Donations {
         plan: execution.process.clone(),
         channel,
         seccomp: execution.seccomp,
-        groups: Groups::of_process(init.as_fd()),
+        groups,
         preserved_fds: execution.preserve_fds,
         session_keyring: launch::keyring_name(execution.container.id.as_str()),
     };
     // We too: what is forked from here on has it before it is in the container's cgroup.
     crate::container::run_on(&execution.process.affinity.initial, "initial")?;
-    let target = Target { init: init.as_fd(), namespaces, joiner: &joiner };
+    let target = Target {
+        init: init.as_fd(),
+        namespaces,
+        joiner: &joiner,
+        root: execution.container.root.map(Place::from),
+        may_change_root: execution.may_change_root,
+    };
     let launched = launch::exec(donate, &target, inside, execution.reaper, &binary, patience)?;
+    let promise = Promise {
+        process: execution.process,
+        filtered,
+        preserved_fds: execution.preserve_fds,
+        our_users: !namespaces.contains(CloneFlags::CLONE_NEWUSER),
+    };
     let started = launched
         .expect_ready(patience, &mut Attendant::new(terminal, execution.agent.as_ref()))
+        .and_then(|_| verify::ready(launched.pid, &promise))
         .and_then(|()| match execution.reaper {
             Reaper::Supervisor => adopt(execution.folder, execution.container, &launched),
             Reaper::Caller => Ok(()),
@@ -145,6 +171,13 @@ fn start(launched: &Launched, waits: Waits) -> Result<Option<Forwarding>, HostEr
         return Err(HostError::Container { text, exit_code: 1 });
     }
     launched.has_started().map(|()| Some(signals))
+}
+
+/// The root folder of a container, to look into; None where we may not.
+fn open_root(init: i32) -> Option<OwnedFd> {
+    let proc = std::fs::File::open("/proc").ok()?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    open::at(proc.as_fd(), &PathBuf::from(init.to_string()).join("root"), flags, 0).ok()
 }
 
 /// The supervisor keeps its pidfd and will know how it ended.

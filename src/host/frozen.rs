@@ -8,11 +8,19 @@ use super::hooks::Ledger;
 use super::{HostError, resctrl};
 use crate::engine::heal::Wreck;
 use crate::model::record::{ContainerRecord, Snapshot};
-use crate::spec::{self, plan::Plan};
+use crate::spec::{
+    self,
+    plan::{Plan, RootSwitch},
+};
 use crate::store::Folder;
+
+const CONFIG: &str = "config.json";
 
 /// Nothing we froze is larger than what we accepted.
 const LARGEST: usize = 4 << 20;
+
+/// An empty file: the container was made with `--no-pivot`, which its configuration does not say.
+pub const COVERED: &str = "no-pivot";
 
 pub struct Frozen {
     pub spec: Spec,
@@ -20,12 +28,29 @@ pub struct Frozen {
 }
 
 pub fn load(folder: &Folder, snapshot: &Snapshot) -> Result<Frozen, HostError> {
-    let bytes = folder.read_file("config.json", LARGEST)?;
-    let lost = || HostError::Container { text: format!("{:?} has lost its config.json", folder.path()), exit_code: 1 };
-    let (spec, _) = spec::parse(&bytes.ok_or_else(lost)?)?;
+    let (spec, _) = spec::parse(&read(folder, snapshot)?)?;
     let bundle = root_container(snapshot).map(|container| container.bundle.clone()).unwrap_or_default();
-    let (plan, _) = spec::plan_frozen(&spec, &bundle, &spec::Host::here())?;
+    let (mut plan, _) = spec::plan_frozen(&spec, &bundle, &spec::Host::here())?;
+    if folder.read_file(COVERED, 0)?.is_some() {
+        plan.rootfs.switch = RootSwitch::Cover;
+    }
     Ok(Frozen { spec, plan })
+}
+
+/// What was frozen, byte for byte: what an exec may do, and which hooks run on the host, stands in it.
+fn read(folder: &Folder, snapshot: &Snapshot) -> Result<Vec<u8>, HostError> {
+    let text = |what: &str| HostError::Container { text: format!("{:?} {what}", folder.path()), exit_code: 1 };
+    let bytes = folder.read_file(CONFIG, LARGEST)?.ok_or_else(|| text("has lost its config.json"))?;
+    match root_container(snapshot) {
+        Some(container) if spec::digest(&bytes) == container.spec_digest => Ok(bytes),
+        Some(_) => Err(text("has a config.json that is not the one it was created with: nothing of it is used")),
+        None => Err(text("has no record of a container that its config.json could be of")),
+    }
+}
+
+/// Whether the configuration is still the one that the container was created with.
+pub fn check(folder: &Folder, snapshot: &Snapshot) -> Result<(), HostError> {
+    read(folder, snapshot).map(drop)
 }
 
 /// What takes a sandbox down, with the poststop hooks of its configuration. Without a readable one there are none, and a

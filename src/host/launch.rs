@@ -11,8 +11,10 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 
 use super::attend::Attendant;
@@ -25,6 +27,8 @@ use crate::container::{SetupError, helper, init, join};
 use crate::model::record::Reaper;
 use crate::spec::plan::Plan;
 use crate::sys::clone::{self, Cloned, Parent};
+use crate::sys::open::{self, AT_CWD};
+use crate::sys::place::Place;
 use crate::sys::ready::{self, Readiness};
 use crate::sys::{descriptors, pidfd};
 
@@ -72,6 +76,10 @@ pub struct Target<'a> {
     /// Those of its namespaces that differ from ours.
     pub namespaces: CloneFlags,
     pub joiner: &'a Joiner,
+    /// What its record says of its root.
+    pub root: Option<Place>,
+    /// Whether its processes may have put another root on top of that.
+    pub may_change_root: bool,
 }
 
 /// Clones one more process into a running container. The caller still has a single thread. `patience`: how long the
@@ -88,8 +96,11 @@ pub fn exec(
     let inside = if reaper == Reaper::Caller { Inside::Ours } else { inside };
     let entered = join::Target {
         init: target.init.try_clone_to_owned().trying(|| "keep the container's init".into())?,
-        pid_namespace: pid_namespace_of(target.init)?,
+        pid_namespace: open_of(target.init, "ns/pid", OFlag::O_RDONLY)?,
         namespaces: target.namespaces.bits(),
+        root: target.root,
+        init_root: open_of(target.init, "root", OFlag::O_PATH | OFlag::O_DIRECTORY)?,
+        may_change_root: target.may_change_root,
     };
     let errand = Errand::Exec { target: entered, process: Box::new(donate(theirs)) };
     Helper { inside, joiner: target.joiner, reaper, then: Then::Leave, binary }.send(errand, ours, patience)
@@ -148,16 +159,15 @@ impl Helper<'_> {
     }
 }
 
-/// Opened with our privileges: from inside the container's user namespace an init that has not executed its program yet,
-/// and cannot be looked into, gives nobody its namespaces.
-fn pid_namespace_of(process: BorrowedFd<'_>) -> Result<OwnedFd, HostError> {
-    let what = || "open the container's PID namespace".to_owned();
+/// A file of /proc/PID, opened with our privileges, of a process that we know by pidfd.
+fn open_of(process: BorrowedFd<'_>, name: &str, flags: OFlag) -> Result<OwnedFd, HostError> {
+    let what = || format!("open {name} of the container's init");
     let gone = || io::Error::from(io::ErrorKind::NotFound);
     let pid = pidfd_pid(process)?.ok_or_else(gone).trying(what)?;
-    let namespace = std::fs::File::open(format!("/proc/{pid}/ns/pid")).trying(what)?;
+    let opened = open::at(AT_CWD, Path::new(&format!("/proc/{pid}/{name}")), flags, 0).trying(what)?;
     // Still the same process: the number has not come to mean another one meanwhile.
     match pidfd_pid(process)? {
-        Some(_) => Ok(namespace.into()),
+        Some(_) => Ok(opened),
         None => Err(gone()).trying(what),
     }
 }
@@ -272,15 +282,21 @@ impl Launched {
         channel::order(self.channel.as_fd(), order).trying(|| "tell the container's init to go on".into())
     }
 
-    /// Until it is ready; what it has for others is handed on by `attend` on the way. Without `patience` for as long as
+    /// Until it is ready, with the root that an init says it has; what it has for others is handed on by `attend` on the way. Without `patience` for as long as
     /// the hooks that run meanwhile take: they have timeouts of their own.
-    pub fn expect_ready(&self, patience: Option<Duration>, attend: &mut Attendant<'_>) -> Result<(), HostError> {
+    pub fn expect_ready(
+        &self,
+        patience: Option<Duration>,
+        attend: &mut Attendant<'_>,
+    ) -> Result<Option<Place>, HostError> {
         let mut what = "setting up the container".to_owned();
+        // Each comes once. A container that traces what enters it can make it say anything, but not keep us listening.
+        let (mut terminal, mut listener) = (false, false);
         loop {
             match self.next(&what, patience).map_err(|error| attend.cause_of(error))? {
-                Report::Ready => return Ok(()),
-                Report::Terminal(master) => attend.terminal(master)?,
-                Report::Listener(number) => {
+                Report::Ready(root) => return Ok(root),
+                Report::Terminal(master) if !std::mem::replace(&mut terminal, true) => attend.terminal(master)?,
+                Report::Listener(number) if !std::mem::replace(&mut listener, true) => {
                     let listener = pidfd::descriptor(self.pidfd.as_fd(), number)
                         .trying(|| "take the listener of the seccomp filter over".into())?;
                     what = attend.listener(listener, self.pid)?;

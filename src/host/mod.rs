@@ -18,6 +18,7 @@ pub mod frozen;
 pub mod hooks;
 pub mod idmap;
 pub mod launch;
+pub mod listener;
 pub mod namespaces;
 pub mod net_devices;
 pub mod pidfile;
@@ -30,6 +31,7 @@ pub mod rootless;
 pub mod running;
 pub mod supervisor;
 pub mod update;
+mod verify;
 
 use std::io;
 

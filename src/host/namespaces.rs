@@ -1,11 +1,11 @@
 //! Namespaces: those that a plan joins, and those in which a container differs from us.
 
-use std::io;
 use std::path::Path;
 
 use nix::sched::CloneFlags;
 
 use super::{HostError, Trying};
+use crate::container::forgiven;
 use crate::container::helper::flag;
 use crate::container::letter::Joined;
 use crate::spec::plan::{NamespaceKind, Plan};
@@ -39,8 +39,7 @@ pub fn differing(pid: i32) -> Result<CloneFlags, HostError> {
     for (name, kind) in NAMES {
         let of = |process: &str| std::fs::read_link(Path::new("/proc").join(process).join("ns").join(name));
         let ours = match of("self") {
-            // This kernel has no such namespaces.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if forgiven::NO_SUCH_NAMESPACE.covers(&error) => continue,
             other => other.trying(|| format!("read our own {name} namespace"))?,
         };
         let theirs = of(&pid.to_string()).trying(|| format!("read the {name} namespace of process {pid}"))?;

@@ -1,21 +1,51 @@
-//! The pid file: complete or absent, never half-written.
+//! The pid file: complete or absent, never half-written, and never anywhere else.
+//!
+//! Its folder may be one that others write to: it is opened once, and everything happens in what was opened. The file is
+//! written under a name that nobody can foresee, as a new file, and takes its own name by a rename: a symbolic link of
+//! that name is replaced and not followed.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use super::{HostError, Trying};
+use nix::fcntl::{OFlag, renameat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
-/// Written last, when everything the caller may rely on is true. The temporary name is ours alone.
+use super::{HostError, Trying};
+use crate::sys::open;
+
+/// What others may do with it: read it.
+const MODE: u32 = 0o644;
+
+/// Written last, when everything the caller may rely on is true.
 pub fn write(path: &Path, pid: i32) -> Result<(), HostError> {
     let what = || format!("write the pid file {path:?}");
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput)).trying(what)?;
-    let temporary = folder.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let result = std::fs::File::create(&temporary)
-        .and_then(|mut file| file.write_all(pid.to_string().as_bytes()))
-        .and_then(|()| std::fs::rename(&temporary, path));
-    if result.is_err() {
-        let _ = std::fs::remove_file(&temporary);
+    let name = path.file_name().ok_or_else(|| io::Error::from(ErrorKind::InvalidInput)).trying(what)?;
+    let folder = parent(path).trying(what)?;
+    let temporary = format!(".sandkeep-{:016x}", random().trying(what)?);
+    let written = write_new(&folder, &temporary, pid.to_string().as_bytes()).and_then(|()| {
+        let folder = Some(folder.as_raw_fd());
+        Ok(renameat(folder, temporary.as_str(), folder, name)?)
+    });
+    if written.is_err() {
+        let _ = unlinkat(Some(folder.as_raw_fd()), temporary.as_str(), UnlinkatFlags::NoRemoveDir);
     }
-    result.trying(what)
+    written.trying(what)
+}
+
+fn parent(path: &Path) -> io::Result<OwnedFd> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    open::from_here(folder, OFlag::O_PATH | OFlag::O_DIRECTORY)
+}
+
+fn write_new(folder: &OwnedFd, name: &str, text: &[u8]) -> io::Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+    File::from(open::at(folder.as_fd(), Path::new(name), flags, MODE)?).write_all(text)
+}
+
+fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
 }

@@ -114,7 +114,7 @@ fn map_by_helpers(uids: (u32, &[Range]), gids: (u32, &[Range])) -> Result<(), Ho
         }
         let outcome = run_mapper("newuidmap", target, uids).and_then(|()| run_mapper("newgidmap", target, gids));
         let report = match outcome {
-            Ok(()) => Report::Ready,
+            Ok(()) => Report::Ready(None),
             Err(error) => Report::Failed { exit_code: 1, text: crate::container::one_line(&error) },
         };
         let _ = channel::report(theirs.as_fd(), &report);
@@ -127,7 +127,7 @@ fn map_by_helpers(uids: (u32, &[Range]), gids: (u32, &[Range])) -> Result<(), Ho
     drop(ours);
     pidfd::wait_exit(helper.as_fd(), None).and_then(|_| pidfd::wait_child(helper.as_fd())).trying(what)?;
     match mapped? {
-        Report::Ready => Ok(()),
+        Report::Ready(_) => Ok(()),
         Report::Failed { text, exit_code } => Err(HostError::Container { text, exit_code }),
         _ => Err(io::Error::other("the helper ended without a word")).trying(what),
     }

@@ -82,7 +82,7 @@ pub fn encode_payload(record: &ExitRecord) -> Vec<u8> {
 
 /// None: not a record of a version that we know.
 pub fn decode_payload(payload: &[u8]) -> Option<ExitRecord> {
-    let shape: ExitRecordV1 = serde_json::from_slice(payload).ok()?;
+    let shape: ExitRecordV1 = super::objects::from_slice(payload).ok()?;
     let ExitRecordV1 { version, container, code, signal, at, inferred } = shape;
     (version == 1).then_some(ExitRecord { container, exit: Exit { code, signal, at, inferred } })
 }

@@ -12,6 +12,7 @@
 //! * [`table`] is the ONE statement of what is legal. Live running and recovery go through [`table::step`].
 //! * [`pod`] composes it: a sandbox with its further containers, and what each demands of the other.
 //! * [`machine`] prints it.
+//! * [`objects`] reads JSON as it is written, and nothing else that serde would take for it.
 //! * [`record`] is what is remembered, and how it came to be; [`exits`] is how the supervisor writes down an end.
 //!
 //! There is nothing to crash in here.
@@ -21,6 +22,7 @@ pub mod event;
 pub mod exits;
 pub mod id;
 pub mod machine;
+pub mod objects;
 pub mod phase;
 pub mod pod;
 pub mod record;

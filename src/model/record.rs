@@ -94,7 +94,7 @@ pub struct RootIdentity {
     pub inode: u64,
 }
 
-/// Immutable; written once, as soon as the init's pid is known.
+/// Immutable; written once, when the init is ready. Before, hooks see one without a `root`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerRecord {
     pub id: Id,

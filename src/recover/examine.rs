@@ -62,7 +62,14 @@ pub fn examine(root: &Root) -> Result<Vec<Finding>, StoreError> {
 
 fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut Vec<Snapshot>) {
     let mut found = |subject: &str, text: String| findings.push(Finding { subject: subject.to_owned(), text });
-    let intent = folder.intent_unlocked();
+    if let Err(error) = folder.check_lock() {
+        found(folder.name(), crate::container::one_line(&error));
+    }
+    let intent = match folder.intent_unlocked() {
+        Ok(intent) => intent,
+        // Told already.
+        Err(_) => return,
+    };
     let in_progress = intent.as_ref().is_some_and(|intent| procfs::is_alive(&intent.holder, &intent.boot));
     if let Some(intent) = intent.as_ref().filter(|_| !in_progress) {
         found(
@@ -77,6 +84,9 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
         Err(error) => return found(folder.name(), crate::container::one_line(&error)),
     };
     if !in_progress {
+        if let Err(error) = frozen::check(folder, &snapshot) {
+            found(snapshot.sandbox.id.as_str(), crate::container::one_line(&error));
+        }
         if snapshot.state.sandbox.phase == Phase::Stopped {
             match still_running(&snapshot) {
                 Ok(0) => {}
@@ -214,10 +224,14 @@ fn being_made(root: &Root, folder: &Path) -> bool {
         .any(|folder| !matches!(folder.try_lock(), Ok(Some(_))))
 }
 
-/// Whether the sandbox in this folder says now that it is its supervisor.
+/// Whether the sandbox in this folder says now that it is its supervisor. One that cannot be read may well say so.
 fn is_named(root: &Root, folder: &Path, pid: i32) -> bool {
     let mut folders = root.folders().into_iter().flatten().filter(|found| Some(found.name()) == name_of(folder));
-    folders.any(|folder| matches!(folder.read_snapshot(), Ok(Some(found)) if found.sandbox.supervisor.pid == pid))
+    folders.any(|folder| match folder.read_snapshot() {
+        Ok(Some(found)) => found.sandbox.supervisor.pid == pid,
+        Ok(None) => false,
+        Err(_) => true,
+    })
 }
 
 fn name_of(folder: &Path) -> Option<&str> {
@@ -265,7 +279,13 @@ pub(super) fn orphaned_cgroups(
     let supervisors = snapshots.iter().map(|snapshot| &snapshot.sandbox.supervisor_cgroup);
     let mut named: BTreeSet<PathBuf> = containers.chain(supervisors).flat_map(|c| &c.folders).cloned().collect();
     // Those that are about to be made.
-    named.extend(root.folders()?.iter().filter_map(Folder::intent_unlocked).flat_map(|intent| intent.cgroups));
+    for folder in root.folders()? {
+        // What one that cannot be read has, or is about to make, is not known: then nothing is called orphaned.
+        let (Ok(intent), Ok(_)) = (folder.intent_unlocked(), folder.read_snapshot()) else {
+            return Ok(Orphans::default());
+        };
+        named.extend(intent.into_iter().flat_map(|intent| intent.cgroups));
+    }
     let is_orphaned = |folder: &PathBuf| {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let settled = std::fs::metadata(folder).is_ok_and(|metadata| {

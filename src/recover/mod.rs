@@ -161,8 +161,9 @@ fn remove_orphans(root: &Root, recorder: &mut Recorder<'_>) -> Report {
 }
 
 fn subject_of(folder: &Folder) -> String {
-    let id = folder.read_snapshot().ok().flatten().map(|snapshot| snapshot.sandbox.id.to_string());
-    id.or_else(|| folder.intent_unlocked().map(|intent| intent.sandbox.to_string())).unwrap_or(folder.name().to_owned())
+    let published = folder.read_snapshot().ok().flatten().map(|snapshot| snapshot.sandbox.id.to_string());
+    let intended = || Some(folder.intent_unlocked().ok()??.sandbox.to_string());
+    published.or_else(intended).unwrap_or_else(|| folder.name().to_owned())
 }
 
 fn failed<E: std::error::Error + 'static>(subject: String, error: &E) -> Report {

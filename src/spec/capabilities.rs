@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use oci_spec::runtime::{Capabilities, LinuxCapabilities};
 
-use super::plan::CapabilitySets;
+use super::plan::{CapabilitySets, ProcessPlan};
 use super::{Host, SpecError, check};
 
 /// No `capabilities` property means none at all.
@@ -43,6 +43,20 @@ pub(super) fn bit_of(field: &str, name: &str, host: &Host) -> Result<u64, SpecEr
         Ok(_) => Err(SpecError::invalid(field, format!("{name} is not a capability of this kernel"))),
         Err(_) => Err(SpecError::invalid(field, format!("{} is not a capability", check::quote(name)))),
     }
+}
+
+/// For a container whose root covers the host's (`--no-pivot`): with CAP_SYS_ADMIN a cover is taken off, and the host's
+/// root is found below it by whoever enters the mount namespace anew. A program may gain what is in any of the sets, also
+/// in a user namespace of its own.
+pub fn check_covered(process: &ProcessPlan) -> Result<(), SpecError> {
+    const SYS_ADMIN: u64 = 1 << 21;
+    let CapabilitySets { bounding, effective, inheritable, permitted, ambient } = process.capabilities;
+    if (bounding | effective | inheritable | permitted | ambient) & SYS_ADMIN == 0 {
+        return Ok(());
+    }
+    let problem =
+        "CAP_SYS_ADMIN in a container with --no-pivot could take its root off the host's, which is only covered";
+    Err(SpecError::unsupported("process.capabilities", problem))
 }
 
 /// The names of the capabilities that the kernel has, by number.

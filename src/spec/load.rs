@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxResources, Process, Spec};
@@ -34,14 +35,19 @@ pub struct Loaded {
 pub fn load(bundle: &Path) -> Result<Loaded, SpecError> {
     let bundle = bundle_folder(bundle)?;
     let config = bundle.join("config.json");
-    match fs::metadata(&config) {
-        Ok(found) if found.is_file() => {}
-        // Opening a pipe would wait for its writer.
-        Ok(_) => return Err(SpecError::NotFile { path: config }),
+    // Opening a pipe would wait for its writer otherwise.
+    let file = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&config) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(SpecError::ConfigMissing { bundle }),
+        // A socket.
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Err(SpecError::NotFile { path: config }),
+        Err(source) => return Err(SpecError::Read { path: config, source }),
+    };
+    match file.metadata() {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return Err(SpecError::NotFile { path: config }),
         Err(source) => return Err(SpecError::Read { path: config, source }),
     }
-    let file = File::open(&config).map_err(|source| SpecError::Read { path: config.clone(), source })?;
     let bytes = read_capped(file, &config)?;
     Loaded::from_bytes(bytes, bundle)
 }
@@ -50,8 +56,13 @@ impl Loaded {
     /// A configuration that is not in a bundle's file.
     pub fn from_bytes(bytes: Vec<u8>, bundle: PathBuf) -> Result<Loaded, SpecError> {
         let (spec, warnings) = parse(&bytes)?;
-        Ok(Loaded { spec, digest: hex(&Sha256::digest(&bytes)), bytes, bundle, warnings })
+        Ok(Loaded { spec, digest: digest(&bytes), bytes, bundle, warnings })
     }
+}
+
+/// SHA-256, in hex: what tells a kept configuration from one that was changed since.
+pub fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 /// config.json's text as a `Spec`, with warnings about what was accepted but will have no effect.

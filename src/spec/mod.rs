@@ -46,13 +46,14 @@ mod update;
 /// The version of the runtime specification that this follows.
 pub const OCI_VERSION: &str = "1.3.0";
 
+pub use capabilities::check_covered;
 pub use default::{default_spec, to_json};
 pub use default_seccomp::{Abis, default_seccomp};
 pub use error::SpecError;
 pub use exec::{ExecOverrides, exec_plan, exec_process};
 pub use features::{Applied, features};
 pub use host::Host;
-pub use load::{Loaded, load, load_process, parse, parse_process};
+pub use load::{Loaded, digest, load, load_process, parse, parse_process};
 pub use planner::{plan, plan_frozen};
 pub use process::process_plan;
 pub use scheduling::rlimit_name;

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use caps::Capability;
 use oci_spec::runtime::{LinuxResources, LinuxSeccomp};
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,15 @@ pub struct Plan {
     pub seccomp: Option<LinuxSeccomp>,
     pub hooks: HooksPlan,
     pub annotations: Vec<(String, String)>,
+}
+
+impl Plan {
+    /// Whether any process of the container can have this capability: a later one has it from the bounding set, if at all.
+    pub fn may_have(&self, capability: Capability) -> bool {
+        let sets = self.process.as_ref().map(|process| process.capabilities).unwrap_or_default();
+        let any = sets.bounding | sets.effective | sets.permitted | sets.inheritable | sets.ambient;
+        any & (1 << capability.index()) != 0
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

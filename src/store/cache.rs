@@ -3,16 +3,18 @@
 //! Nothing depends on it. A file is written without a name and linked to one when it is complete, so that a crash leaves
 //! no half of it and no temporary; a damaged one is as good as none and is replaced; the oldest go when there are many.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::Root;
-use super::files::FLAGS;
+use super::files::open_ours;
+use super::layout::in_dir;
 
+const CACHE: &str = "cache";
 /// Files that are kept, and how long one may be.
 const MOST: usize = 64;
 const LONGEST: usize = 1 << 20;
@@ -22,67 +24,69 @@ const HEADER: usize = 8;
 impl Root {
     /// What was kept under this name (letters and digits). None: nothing, or nothing whole, or nothing of ours.
     pub fn cached(&self, name: &str) -> Option<Vec<u8>> {
-        let options = OpenOptions::new().read(true).custom_flags(FLAGS | libc::O_NONBLOCK).clone();
-        let file = options.open(self.cache_file(name)?).ok()?;
-        let about = file.metadata().ok()?;
-        if !about.is_file() || about.uid() != nix::unistd::geteuid().as_raw() || about.len() as usize > LONGEST {
-            return None;
-        }
-        let mut bytes = Vec::with_capacity(about.len() as usize);
-        file.take(LONGEST as u64).read_to_end(&mut bytes).ok()?;
-        decode(&bytes).map(<[u8]>::to_vec)
+        let folder = self.part(CACHE).ok()??;
+        self.cached_in(&folder, name)
     }
 
     /// Keeps it for the next time. An error is of no consequence: a full disk, or a file system that cannot do this.
     pub fn cache(&self, name: &str, payload: &[u8]) -> io::Result<()> {
-        let target = self.cache_file(name).ok_or(ErrorKind::InvalidFilename)?;
-        let folder = self.cache_folder();
-        match DirBuilder::new().mode(0o700).create(&folder) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+        if !is_plain(name) {
+            return Err(ErrorKind::InvalidFilename.into());
         }
+        let folder = self.make_part(CACHE).map_err(io::Error::other)?;
         let flags = libc::O_TMPFILE | libc::O_CLOEXEC;
-        let mut file = OpenOptions::new().write(true).mode(0o600).custom_flags(flags).open(&folder)?;
+        let mut file = OpenOptions::new().write(true).mode(0o600).custom_flags(flags).open(in_dir(&folder, "."))?;
         file.write_all(&encode(payload))?;
-        match link(&file, &target) {
+        match link(&file, &folder, name) {
             // Somebody was faster, unless what is there is damaged.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && self.cached(name).is_none() => {
-                std::fs::remove_file(&target)?;
-                link(&file, &target)?;
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && self.cached_in(&folder, name).is_none() => {
+                std::fs::remove_file(in_dir(&folder, name))?;
+                link(&file, &folder, name)?;
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             other => other?,
         }
-        self.drop_oldest()
+        drop_oldest(&folder)
     }
 
-    fn drop_oldest(&self) -> io::Result<()> {
-        let mut files: Vec<(SystemTime, PathBuf)> = std::fs::read_dir(self.cache_folder())?
-            .flatten()
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-            .collect();
-        files.sort();
-        let surplus = files.len().saturating_sub(MOST);
-        for (_, path) in files.into_iter().take(surplus) {
-            std::fs::remove_file(path)?;
+    fn cached_in(&self, folder: &File, name: &str) -> Option<Vec<u8>> {
+        if !is_plain(name) {
+            return None;
         }
-        Ok(())
-    }
-
-    fn cache_folder(&self) -> PathBuf {
-        self.path().join("cache")
-    }
-
-    fn cache_file(&self, name: &str) -> Option<PathBuf> {
-        let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        plain.then(|| self.cache_folder().join(name))
+        let shown = || self.path().join(CACHE).join(name);
+        let file = open_ours(OpenOptions::new().read(true), &in_dir(folder, name), &shown).ok()??;
+        let length = file.metadata().ok()?.len() as usize;
+        if length > LONGEST {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(length);
+        file.take(LONGEST as u64).read_to_end(&mut bytes).ok()?;
+        decode(&bytes).map(<[u8]>::to_vec)
     }
 }
 
-fn link(file: &File, target: &std::path::Path) -> io::Result<()> {
+fn drop_oldest(folder: &File) -> io::Result<()> {
+    let mut files: Vec<(SystemTime, PathBuf)> = std::fs::read_dir(in_dir(folder, "."))?
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    files.sort();
+    let surplus = files.len().saturating_sub(MOST);
+    for (_, path) in files.into_iter().take(surplus) {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// A name, and no path.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+fn link(file: &File, folder: &File, name: &str) -> io::Result<()> {
     let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
     let follow = nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW;
-    Ok(nix::unistd::linkat(None, std::path::Path::new(&unnamed), None, target, follow)?)
+    Ok(nix::unistd::linkat(None, unnamed.as_str(), Some(folder.as_raw_fd()), name, follow)?)
 }
 
 fn encode(payload: &[u8]) -> Vec<u8> {

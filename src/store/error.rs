@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::db::DbError;
 use super::schema::SchemaError;
+use super::trust::Distrust;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -15,6 +16,16 @@ pub enum StoreError {
     OpenRoot { path: PathBuf, source: io::Error },
     #[error("the state folder {path:?} is not a folder")]
     NotAFolder { path: PathBuf },
+    #[error("will not use {path:?}: {why}, or choose another --root")]
+    Untrusted { path: PathBuf, why: Distrust },
+    #[error("will not use {path:?} because of {at:?} on the way to it: {why}, or choose another --root")]
+    UntrustedWay { path: PathBuf, at: PathBuf, why: Distrust },
+    #[error(
+        "{path:?} is missing, and the store beside it is not: `sandkeep recover` makes it again and says what is lost"
+    )]
+    LostSandboxes { path: PathBuf },
+    #[error("{path:?} is not a file: sandkeep made one there")]
+    NotAFile { path: PathBuf },
     #[error("cannot list {path:?}")]
     List { path: PathBuf, source: io::Error },
     #[error("cannot open the sandbox folder {path:?}")]

@@ -3,11 +3,10 @@
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 
 use fs2::FileExt;
 
-use super::files::FLAGS;
+use super::files::open_ours;
 use super::{Folder, StoreError};
 use crate::model::exits::{self, ExitRecord};
 
@@ -18,13 +17,14 @@ impl Folder {
     /// Not for appending: the end is where the zeros begin, and a writer that failed tries again at the same place.
     pub fn make_exits(&self) -> Result<OwnedFd, StoreError> {
         let failed = |source| StoreError::Write { path: self.path().join(EXITS), source };
+        self.check()?;
         let file = match self.create_new(EXITS) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                OpenOptions::new().write(true).custom_flags(FLAGS).open(self.at(EXITS))
+                let there = open_ours(OpenOptions::new().write(true), &self.at(EXITS), &|| self.path().join(EXITS))?;
+                there.ok_or_else(|| failed(ErrorKind::NotFound.into()))?
             }
-            made => made,
+            made => made.map_err(failed)?,
         };
-        let file = file.map_err(failed)?;
         file.allocate(exits::PREALLOCATED as u64).map_err(failed)?;
         Ok(file.into())
     }

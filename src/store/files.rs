@@ -4,22 +4,28 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::fcntl::renameat;
 
-use super::layout::random_name;
-use super::{Folder, StoreError};
+use super::layout::{in_dir, random_name};
+use super::lock::lock_within;
+use super::{Folder, StoreError, trust};
+
+/// Nobody holds a folder for longer than one rename.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Folder {
     /// Puts a whole file in place of what was there, if anything: readers see the old one or the new one. 0600.
     pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let failed = |source| StoreError::Write { path: self.path().join(name), source };
         plain(name).map_err(failed)?;
+        self.check()?;
         let temporary = format!(".tmp-{}", random_name().map_err(failed)?);
         let written = self.create_new(&temporary).and_then(|mut file| {
             file.write_all(bytes)?;
-            let dir = Some(self.dir().as_raw_fd());
-            Ok(renameat(dir, temporary.as_str(), dir, name)?)
+            self.replace(&temporary, name)
         });
         written.map_err(|source| {
             let _ = std::fs::remove_file(self.at(&temporary));
@@ -32,11 +38,7 @@ impl Folder {
         let path = || self.path().join(name);
         let failed = |source| StoreError::Read { path: path(), source };
         plain(name).map_err(failed)?;
-        let file = match self.open_read(name) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(failed(source)),
-        };
+        let Some(file) = self.open_read(name)? else { return Ok(None) };
         let size = file.metadata().map_err(failed)?.len();
         if size > cap as u64 {
             return Err(StoreError::TooLarge { path: path(), cap });
@@ -53,17 +55,75 @@ impl Folder {
     pub fn open_file(&self, name: &str) -> Result<OwnedFd, StoreError> {
         let failed = |source| StoreError::Read { path: self.path().join(name), source };
         plain(name).map_err(failed)?;
-        self.open_read(name).map(OwnedFd::from).map_err(failed)
+        self.open_read(name)?.map(OwnedFd::from).ok_or_else(|| failed(ErrorKind::NotFound.into()))
+    }
+
+    /// A rename over what is there, were it a folder.
+    pub(super) fn replace(&self, from: &str, to: &str) -> io::Result<()> {
+        let dir = Some(self.dir().as_raw_fd());
+        match renameat(dir, from, dir, to) {
+            Err(nix::Error::EISDIR) => {
+                put_away(self.dir_file(), to)?;
+                Ok(renameat(dir, from, dir, to)?)
+            }
+            renamed => Ok(renamed?),
+        }
+    }
+
+    /// That it is not there is fine, and so is that it was a folder.
+    pub(super) fn remove_file(&self, name: &str) -> io::Result<()> {
+        match std::fs::remove_file(self.at(name)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == ErrorKind::IsADirectory => put_away(self.dir_file(), name),
+            removed => removed,
+        }
     }
 
     pub(super) fn create_new(&self, name: &str) -> io::Result<File> {
         OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(FLAGS).open(self.at(name))
     }
 
-    pub(super) fn open_read(&self, name: &str) -> io::Result<File> {
-        // Without O_NONBLOCK a fifo in this place would hold a reader for ever.
-        OpenOptions::new().read(true).custom_flags(FLAGS | libc::O_NONBLOCK).open(self.at(name))
+    /// None: there is none. What is no file, or not ours, is an error, and is not waited for.
+    pub(super) fn open_read(&self, name: &str) -> Result<Option<File>, StoreError> {
+        self.check()?;
+        open_ours(OpenOptions::new().read(true), &self.at(name), &|| self.path().join(name))
     }
+}
+
+/// A file of ours, by a path that leads through an open folder; `shown` is what people know it as.
+pub(super) fn open_ours(
+    options: &mut OpenOptions,
+    path: &Path,
+    shown: &dyn Fn() -> PathBuf,
+) -> Result<Option<File>, StoreError> {
+    // Without O_NONBLOCK a fifo in this place would hold us for ever.
+    match options.mode(0o600).custom_flags(FLAGS | libc::O_NONBLOCK).open(path) {
+        Ok(file) => trust::our_file(file, shown).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        // A symbolic link; a folder, to write; a socket, or a fifo that nobody reads.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EISDIR | libc::ENXIO)) => {
+            Err(StoreError::NotAFile { path: shown() })
+        }
+        Err(source) => Err(StoreError::Read { path: shown(), source }),
+    }
+}
+
+/// What lies in the place of a file and is none gets a name that nothing looks at; it goes with its folder. Whoever does
+/// this holds the folder itself, so that none puts away what another has just made in its place.
+pub(super) fn put_away(folder: &File, name: &str) -> io::Result<()> {
+    let options = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC).clone();
+    let held = lock_within(options.open(in_dir(folder, "."))?, PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
+    let put = match in_dir(folder, name).symlink_metadata() {
+        Ok(found) if found.is_file() => Ok(()),
+        Ok(_) => {
+            let dir = Some(folder.as_raw_fd());
+            random_name().and_then(|random| Ok(renameat(dir, name, dir, format!("{name}.damaged-{random}").as_str())?))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    let _ = fs2::FileExt::unlock(&held);
+    put
 }
 
 pub(super) const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_CLOEXEC;

@@ -7,12 +7,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use nix::fcntl::{FallocateFlags, fallocate};
 
-use super::files::FLAGS;
+use super::files::open_ours;
 use super::schema::{MAX_HOOK_RECORD, decode_hook_record, encode_hook_record};
 use super::{Folder, StoreError, frames};
 use crate::model::record::HookRecord;
@@ -36,9 +35,10 @@ impl Folder {
     pub fn make_hook_log(&self, hooks: usize, id_length: usize) -> Result<HookLog, StoreError> {
         let path = self.path().join(HOOKS);
         let failed = |source| StoreError::Write { path: path.clone(), source };
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true).mode(0o600).custom_flags(FLAGS | libc::O_NONBLOCK);
-        let file = options.open(self.at(HOOKS)).map_err(failed)?;
+        self.check()?;
+        let options = &mut OpenOptions::new();
+        let file = open_ours(options.read(true).append(true).create(true), &self.at(HOOKS), &|| path.clone())?;
+        let file = file.ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
         let room = (hooks + 1) * RECORDS_A_HOOK * (RECORD + id_length);
         // A filesystem that cannot do this is full sooner, that is all.
         match fallocate(file.as_raw_fd(), FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, room as i64) {
@@ -50,12 +50,9 @@ impl Folder {
     /// None: no hook of this sandbox has ever been recorded.
     pub fn hook_log(&self) -> Result<Option<HookLog>, StoreError> {
         let path = self.path().join(HOOKS);
-        let mut options = OpenOptions::new();
-        match options.read(true).append(true).custom_flags(FLAGS | libc::O_NONBLOCK).open(self.at(HOOKS)) {
-            Ok(file) => Ok(Some(HookLog { file, path })),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StoreError::Read { path, source }),
-        }
+        self.check()?;
+        let file = open_ours(OpenOptions::new().read(true).append(true), &self.at(HOOKS), &|| path.clone())?;
+        Ok(file.map(|file| HookLog { file, path }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where things are: the root, the folders of the sandboxes, their names, and the renames that give and take an id.
 
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use nix::fcntl::renameat;
 use sha2::{Digest, Sha256};
 
+use super::trust::{self, Distrust, Missing};
 use super::{Guard, LockError, StoreError};
 use crate::model::Id;
 use crate::sys::procfs;
@@ -27,6 +29,9 @@ const NEW: &str = ".new-~";
 const MAKING: &str = ".mk-~";
 const GONE: &str = ".gone-~";
 
+const SANDBOXES: &str = "sandboxes";
+pub(super) const STORE: &str = "store";
+
 /// An opened state folder.
 #[derive(Debug, Clone)]
 pub struct Root(Arc<Inner>);
@@ -34,6 +39,7 @@ pub struct Root(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
+    dir: File,
     sandboxes: File,
 }
 
@@ -44,6 +50,8 @@ pub struct Folder {
     root: Root,
     dir: File,
     name: String,
+    /// Nothing is read or written in it then, and whoever tries is told why.
+    doubt: Option<Distrust>,
 }
 
 /// The name of a sandbox's folder, and of files that belong to a container: the id itself up to 200 bytes, else 180
@@ -60,40 +68,58 @@ pub fn name_of(id: &str) -> String {
 }
 
 impl Root {
-    /// For commands that change something: makes what is missing, private to its owner.
+    /// For commands that change something: makes what is missing, private to its owner. See `trust` for what is refused.
     pub fn open_or_make(path: &Path) -> Result<Root, StoreError> {
         let path = absolute(path)?;
-        if path.exists() && !path.is_dir() {
-            return Err(StoreError::NotAFolder { path });
-        }
-        for folder in [path.clone(), path.join("store"), path.join("sandboxes")] {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&folder)
-                .map_err(|source| StoreError::MakeRoot { path: folder.clone(), source })?;
-        }
-        let root = Root::open_existing(path)?;
+        let dir = trust::folder(&path, Missing::Make)?;
+        let dir = dir.ok_or_else(|| StoreError::MakeRoot { path: path.clone(), source: ErrorKind::NotFound.into() })?;
+        let root = Root::make_parts(path, dir)?;
         super::pending::reserve(&root);
         Ok(root)
     }
 
     /// For readers: None when nothing was ever made there.
     pub fn open(path: &Path) -> Result<Option<Root>, StoreError> {
-        match Root::open_existing(absolute(path)?) {
-            Ok(root) => Ok(Some(root)),
-            Err(StoreError::OpenRoot { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        let path = absolute(path)?;
+        let Some(dir) = trust::folder(&path, Missing::Report)? else { return Ok(None) };
+        trust::ours(&dir, &|| path.clone())?;
+        let store = trust::below(&dir, STORE, &|| path.join(STORE))?;
+        match (trust::below(&dir, SANDBOXES, &|| path.join(SANDBOXES))?, store) {
+            (Some(sandboxes), _) => Ok(Some(Root(Arc::new(Inner { path, dir, sandboxes })))),
+            (None, Some(_)) => Err(StoreError::LostSandboxes { path: path.join(SANDBOXES) }),
+            (None, None) => Ok(None),
         }
     }
 
-    fn open_existing(path: PathBuf) -> Result<Root, StoreError> {
-        let sandboxes = path.join("sandboxes");
-        match open_dir(&sandboxes) {
-            Ok(sandboxes) => Ok(Root(Arc::new(Inner { path, sandboxes }))),
-            Err(error) if error.kind() == ErrorKind::NotADirectory => Err(StoreError::NotAFolder { path }),
-            Err(source) => Err(StoreError::OpenRoot { path: sandboxes, source }),
+    /// For who puts in order: a part that was lost is made again, if there is another.
+    pub fn open_to_mend(path: &Path) -> Result<Option<Root>, StoreError> {
+        match Root::open(path) {
+            Err(StoreError::LostSandboxes { .. }) => Root::open_or_make(path).map(Some),
+            opened => opened,
         }
+    }
+
+    /// The sandboxes come first: a store without them was once complete.
+    fn make_parts(path: PathBuf, dir: File) -> Result<Root, StoreError> {
+        trust::ours(&dir, &|| path.clone())?;
+        let sandboxes = make_part(&path, &dir, SANDBOXES)?;
+        make_part(&path, &dir, STORE)?;
+        Ok(Root(Arc::new(Inner { path, dir, sandboxes })))
+    }
+
+    /// The folder of the store, made again if it was lost: for who is about to write there.
+    pub(super) fn store(&self) -> Result<File, StoreError> {
+        make_part(self.path(), &self.0.dir, STORE)
+    }
+
+    /// What it is, below the root, if it is ours.
+    pub(super) fn part(&self, name: &str) -> Result<Option<File>, StoreError> {
+        trust::below(&self.0.dir, name, &|| self.path().join(name))
+    }
+
+    /// The same, made if it is not there.
+    pub(super) fn make_part(&self, name: &str) -> Result<File, StoreError> {
+        make_part(self.path(), &self.0.dir, name)
     }
 
     pub fn path(&self) -> &Path {
@@ -119,7 +145,7 @@ impl Root {
     /// Makes a folder that has no id yet, with its lock held. Nobody but the caller and `leftovers` sees it, and whoever
     /// finds it there finds it held: until then it has a name that nobody looks at while it is young.
     pub fn prepare(&self) -> Result<(Folder, Guard), StoreError> {
-        let failed = |source| StoreError::Prepare { path: self.path().join("sandboxes"), source };
+        let failed = |source| StoreError::Prepare { path: self.path().join(SANDBOXES), source };
         let random = random_name().map_err(failed)?;
         let pid = std::process::id();
         let start = start_time(pid as i32).unwrap_or_default();
@@ -146,7 +172,7 @@ impl Root {
     }
 
     fn list(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Folder>, StoreError> {
-        let failed = |source| StoreError::List { path: self.path().join("sandboxes"), source };
+        let failed = |source| StoreError::List { path: self.path().join(SANDBOXES), source };
         let mut names = Vec::new();
         for entry in std::fs::read_dir(in_dir(&self.0.sandboxes, "")).map_err(failed)? {
             // Names that are not text are not ours.
@@ -168,9 +194,14 @@ impl Root {
 
     fn open_folder(&self, name: &str) -> Result<Option<Folder>, StoreError> {
         match open_dir(&in_dir(&self.0.sandboxes, name)) {
-            Ok(dir) => Ok(Some(Folder { root: self.clone(), dir, name: name.to_owned() })),
+            Ok(dir) => {
+                let path = || self.path().join(SANDBOXES).join(name);
+                let about = dir.metadata().map_err(|source| StoreError::OpenFolder { path: path(), source })?;
+                let doubt = trust::doubt(&about);
+                Ok(Some(Folder { root: self.clone(), dir, name: name.to_owned(), doubt }))
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StoreError::OpenFolder { path: self.path().join("sandboxes").join(name), source }),
+            Err(source) => Err(StoreError::OpenFolder { path: self.path().join(SANDBOXES).join(name), source }),
         }
     }
 }
@@ -184,12 +215,24 @@ impl Folder {
         self.dir.as_fd()
     }
 
+    pub(super) fn dir_file(&self) -> &File {
+        &self.dir
+    }
+
     pub fn path(&self) -> PathBuf {
-        self.root.path().join("sandboxes").join(&self.name)
+        self.root.path().join(SANDBOXES).join(&self.name)
     }
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// An error: somebody else owns it, or may write to it.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        match self.doubt {
+            Some(why) => Err(StoreError::Untrusted { path: self.path(), why }),
+            None => Ok(()),
+        }
     }
 
     /// Not a sandbox: one being made, or being removed.
@@ -254,7 +297,7 @@ impl Folder {
     /// The same folder once more, by a descriptor of its own.
     pub fn try_clone(&self) -> Result<Folder, StoreError> {
         let dir = self.dir.try_clone().map_err(|source| StoreError::Read { path: self.path(), source })?;
-        Ok(Folder { root: self.root.clone(), dir, name: self.name.clone() })
+        Ok(Folder { root: self.root.clone(), dir, name: self.name.clone(), doubt: self.doubt })
     }
 
     /// A path to a file in this folder that works whatever the folder is called by now.
@@ -325,8 +368,15 @@ fn open_dir(path: &Path) -> io::Result<File> {
 }
 
 /// proc(5): a path through an open folder, short however deep that lies.
-fn in_dir(dir: &File, name: &str) -> PathBuf {
+pub(super) fn in_dir(dir: &File, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name)
+}
+
+/// A folder of the root, which is ours.
+fn make_part(path: &Path, root: &File, name: &str) -> Result<File, StoreError> {
+    let failed = |source| StoreError::MakeRoot { path: path.join(name), source };
+    trust::make(root, OsStr::new(name)).map_err(failed)?;
+    trust::below(root, name, &|| path.join(name))?.ok_or_else(|| failed(ErrorKind::NotFound.into()))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, StoreError> {

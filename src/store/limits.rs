@@ -9,18 +9,16 @@
 //! back. Its rename is what makes an update complete: `limits.json` names the transition that it belongs to.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use nix::fcntl::renameat;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::schema::SchemaError;
 use super::schema::v1::PathV1;
 use super::{Folder, StoreError};
+use crate::model::objects;
 use crate::model::record::FileValue;
 
 const KEPT: &str = "limits.json";
@@ -81,10 +79,10 @@ pub fn decode_limits(bytes: &[u8]) -> Result<Limits, SchemaError> {
     if bytes.len() > MAX_LIMITS {
         return Err(SchemaError::TooLarge(bytes.len(), MAX_LIMITS));
     }
-    if let Ok(Versioned { version: version @ 2.. }) = serde_json::from_slice(bytes) {
+    if let Ok(Versioned { version: version @ 2.. }) = objects::from_slice(bytes) {
         return Err(SchemaError::Newer(version));
     }
-    let shape: LimitsV1 = serde_json::from_slice(bytes).map_err(SchemaError::Malformed)?;
+    let shape: LimitsV1 = objects::from_slice(bytes).map_err(SchemaError::Malformed)?;
     let before = shape.before.into_iter().map(|FileValueV1 { file, value }| FileValue { file: file.into(), value });
     Ok(Limits { seq: shape.seq, resources: shape.resources, before: before.collect() })
 }
@@ -106,19 +104,12 @@ impl Folder {
 
     /// Once this returns, recovery completes the update; before, it takes it back.
     pub fn keep_limits(&self) -> Result<(), StoreError> {
-        let dir = Some(self.dir().as_raw_fd());
-        renameat(dir, NEXT, dir, KEPT)
-            .map_err(|errno| StoreError::Write { path: self.path().join(KEPT), source: errno.into() })
+        self.replace(NEXT, KEPT).map_err(|source| StoreError::Write { path: self.path().join(KEPT), source })
     }
 
     /// Everything is as it was before `begin_limits`. May be done twice.
     pub fn drop_limits(&self) -> Result<(), StoreError> {
-        match std::fs::remove_file(self.at(NEXT)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(StoreError::Write { path: self.path().join(NEXT), source: error })
-            }
-            _ => Ok(()),
-        }
+        self.remove_file(NEXT).map_err(|source| StoreError::Write { path: self.path().join(NEXT), source })
     }
 
     /// What the last complete update left; None: there was none, and the configuration's own limits hold.

@@ -8,14 +8,13 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use fs2::FileExt;
 
-use super::files::FLAGS;
+use super::files::{open_ours, put_away};
 use super::layout::same_file;
 use super::{Folder, StoreError, intent};
 use crate::model::record::Intent;
@@ -51,7 +50,11 @@ impl Folder {
         match lock_within(file, deadline).map_err(|source| self.lock_failed(source))? {
             Some(file) => self.checked(file),
             None if !self.is_current().map_err(|source| self.lock_failed(source))? => Err(LockError::Gone),
-            None => Err(LockError::Busy { waited: deadline, intent: self.intent_unlocked().map(Box::new) }),
+            None => {
+                // Who cannot be told from it is not killed for being busy.
+                let intent = self.intent_unlocked().ok().flatten();
+                Err(LockError::Busy { waited: deadline, intent: intent.map(Box::new) })
+            }
         }
     }
 
@@ -64,9 +67,19 @@ impl Folder {
         }
     }
 
-    /// A look at the intent without the lock: what the holder is doing, or what a crash left.
-    pub fn intent_unlocked(&self) -> Option<Intent> {
-        intent::read(&self.open_read(LOCK).ok()?).ok()?
+    /// A look at the intent without the lock: what the holder is doing, or what a crash left. Something that is no lock
+    /// holds none: [`Folder::check_lock`] says so.
+    pub fn intent_unlocked(&self) -> Result<Option<Intent>, StoreError> {
+        match self.open_read(LOCK) {
+            Ok(Some(file)) => intent::read(&file).map_err(|source| self.lock_unread(source)),
+            Ok(None) | Err(StoreError::NotAFile { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a lock could be taken here as things are: for who only looks.
+    pub fn check_lock(&self) -> Result<(), StoreError> {
+        self.open_read(LOCK).map(drop)
     }
 
     /// The lock file, with its block allocated.
@@ -75,10 +88,16 @@ impl Folder {
     }
 
     fn open_lock(&self) -> Result<File, LockError> {
-        let open = || OpenOptions::new().read(true).write(true).custom_flags(FLAGS).open(self.at(LOCK));
+        self.check()?;
+        let open = || open_ours(OpenOptions::new().read(true).write(true), &self.at(LOCK), &|| self.path().join(LOCK));
         match open() {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            opened => return Ok(opened.map_err(|source| self.lock_failed(source))?),
+            Ok(Some(file)) => return Ok(file),
+            // It can hold neither a lock nor an intent, and would keep everybody from this sandbox for ever.
+            Err(StoreError::NotAFile { .. }) => {
+                put_away(self.dir_file(), LOCK).map_err(|source| self.lock_failed(source))?;
+            }
+            Ok(None) => {}
+            Err(error) => return Err(error.into()),
         }
         // A folder on its way out has lost its lock file first: it must not get another.
         if !self.is_current().map_err(|source| self.lock_failed(source))? {
@@ -91,7 +110,7 @@ impl Folder {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(LockError::Gone),
             Err(source) => return Err(self.lock_failed(source).into()),
         }
-        Ok(open().map_err(|source| self.lock_failed(source))?)
+        open()?.ok_or(LockError::Gone)
     }
 
     /// We hold a lock; is it the lock of the sandbox that has the name?
@@ -105,6 +124,10 @@ impl Folder {
         }
     }
 
+    fn lock_unread(&self, source: io::Error) -> StoreError {
+        StoreError::Read { path: self.path().join(LOCK), source }
+    }
+
     fn lock_failed(&self, source: io::Error) -> StoreError {
         StoreError::Lock { path: self.path().join(LOCK), source }
     }
@@ -112,8 +135,8 @@ impl Folder {
 
 impl Guard {
     /// What a crashed holder left, or what we wrote.
-    pub fn intent(&self) -> Option<Intent> {
-        intent::read(&self.file).ok()?
+    pub fn intent(&self) -> Result<Option<Intent>, StoreError> {
+        intent::read(&self.file).map_err(|source| StoreError::Read { path: self.path.clone(), source })
     }
 
     /// After this returns, recovery will find the intent. No effect may come before it.
@@ -220,7 +243,7 @@ mod tests {
         let guard = folder.lock(LONG).unwrap();
         let waiting = std::thread::spawn(move || {
             let folder = root.find(&Id::parse("web").unwrap()).unwrap().unwrap();
-            folder.lock(LONG).map(|guard| guard.intent())
+            folder.lock(LONG).map(|guard| guard.intent().unwrap())
         });
         guard.write_intent(&samples::intent("web")).unwrap();
         drop(guard);
@@ -261,6 +284,6 @@ mod tests {
         std::fs::remove_file(folder.path().join(LOCK)).unwrap();
         let guard = folder.lock(LONG).unwrap();
         guard.write_intent(&samples::intent("web")).unwrap();
-        assert_eq!(folder.intent_unlocked(), Some(samples::intent("web")));
+        assert_eq!(folder.intent_unlocked().unwrap(), Some(samples::intent("web")));
     }
 }

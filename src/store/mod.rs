@@ -14,6 +14,8 @@
 //!
 //! **Owns** every file named above, and is the only one to speak to sled. The lock order is always sandbox, then store.
 //!
+//! **Believes** nothing that somebody else could have written: what is not ours alone is refused (`trust`).
+//!
 //! **Never** decides what is legal, probes a process, or heals a sandbox: it says what was written, not what is true.
 //! Readers (`Root::open`, `find`, `read_*`, `intent_unlocked`) take no lock and never open the database.
 //!
@@ -46,6 +48,7 @@ mod scope;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 pub use commit::{Commit, Db};
 pub use db::DbError;
@@ -57,3 +60,4 @@ pub use lock::{Guard, LockError};
 pub use opening::Opening;
 pub use pending::{Recorded, commit_or_pend};
 pub use scope::{ScopeRecord, decode_scope, encode_scope};
+pub use trust::Distrust;

@@ -8,19 +8,22 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::files::FLAGS;
+use super::files::{open_ours, put_away};
+use super::layout::{STORE, in_dir};
 use super::lock::lock_blocking;
 use super::{Db, Root, StoreError, pending, rebuild, room};
 use crate::sys::sched;
 
 /// How long an open store waits for being asked for: far above what a transition takes when nothing is wrong.
 const IDLE: Duration = Duration::from_millis(50);
+
+const LOCK: &str = "store.lock";
 
 /// The store, being opened. Dropped unfinished, it lets go of everything as soon as it has it.
 pub struct Opening {
@@ -36,7 +39,7 @@ impl Opening {
     pub fn begin(root: &Root, deadline: Duration) -> Opening {
         let (sender, opened) = mpsc::sync_channel(0);
         let demand = Arc::new(Demand::default());
-        let path = root.path().join("store/store.lock");
+        let path = root.path().join(STORE).join(LOCK);
         let work = Work { root: root.clone(), path: path.clone(), demand: demand.clone(), deadline };
         let thread = std::thread::Builder::new().name("store".to_owned());
         let opened = thread.spawn(move || work.run(&sender)).map(|_| opened);
@@ -125,15 +128,19 @@ impl Work {
 
     fn open(&self) -> Result<Db, StoreError> {
         let failed = |source| StoreError::Lock { path: self.path.clone(), source };
-        let lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(FLAGS)
-            .open(&self.path)
-            .map_err(failed)?;
+        let store = self.root.store()?;
+        let open = || {
+            let options = &mut OpenOptions::new();
+            open_ours(options.read(true).write(true).create(true), &in_dir(&store, LOCK), &|| self.path.clone())
+        };
+        let lock = match open() {
+            Err(StoreError::NotAFile { .. }) => {
+                put_away(&store, LOCK).map_err(failed)?;
+                open()?
+            }
+            opened => opened?,
+        };
+        let lock = lock.ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
         lock_blocking(&lock).map_err(failed)?;
         if self.demand.is(Wanted::Never) {
             let _ = fs2::FileExt::unlock(&lock);

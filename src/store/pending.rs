@@ -4,7 +4,7 @@
 //! full disk still takes some. Whoever folds renames the file first, then waits for those who are just writing to it;
 //! folding twice is folding once.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,13 +12,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fs2::FileExt;
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::fcntl::{FallocateFlags, fallocate, renameat};
 
-use super::files::FLAGS;
-use super::layout::same_file;
+use super::files::{FLAGS, open_ours, put_away};
+use super::layout::{STORE, in_dir, same_file};
 use super::lock::lock_within;
 use super::schema::{Change, MAX_SNAPSHOT, Pending, decode_pending, encode_pending};
 use super::{Commit, Db, Root, StoreError, frames};
+
+const PENDING: &str = "pending";
+const FOLDING: &str = "pending.folding";
 
 /// Allocated ahead, in bytes.
 const RESERVED: i64 = 64 << 10;
@@ -67,8 +70,10 @@ fn explain(error: &StoreError) -> String {
 
 /// Allocates room for later, while there is some. That it cannot be had is not worth failing for.
 pub(super) fn reserve(root: &Root) {
-    let mut options = append_options();
-    if let Ok(file) = options.create_new(true).open(path(root)) {
+    let Ok(store) = root.store() else { return };
+    let options = &mut OpenOptions::new();
+    options.append(true).create_new(true).mode(0o600).custom_flags(FLAGS);
+    if let Ok(file) = options.open(in_dir(&store, PENDING)) {
         let _ = fallocate(file.as_raw_fd(), FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, RESERVED);
     }
 }
@@ -76,7 +81,7 @@ pub(super) fn reserve(root: &Root) {
 fn append(root: &Root, commit: &Commit<'_>) -> Result<(), StoreError> {
     let path = path(root);
     let failed = |source| StoreError::Write { path: path.clone(), source };
-    let file = lock_current(&path).map_err(failed)?;
+    let file = lock_current(&root.store()?, &path)?;
     let mut written = append_locked(&file, &frame(&pending(commit, Change::Put)));
     if written.as_ref().is_err_and(super::error::is_full) {
         // The room that was reserved is better spent on many states than on one long record that is known already.
@@ -107,11 +112,21 @@ fn append_locked(mut file: &File, record: &[u8]) -> io::Result<()> {
 }
 
 /// The file that has the name, locked: one that was renamed to be folded in while we waited is not it.
-fn lock_current(path: &Path) -> io::Result<File> {
+fn lock_current(store: &File, shown: &Path) -> Result<File, StoreError> {
+    let failed = |source| StoreError::Write { path: shown.to_owned(), source };
     loop {
-        let file = append_options().create(true).open(path)?;
-        let file = lock_within(file, PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
-        if same_file(&file, path)? {
+        let options = &mut OpenOptions::new();
+        let opened =
+            open_ours(options.read(true).append(true).create(true), &in_dir(store, PENDING), &|| shown.to_owned());
+        let file = match opened {
+            Err(StoreError::NotAFile { .. }) => {
+                put_away(store, PENDING).map_err(failed)?;
+                continue;
+            }
+            opened => opened?.ok_or_else(|| failed(ErrorKind::NotFound.into()))?,
+        };
+        let file = lock_within(file, PATIENCE).map_err(failed)?.ok_or_else(|| failed(ErrorKind::TimedOut.into()))?;
+        if same_file(&file, &in_dir(store, PENDING)).map_err(failed)? {
             return Ok(file);
         }
     }
@@ -119,24 +134,33 @@ fn lock_current(path: &Path) -> io::Result<File> {
 
 /// Commits what is pending. The caller has the store, so nobody else folds.
 pub(super) fn fold(root: &Root, db: &Db) -> Result<(), StoreError> {
-    let path = path(root);
-    let folding = path.with_extension("folding");
+    let store = root.store()?;
     // What a crash interrupted comes first: it is older.
-    fold_file(&folding, db)?;
-    match fs::metadata(&path) {
-        Ok(found) if found.len() > 0 => {}
-        _ => return Ok(()),
+    fold_file(root, &store, db)?;
+    let failed = |source| StoreError::Read { path: path(root), source };
+    match in_dir(&store, PENDING).symlink_metadata() {
+        Ok(found) if found.is_file() && found.len() == 0 => return Ok(()),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
     }
-    fs::rename(&path, &folding).map_err(|source| StoreError::Write { path: folding.clone(), source })?;
+    let folder = Some(store.as_raw_fd());
+    renameat(folder, PENDING, folder, FOLDING)
+        .map_err(|errno| StoreError::Write { path: path(root).with_file_name(FOLDING), source: errno.into() })?;
     reserve(root);
-    fold_file(&folding, db)
+    fold_file(root, &store, db)
 }
 
-fn fold_file(path: &Path, db: &Db) -> Result<(), StoreError> {
-    let failed = |source| StoreError::Read { path: path.to_owned(), source };
-    let file = match append_options().open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        opened => opened.map_err(failed)?,
+fn fold_file(root: &Root, store: &File, db: &Db) -> Result<(), StoreError> {
+    let path = path(root).with_file_name(FOLDING);
+    let failed = |source| StoreError::Read { path: path.clone(), source };
+    let options = &mut OpenOptions::new();
+    let file = match open_ours(options.read(true).append(true), &in_dir(store, FOLDING), &|| path.clone()) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(()),
+        // No commit was ever written to it.
+        Err(StoreError::NotAFile { .. }) => return put_away(store, FOLDING).map_err(failed),
+        Err(error) => return Err(error),
     };
     // Whoever wrote to it under its old name is done when we have the lock.
     let mut file = lock_within(file, PATIENCE).map_err(failed)?.ok_or_else(|| failed(ErrorKind::TimedOut.into()))?;
@@ -148,17 +172,11 @@ fn fold_file(path: &Path, db: &Db) -> Result<(), StoreError> {
         db.commit_pending(&pending)?;
     }
     db.flush()?;
-    fs::remove_file(path).map_err(|source| StoreError::Remove { path: path.to_owned(), source })
+    std::fs::remove_file(in_dir(store, FOLDING)).map_err(|source| StoreError::Remove { path, source })
 }
 
 fn path(root: &Root) -> PathBuf {
-    root.path().join("store/pending")
-}
-
-fn append_options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).mode(0o600).custom_flags(FLAGS);
-    options
+    root.path().join(STORE).join(PENDING)
 }
 
 fn frame(pending: &Pending) -> Vec<u8> {

@@ -6,36 +6,53 @@
 //! A new one is made as `db.making`, renamed to `db.made` when it is whole, and to `db` when nothing else is called so
 //! any more. Whoever finds a `db.making` removes it; whoever finds a `db.made` finishes what its maker began.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::db::{DbError, Trees, Write};
+use super::files::{FLAGS, open_ours, put_away};
+use super::layout::{STORE, in_dir};
 use super::opening::{DEADLY, Witness};
+use super::trust::{self, Distrust};
 use super::{Root, StoreError, room};
 use crate::model::Phase;
 use crate::model::record::JournalEntry;
 
+const NAME: &str = "format";
 const FORMAT: &str = "1\n";
+/// What is read of it, in bytes.
+const LONGEST: u64 = 64;
+
+const DATABASE: &str = "db";
 
 /// The opened trees, where they are, and what the user must be told.
 pub(super) fn open(root: &Root, witness: &Witness) -> Result<(Trees, PathBuf, Vec<String>), StoreError> {
     let path = root.path().join("store/db");
     let made = path.with_extension("made");
-    let ready = is_ready(root)?;
     let mut notices = Vec::new();
+    let format = read_format(root)?;
+    let ready = format != Format::Missing;
+    if format == Format::Damaged {
+        notices.push("store/format was not a file: it was set aside and written again".to_owned());
+        write_format(root)?;
+    }
     remove_unfinished(&path.with_extension("making"))?;
     if !ready {
         // Nothing was ever committed to it: its maker died before it was whole.
         remove_unfinished(&path)?;
         remove_unfinished(&made)?;
-    } else if made.exists() {
+    } else if is_there(&made)? {
         let aside = put_in_place(&made, &path)?;
         let aside = aside.map(|aside| format!(", and the one before it was moved aside to {}", aside.display()));
         notices.push(format!("the store was made again by a command that died{}", aside.unwrap_or_default()));
     }
-    let found = if !path.exists() {
+    check_database(root)?;
+    let found = if !is_there(&path)? {
         Found::Missing
+    } else if !path.is_dir() {
+        Found::corrupt("it was not a folder".to_owned())
     } else if witness.deaths >= DEADLY {
         Found::corrupt(format!("the last {} processes that opened it died", witness.deaths))
     } else {
@@ -73,8 +90,7 @@ pub(super) fn open(root: &Root, witness: &Witness) -> Result<(Trees, PathBuf, Ve
     }
     let trees = Trees::open(&path).map_err(|source| StoreError::OpenDb { path: path.clone(), source })?;
     if !ready {
-        let file = root.path().join("store/format");
-        fs::write(&file, FORMAT).map_err(|source| StoreError::Write { path: file, source })?;
+        write_format(root)?;
     }
     Ok((trees, path, notices))
 }
@@ -167,20 +183,84 @@ fn fill(root: &Root, trees: &Trees, journal: &[JournalEntry], witness: &Witness)
 
 /// The new database takes the place of the old one, if there is one: where that is now.
 fn put_in_place(made: &Path, path: &Path) -> Result<Option<PathBuf>, StoreError> {
-    let aside = if path.exists() { Some(move_aside(path)?) } else { None };
+    let aside = if is_there(path)? { Some(move_aside(path)?) } else { None };
     fs::rename(made, path).map_err(|source| StoreError::Write { path: path.to_owned(), source })?;
     Ok(aside)
 }
 
-fn is_ready(root: &Root) -> Result<bool, StoreError> {
-    let path = root.path().join("store/format");
-    match fs::read_to_string(&path) {
-        Ok(found) if found == FORMAT => Ok(true),
-        // Written by a process that died, or on a full disk: as if it were not there.
-        Ok(found) if FORMAT.starts_with(&found) => Ok(false),
-        Ok(found) => Err(StoreError::NewerFormat { found }),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Ours,
+    /// Or written by a process that died, or on a full disk.
+    Missing,
+    /// It says nothing about the database.
+    Damaged,
+}
+
+fn read_format(root: &Root) -> Result<Format, StoreError> {
+    let path = || root.path().join(STORE).join(NAME);
+    let store = root.store()?;
+    let file = match open_ours(OpenOptions::new().read(true), &in_dir(&store, NAME), &path) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(Format::Missing),
+        Err(StoreError::NotAFile { .. }) => {
+            put_away(&store, NAME).map_err(|source| StoreError::Write { path: path(), source })?;
+            return Ok(Format::Damaged);
+        }
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(LONGEST).read_to_end(&mut bytes).map_err(|source| StoreError::Read { path: path(), source })?;
+    let found = String::from_utf8_lossy(&bytes).into_owned();
+    if found == FORMAT {
+        Ok(Format::Ours)
+    } else if FORMAT.starts_with(&found) {
+        Ok(Format::Missing)
+    } else {
+        Err(StoreError::NewerFormat { found })
+    }
+}
+
+fn write_format(root: &Root) -> Result<(), StoreError> {
+    let store = root.store()?;
+    let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(FLAGS).clone();
+    let written = options.open(in_dir(&store, NAME)).and_then(|mut file| file.write_all(FORMAT.as_bytes()));
+    written.map_err(|source| StoreError::Write { path: root.path().join(STORE).join(NAME), source })
+}
+
+/// sled opens its files by their names: that nobody else has put them there is looked at before. Who may write to them is
+/// not asked: it makes them as the umask says, in a folder that is closed.
+fn check_database(root: &Root) -> Result<(), StoreError> {
+    let store = root.store()?;
+    let path = root.path().join(STORE).join(DATABASE);
+    trust::below(&store, DATABASE, &|| path.clone()).map(drop).or_else(|error| match error {
+        StoreError::NotAFolder { .. } => Ok(()),
+        other => Err(other),
+    })?;
+    let entries = match fs::read_dir(in_dir(&store, DATABASE)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => return Ok(()),
+        entries => entries.map_err(|source| StoreError::Read { path: path.clone(), source })?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(|source| StoreError::Read { path: path.clone(), source })?;
+        let about = match entry.metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            about => about.map_err(|source| StoreError::Read { path: path.join(entry.file_name()), source })?,
+        };
+        if let Some(why @ (Distrust::Owner { .. } | Distrust::Link { .. })) = trust::doubt(&about) {
+            return Err(StoreError::Untrusted { path: path.join(entry.file_name()), why });
+        }
+    }
+    Ok(())
+}
+
+/// A look that failed is no answer.
+fn is_there(path: &Path) -> Result<bool, StoreError> {
+    match path.symlink_metadata() {
+        Ok(_) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(StoreError::Read { path, source }),
+        Err(source) => Err(StoreError::Read { path: path.to_owned(), source }),
     }
 }
 

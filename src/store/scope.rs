@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schema::SchemaError;
 use super::{Folder, StoreError};
+use crate::model::objects;
 
 const NAME: &str = "scope.json";
 /// The largest such file, in bytes.
@@ -41,10 +42,10 @@ pub fn decode_scope(bytes: &[u8]) -> Result<ScopeRecord, SchemaError> {
     struct Versioned {
         version: u32,
     }
-    if let Ok(Versioned { version: version @ 2.. }) = serde_json::from_slice(bytes) {
+    if let Ok(Versioned { version: version @ 2.. }) = objects::from_slice(bytes) {
         return Err(SchemaError::Newer(version));
     }
-    let shape: ScopeV1 = serde_json::from_slice(bytes).map_err(SchemaError::Malformed)?;
+    let shape: ScopeV1 = objects::from_slice(bytes).map_err(SchemaError::Malformed)?;
     Ok(ScopeRecord { unit: shape.unit, bus: shape.bus })
 }
 

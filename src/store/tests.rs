@@ -412,7 +412,7 @@ fn a_child_that_inherited_the_lock_of_a_dead_process_keeps_it_until_it_closes_it
     }
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(heir), nix::sys::signal::Signal::SIGKILL).unwrap();
     let guard = folder.lock(LONG).unwrap();
-    assert_eq!(guard.intent(), Some(intent("web")));
+    assert_eq!(guard.intent().unwrap(), Some(intent("web")));
 }
 
 #[test]

@@ -87,19 +87,47 @@ pub fn new_filesystem(
     attributes: u64,
 ) -> io::Result<OwnedFd> {
     let context = open_filesystem(fstype)?;
-    let result = configure_filesystem(context.as_fd(), source, options).and_then(|()| {
-        // SAFETY: no memory is passed.
-        owned(unsafe {
-            libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), libc::FSMOUNT_CLOEXEC, attributes as u32)
-        })
-    });
+    let result = configure_filesystem(context.as_fd(), source, options)
+        .and_then(|()| mount_filesystem(context.as_fd(), attributes));
     result.map_err(|error| explain(context.as_fd(), error))
+}
+
+/// A new file system, detached, that `fill` puts something into (by a descriptor of its top) and that nobody can write to
+/// from then on: the superblock is read-only, whatever becomes of its mounts. `attributes` are those of this mount.
+pub fn new_sealed_filesystem(
+    fstype: &str,
+    source: &str,
+    options: &[(String, Option<String>)],
+    attributes: u64,
+    fill: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
+) -> io::Result<OwnedFd> {
+    let context = open_filesystem(fstype)?;
+    let tree = configure_filesystem(context.as_fd(), source, options)
+        .and_then(|()| mount_filesystem(context.as_fd(), attributes & !libc::MOUNT_ATTR_RDONLY))
+        .map_err(|error| explain(context.as_fd(), error))?;
+    fill(tree.as_fd())?;
+    // Once it is mounted, the context is for changing what it has made (fsmount(2)).
+    configure(context.as_fd(), libc::FSCONFIG_SET_FLAG, Some("ro"), None)
+        .and_then(|()| configure(context.as_fd(), libc::FSCONFIG_CMD_RECONFIGURE, None, None))
+        .map_err(|error| explain(context.as_fd(), error))?;
+    set_attributes(
+        tree.as_fd(),
+        Extent::One,
+        Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() },
+        None,
+    )?;
+    Ok(tree)
 }
 
 fn open_filesystem(fstype: &str) -> io::Result<OwnedFd> {
     let name = c_string(fstype)?;
     // SAFETY: `name` is a C string that outlives the call.
     owned(unsafe { libc::syscall(libc::SYS_fsopen, name.as_ptr(), libc::FSOPEN_CLOEXEC) })
+}
+
+fn mount_filesystem(context: BorrowedFd<'_>, attributes: u64) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    owned(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), libc::FSMOUNT_CLOEXEC, attributes as u32) })
 }
 
 fn configure_filesystem(context: BorrowedFd<'_>, source: &str, options: &[(String, Option<String>)]) -> io::Result<()> {

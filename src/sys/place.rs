@@ -4,15 +4,30 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use serde::{Deserialize, Serialize};
+
 use super::check;
+use crate::model::record::RootIdentity;
 
 /// By inode alone, a bind mount of `/` is `/`; by its mount, too, it is not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// As mountinfo numbers them (proc_pid_mountinfo(5)).
     pub mount: u64,
     pub device: u64,
     pub inode: u64,
+}
+
+impl From<Place> for RootIdentity {
+    fn from(Place { mount, device, inode }: Place) -> RootIdentity {
+        RootIdentity { mount_id: mount, device, inode }
+    }
+}
+
+impl From<RootIdentity> for Place {
+    fn from(RootIdentity { mount_id, device, inode }: RootIdentity) -> Place {
+        Place { mount: mount_id, device, inode }
+    }
 }
 
 /// What statx(2) says of a file: its place, and whether it is the top of its mount.

@@ -170,8 +170,33 @@ pub fn standing(process: &ProcessRef, boot: &Boot) -> io::Result<Standing> {
     })
 }
 
+/// Whether the uid stands for all those that our user namespace does not have (user_namespaces(7)). Nothing is read where
+/// it cannot.
+pub fn is_unmapped_uid(uid: u32) -> bool {
+    const OVERFLOW: u32 = 65_534;
+    let overflow = || {
+        let text = std::fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap_or_default();
+        text.trim().parse().unwrap_or(OVERFLOW)
+    };
+    uid != 0 && in_user_namespace() && uid == overflow()
+}
+
+/// Whether some ids of the machine are not ours to name.
+pub fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let numbers: Vec<&str> = map.split_whitespace().collect();
+    !map.is_empty() && numbers != ["0", "0", "4294967295"]
+}
+
 fn is_no_such_process(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
+}
+
+/// The flags of an open file of a process, as open(2) takes them (proc_pid_fdinfo(5)).
+pub fn open_flags(pid: i32, number: u32) -> io::Result<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}"))?;
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
+    flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// mountinfo writes space, tab, newline and backslash as \ooo.

@@ -262,7 +262,7 @@ impl World {
         let seen = engine::observe(&snapshot, &facts, engine::now()).state.sandbox.phase;
         let alive = facts.supervisor_alive && facts.inits[id.as_str()];
         assert!(alive || !seen.is_alive(), "{id} is dead, and was shown as {seen}");
-        if folder.intent_unlocked().is_none() {
+        if folder.intent_unlocked().expect("the lock is whole").is_none() {
             assert!(self.may_be(id).contains(&seen), "{id} was shown as {seen}, and may be {:?}", self.may_be(id));
         }
     }
@@ -340,7 +340,7 @@ impl World {
         let snapshot = held.snapshot().clone();
         let id = snapshot.sandbox.id.clone();
         let state = &snapshot.state.sandbox;
-        assert_eq!(held.folder().intent_unlocked(), None);
+        assert_eq!(held.folder().intent_unlocked().unwrap(), None);
         assert_eq!(held.folder().read_snapshot().expect("snapshot"), Some(snapshot.clone()));
         let facts = Prober(self.machine.clone()).facts(held.folder(), &snapshot, Depth::Deep);
         {

@@ -18,6 +18,7 @@ pub mod v2;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::model::objects;
 use crate::model::record::{ContainerRecord, Intent, JournalEntry, SandboxRecord, Snapshot, State};
 pub use hook_record::{MAX_HOOK_RECORD, decode_hook_record, encode_hook_record};
 pub use latest::{encode_intent, encode_journal_entry, encode_pending, encode_records, encode_snapshot, encode_state};
@@ -158,7 +159,7 @@ fn version(bytes: &[u8], cap: usize) -> Result<u32, SchemaError> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, SchemaError> {
-    serde_json::from_slice(bytes).map_err(SchemaError::Malformed)
+    objects::from_slice(bytes).map_err(SchemaError::Malformed)
 }
 
 #[cfg(test)]

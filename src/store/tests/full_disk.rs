@@ -20,7 +20,7 @@ fn on_a_full_disk_what_ends_a_sandbox_still_works_and_nothing_is_thrown_away() {
     fill(&filler);
 
     guard.write_intent(&intent("web")).unwrap();
-    assert_eq!(folder.intent_unlocked(), Some(intent("web")));
+    assert_eq!(folder.intent_unlocked().unwrap(), Some(intent("web")));
     let exit = crate::model::record::Exit { code: 137, signal: Some(9), at: 1, inferred: false };
     let ended = crate::model::exits::ExitRecord { container: "web".to_owned(), exit };
     exits.write_all(&crate::model::exits::encode(&ended)).unwrap();

@@ -1,0 +1,216 @@
+//! The container's root and mounts, looked at once more from inside, after the last of them was made and before anything of
+//! the container runs: what is not as it should be starts nothing.
+//!
+//! What each look finds has been there, in this runtime or in another: a second root under the first (setns(2) then leads
+//! whoever joins out of the container), a node of the host's /dev bound read-write.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+
+use super::{SetupError, Step};
+use crate::spec::plan::Plan;
+use crate::sys::mountinfo::{self, Mount};
+use crate::sys::open::{self, AT_CWD};
+use crate::sys::place::{self, Place};
+
+/// Where the mounts of a container come from, by the ids of those at the top of each.
+#[derive(Debug, Default)]
+pub struct Provenance {
+    /// The configuration names them: they bring what the caller wants to give.
+    pub given: HashSet<u64>,
+    /// File systems of our own.
+    pub made: HashSet<u64>,
+}
+
+impl Provenance {
+    pub fn gives(&mut self, mount: BorrowedFd<'_>) -> Result<(), SetupError> {
+        self.given.insert(id_of(mount)?);
+        Ok(())
+    }
+
+    pub fn makes(&mut self, mount: BorrowedFd<'_>) -> Result<(), SetupError> {
+        self.made.insert(id_of(mount)?);
+        Ok(())
+    }
+}
+
+fn id_of(mount: BorrowedFd<'_>) -> Result<u64, SetupError> {
+    Ok(place::look(mount, c"").step(|| "look at a mount".into())?.place.mount)
+}
+
+/// The host as it was seen before it was left.
+pub struct Host {
+    proc: OwnedFd,
+    /// st_dev of what no container may write to: the terminals and the device nodes of the host.
+    devices: Vec<u64>,
+}
+
+impl Host {
+    /// While / is the host's.
+    pub fn open() -> Result<Host, SetupError> {
+        let folder = |path: &str| open::at(AT_CWD, Path::new(path), OFlag::O_PATH | OFlag::O_DIRECTORY, 0);
+        let proc = folder("/proc").step(|| "open the host's /proc".into())?;
+        let mut devices = Vec::new();
+        for path in ["/dev", "/dev/pts"] {
+            match folder(path).and_then(|found| place::look(found.as_fd(), c"")) {
+                Ok(found) => devices.push(found.place.device),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).step(|| format!("look at the host's {path}")),
+            }
+        }
+        Ok(Host { proc, devices })
+    }
+
+    /// Of our mount namespace, as it is now: `self` is us wherever our root is.
+    fn mounts(&self) -> Result<Vec<Mount>, SetupError> {
+        let what = || "read the container's mounts".to_owned();
+        let opened = open::at(self.proc.as_fd(), Path::new("thread-self/mountinfo"), OFlag::O_RDONLY, 0).step(what)?;
+        let mut bytes = Vec::new();
+        File::from(opened).read_to_end(&mut bytes).step(what)?;
+        // What is no text in a mount point changes nothing of what is judged here.
+        let text = String::from_utf8_lossy(&bytes);
+        mountinfo::parse(&text).ok_or_else(|| SetupError::Refused(format!("{}: a line is of no known shape", what())))
+    }
+}
+
+/// That `/` is a root with nothing above it.
+pub fn root() -> Result<Place, SetupError> {
+    let what = || "look at the container's root".to_owned();
+    let slash = open::at(AT_CWD, Path::new("/"), OFlag::O_PATH | OFlag::O_DIRECTORY, 0).step(what)?;
+    let here = place::look(slash.as_fd(), c"").step(what)?;
+    let above = place::look(slash.as_fd(), c"..").step(what)?;
+    if !here.is_mount_top {
+        return Err(broken("/ is not the top of a mount"));
+    }
+    // By mount, not by inode: a bind of the host's root has the inode of the host's root.
+    if above.place != here.place {
+        return Err(broken("/.. is not /"));
+    }
+    Ok(here.place)
+}
+
+/// That every mount belongs to that root, and that none brings what is the host's unasked.
+pub fn mounts(host: &Host, plan: &Plan, provenance: &Provenance, root: Place) -> Result<(), SetupError> {
+    judge(&host.mounts()?, root.mount, &host.devices, plan, provenance).map_err(|why| broken(&why))
+}
+
+fn judge(mounts: &[Mount], root: u64, devices: &[u64], plan: &Plan, provenance: &Provenance) -> Result<(), String> {
+    let roots: Vec<&Mount> = mounts.iter().filter(|mount| mount.at == Path::new("/")).collect();
+    match roots[..] {
+        [only] if only.id == root => {}
+        [] => return Err("no mount is its root".into()),
+        // A second one hangs on the first: its chain of parents would not give it away.
+        _ => return Err(format!("{} mounts lie on /, or another than its root", roots.len())),
+    }
+    let parents: HashMap<u64, u64> = mounts.iter().map(|mount| (mount.id, mount.parent)).collect();
+    for mount in mounts.iter().filter(|mount| mount.id != root) {
+        let chain = chain(mount.id, &parents);
+        if chain.last() != Some(&root) {
+            return Err(format!("the mount at {:?} does not hang on its root", mount.at));
+        }
+        let host_devices = mount.writable && (mount.fstype == "devtmpfs" || devices.contains(&mount.device));
+        let given = chain.iter().any(|id| provenance.given.contains(id));
+        let ours = chain.iter().any(|id| provenance.made.contains(id)) || places(plan).any(|path| *path == mount.at);
+        if host_devices && !given && ours {
+            return Err(format!("a device of the host can be changed at {:?}", mount.at));
+        }
+    }
+    Ok(())
+}
+
+/// From a mount over those that it hangs on, as far as they are known.
+fn chain(mount: u64, parents: &HashMap<u64, u64>) -> Vec<u64> {
+    let mut chain = vec![mount];
+    while let Some(parent) = chain.last().and_then(|id| parents.get(id)).filter(|parent| parents.contains_key(parent)) {
+        if chain.contains(parent) {
+            break;
+        }
+        chain.push(*parent);
+    }
+    chain
+}
+
+/// Where we put what is not the configuration's to choose.
+fn places(plan: &Plan) -> impl Iterator<Item = &PathBuf> {
+    plan.devices.iter().map(|device| &device.path).chain(&plan.masked_paths).chain(&plan.readonly_paths)
+}
+
+fn broken(why: &str) -> SetupError {
+    SetupError::Refused(format!("the container would not be isolated, so nothing was started: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{self, Host as Caller};
+
+    fn plan() -> Plan {
+        let bundle = tempfile::tempdir().unwrap();
+        std::fs::create_dir(bundle.path().join("rootfs")).unwrap();
+        let caller = Caller { rootless: false, last_capability: 40 };
+        spec::plan(&spec::default_spec(false), bundle.path(), &caller).unwrap().0
+    }
+
+    fn judged(lines: &str, provenance: &Provenance) -> Result<(), String> {
+        judge(&mountinfo::parse(lines).unwrap(), 30, &[libc::makedev(0, 9)], &plan(), provenance)
+    }
+
+    const GOOD: &str = "\
+30 2 8:1 /rootfs / rw - ext4 /dev/x rw
+31 30 0:50 / /proc rw - proc proc rw
+32 30 0:51 / /dev rw - tmpfs tmpfs rw
+33 31 0:52 /file /proc/keys ro - tmpfs tmpfs ro
+";
+
+    fn made() -> Provenance {
+        Provenance { given: HashSet::new(), made: HashSet::from([31, 32]) }
+    }
+
+    #[test]
+    fn a_root_with_its_mounts_is_fine() {
+        judged(GOOD, &made()).unwrap();
+    }
+
+    /// As it was when `do` left the host's root on the overlay's: the chain of parents ends in the root.
+    #[test]
+    fn a_second_root_is_seen_although_it_hangs_on_the_first() {
+        let error = judged(&format!("{GOOD}40 30 254:0 / / rw - ext4 /dev/x rw\n"), &made()).unwrap_err();
+        assert!(error.contains("2 mounts lie on /"), "{error}");
+        judged("31 30 0:50 / /proc rw - proc proc rw\n", &made()).unwrap_err();
+    }
+
+    #[test]
+    fn a_mount_of_somewhere_else_is_seen() {
+        let error = judged(&format!("{GOOD}40 7 254:0 / /elsewhere rw - ext4 /dev/x rw\n"), &made()).unwrap_err();
+        assert!(error.contains("/elsewhere"), "{error}");
+    }
+
+    /// As it was when /dev/null of the host covered the masked files.
+    #[test]
+    fn a_node_of_the_host_is_refused_unless_it_is_read_only_or_the_configuration_brings_it() {
+        for line in
+            ["40 31 0:6 /null /proc/keys rw - devtmpfs dev rw\n", "40 32 0:9 /null /dev/null rw - tmpfs dev rw\n"]
+        {
+            let error = judged(&format!("{GOOD}{line}"), &made()).unwrap_err();
+            assert!(error.contains("device of the host"), "{error}");
+        }
+        judged(&format!("{GOOD}40 32 0:6 /null /dev/null ro - devtmpfs dev rw\n"), &made()).unwrap();
+        let given = Provenance { given: HashSet::from([40]), ..made() };
+        judged(&format!("{GOOD}40 32 0:6 /fuse /dev/fuse rw - devtmpfs dev rw\n"), &given).unwrap();
+        let whole =
+            format!("{GOOD}40 30 0:6 / /dev rw - devtmpfs dev rw\n41 40 0:6 /null /dev/null rw - devtmpfs dev rw\n");
+        judged(&whole, &Provenance { given: HashSet::from([40]), ..made() }).unwrap();
+    }
+
+    #[test]
+    fn our_own_root_is_one() {
+        root().unwrap();
+        let host = Host::open().unwrap();
+        assert!(host.mounts().unwrap().len() > 1);
+    }
+}
