@@ -15,7 +15,7 @@ fn made_joined_frozen_thawed_killed_and_removed() {
     for kind in Kind::here() {
         let container = Container::new(kind, "life", None, "{}");
         let record = container.layout.record();
-        assert!(!cgroup::exists(&record));
+        assert!(!cgroup::exists(&record).unwrap());
         let joiner = container.make();
         assert!(record.folders.iter().all(|folder| folder.is_dir()));
 
@@ -46,7 +46,7 @@ fn made_joined_frozen_thawed_killed_and_removed() {
         cgroup::kill_and_wait(&record, soon()).unwrap();
         cgroup::remove(&record, soon()).unwrap();
         cgroup::remove(&record, soon()).unwrap();
-        assert!(!cgroup::exists(&record));
+        assert!(!cgroup::exists(&record).unwrap());
         assert!(cgroup::processes(&record).unwrap().is_empty());
         assert!(!cgroup::is_frozen(&record).unwrap(), "gone is not frozen");
     }
@@ -128,7 +128,7 @@ fn a_fork_bomb_is_bounded_by_pids_and_all_gone_after_the_kill() {
     child.wait().unwrap();
     assert!(cgroup::processes(&record).unwrap().is_empty());
     cgroup::remove(&record, soon()).unwrap();
-    assert!(!cgroup::exists(&record));
+    assert!(!cgroup::exists(&record).unwrap());
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn cgroups_that_the_container_made_and_froze_go_with_it() {
         cgroup::kill_and_wait(&record, soon()).unwrap();
         child.wait().unwrap();
         cgroup::remove(&record, soon()).unwrap();
-        assert!(!cgroup::exists(&record));
+        assert!(!cgroup::exists(&record).unwrap());
     }
 }
 
@@ -161,7 +161,7 @@ fn an_id_of_1000_bytes_has_cgroups_like_any_other() {
         let container = Container::new(kind, &"n".repeat(1000), None, "{}");
         let record = container.layout.record();
         container.layout.make(None).unwrap();
-        assert!(cgroup::exists(&record));
+        assert!(cgroup::exists(&record).unwrap());
         cgroup::remove(&record, soon()).unwrap();
     }
 }
@@ -203,7 +203,7 @@ fn the_supervisor_is_neither_frozen_nor_killed_with_its_container() {
         cgroup::kill_and_wait(&own, soon()).unwrap();
         supervisor.wait().unwrap();
         cgroup::remove(&own, soon()).unwrap();
-        assert!(!cgroup::exists(&own));
+        assert!(!cgroup::exists(&own).unwrap());
     }
 }
 
@@ -229,10 +229,10 @@ fn a_folder_below_sandkeep_is_found_as_an_orphan() {
         let container = Container::new(kind, "orphan", None, "{}");
         let record = container.layout.record();
         container.layout.make(None).unwrap();
-        let found = cgroup::orphans(&container.hierarchies);
+        let found = cgroup::orphans(&container.hierarchies).unwrap();
         assert!(record.folders.iter().all(|folder| found.contains(folder)));
         cgroup::remove(&record, soon()).unwrap();
-        assert!(!cgroup::orphans(&container.hierarchies).iter().any(|folder| record.folders.contains(folder)));
+        assert!(!cgroup::orphans(&container.hierarchies).unwrap().iter().any(|folder| record.folders.contains(folder)));
     }
 }
 

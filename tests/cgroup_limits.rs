@@ -28,7 +28,7 @@ fn file(container: &Container, controller: &str, file: &str) -> String {
 
 fn error(container: &Container) -> String {
     let error = container.layout.make(Some(&container.resources)).unwrap_err().to_string();
-    assert!(!cgroup::exists(&container.layout.record()), "a failure left folders behind");
+    assert!(!cgroup::exists(&container.layout.record()).unwrap(), "a failure left folders behind");
     error
 }
 

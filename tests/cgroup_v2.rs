@@ -286,6 +286,58 @@ fn a_container_hands_its_controllers_on_and_exec_follows_its_init() {
     env.assert_clean();
 }
 
+/// The same, and then it freezes the cgroup that whoever joins would be in.
+#[test]
+fn exec_beside_an_init_that_froze_itself_says_so_at_once_and_delays_no_delete() {
+    needs_v2!();
+    let env = Env::new();
+    let id = env.id("frozen");
+    let script = "cd /sys/fs/cgroup; mkdir -p init/in; echo 0 > init/in/cgroup.procs; \
+                  echo '+pids' > cgroup.subtree_control; echo 1 > init/cgroup.freeze; exec sleep 1000";
+    env.started(&delegated(env.bundle().script(script)), &id);
+    let pid = env.pid(&id);
+    let frozen = || folder_of(pid).ends_with("init/in") && counted(&folder_of(pid), "cgroup.events", "frozen") == 1;
+    until(DEADLINE, "frozen init", frozen);
+    let soon = DEADLINE / 2;
+    env.cmd(["exec", &id, "true"]).deadline(soon).run().fails_with(255, &["frozen", "/init\"", "--ignore-paused"]);
+    let waiting = env.cmd(["exec", "--ignore-paused", &id, "true"]).spawn();
+    until(DEADLINE, "process that waits beside it", || read(&folder_of(pid), "cgroup.procs").lines().count() == 2);
+    process::send(waiting.pid(), nix::sys::signal::Signal::SIGTERM);
+    assert!(!waiting.finish(soon).status.success());
+    let waiting = env.cmd(["exec", "--ignore-paused", &id, "true"]).spawn();
+    until(DEADLINE, "another", || read(&folder_of(pid), "cgroup.procs").lines().count() >= 2);
+    env.cmd(["delete", "--force", &id]).deadline(soon).run().success();
+    waiting.finish(soon).fails_with(255, &[]);
+    env.assert_clean();
+}
+
+#[test]
+fn a_group_that_is_killed_as_a_whole_for_want_of_memory_is_one_event() {
+    needs_v2!();
+    let env = Env::new();
+    let id = env.id("group");
+    let go = env.dir().join("go");
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
+    let script = "sleep 1000 & sleep 1000 & sleep 1000 & read go < /go; x=$(head -c 100000000 /dev/zero | tr '\\0' x)";
+    let limits = json!({"memory": {"limit": 16 << 20, "swap": 16 << 20}, "unified": {"memory.oom.group": "1"}});
+    let bundle = limited(env.bundle().bind(&go, "/go", &["bind"]).script(script), limits);
+    env.started(&bundle, &id);
+    let (folder, pid) = (folder_of(env.pid(&id)), env.pid(&id));
+    let (mut lines, out) = Lines::pipe();
+    let events = env.cmd(["events", "--interval=50ms", &id]).stdout(out).spawn();
+    assert!(lines.next().expect("it watches").contains("stats"));
+    fs::write(&go, "\n").expect("go");
+    // Until the container's end.
+    let told = std::iter::from_fn(|| lines.next()).filter(|line| line.contains(r#""type":"oom""#)).count();
+    events.finish(DEADLINE).success();
+    assert!(!process::runs(pid));
+    assert!(counted(&folder, "memory.events", "oom_kill") > 3, "all of the group");
+    assert_eq!(told, 1);
+    assert_eq!(env.wait(&id), 137);
+    env.delete(&id);
+    env.assert_clean();
+}
+
 #[test]
 fn a_sandbox_inside_a_container_has_limits_of_its_own() {
     needs_v2!();

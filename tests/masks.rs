@@ -114,6 +114,33 @@ fn a_device_that_is_bound_from_the_host_works_and_its_node_cannot_be_changed() {
     env.assert_clean();
 }
 
+/// What makes it so was locked before the namespace was made: not even CAP_SYS_ADMIN of the namespace unlocks it.
+#[test]
+fn a_device_that_is_bound_from_the_host_stays_closed_to_root_of_a_user_namespace_that_may_mount() {
+    needs_root!();
+    let host = HostNodes::null();
+    let env = Env::new();
+    for root in [0, 100_000] {
+        let script = format!(
+            "{ATTACK} mkdir /tmp/a; for way in 'remount,bind,rw' 'remount,rw' 'bind,rw'; do \
+             mount -o $way /dev/null /dev/null && attack /dev/null; done; \
+             touch /tmp/b; mount --bind /dev/null /tmp/b && mount -o remount,bind,rw /tmp/b && echo may; attack /tmp/b; \
+             attack /proc/self/fd/0; mount -t devtmpfs d /tmp/a && attack /tmp/a/null; \
+             unshare -m mount -o remount,bind,rw /dev/null && echo may; echo x > /dev/null && echo tried"
+        );
+        let bundle = may_change_files(env.bundle()).capabilities(&["CAP_SYS_ADMIN"]).script(&script);
+        fs::set_permissions(bundle.rootfs().join("tmp"), std::os::unix::fs::PermissionsExt::from_mode(0o1777)).unwrap();
+        let bundle = bundle.edit(|config| user_namespace(config, root));
+        let run = env.run_bundle(&bundle, &env.id("locked")).stdin(null(false)).stderr(null(true)).run();
+        host.assert_untouched();
+        assert_eq!(run.stdout, "tried\n", "{run}");
+        fs::remove_dir_all(&bundle.dir).unwrap();
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.lines().any(|line| line.split(' ').nth(4) == Some("/dev/null")), "mounted on the host: {mounts}");
+    env.assert_clean();
+}
+
 /// Attacks what it was given as 0, 1 and 2 by way of /proc; says so to a file.
 fn attack_stdio() -> String {
     format!(
@@ -288,6 +315,26 @@ fn a_covered_root_and_the_right_to_uncover_it_are_refused_together() {
     env.assert_clean();
 }
 
+/// What no path leads to cannot be taken away: a user namespace inside could mount a proc that hides nothing.
+#[test]
+fn a_covered_root_with_a_proc_that_lies_below_another_mount_is_refused() {
+    needs_root!();
+    needs_tool!("unshare", "mount");
+    let env = Env::new();
+    let bundle = env.bundle();
+    let hidden = env.dir().join("hidden");
+    fs::create_dir_all(hidden.join("proc")).unwrap();
+    let run = |prepare: &str| {
+        let script = format!("set -e; cd {}; {prepare} exec \"$0\" \"$@\"", hidden.display());
+        let run = env.run_bundle(&bundle, &env.id("hidden")).arg("--no-pivot");
+        run.behind("unshare", &["-m", "sh", "-c", &script]).run()
+    };
+    run("mount -t proc p proc; ").success();
+    run("mount -t tmpfs t .; cd .; mkdir proc; mount -t proc p proc; ").success();
+    run("mount -t proc p proc; mount -t tmpfs t .; ").fails_with(1, &["proc", "below another mount"]);
+    env.assert_clean();
+}
+
 /// A user of nobody's, whose key quota is used up for as long as this lives.
 struct NoMoreKeys {
     end: Option<std::sync::mpsc::Sender<()>>,
@@ -399,9 +446,8 @@ fn a_filter_that_forbids_keyrings_is_an_error_and_a_kernel_without_them_is_none(
     env.assert_clean();
 }
 
-/// An ordinary user may not clone the host's mounts, and needs no container to reach the host's null device.
 #[test]
-fn an_ordinary_users_exec_into_a_container_without_a_null_device_goes_on() {
+fn an_ordinary_users_container_has_a_null_device_of_its_own_or_is_given_none() {
     needs_root!();
     needs_tool!("setpriv");
     let host = HostNodes::null();
@@ -409,25 +455,43 @@ fn an_ordinary_users_exec_into_a_container_without_a_null_device_goes_on() {
     const USER: &str = "65533";
     let as_user = |args: &[&str]| {
         let cmd = Cmd::new("setpriv").args(["--reuid", USER, "--regid", USER, "--clear-groups"]);
-        cmd.arg(env.binary()).arg("--root").arg(env.root()).args(args)
+        cmd.arg(env.binary()).arg("--root").arg(env.root()).args(args).stderr(null(true))
     };
     let bundle = env.bundle();
     fs::remove_file(bundle.config_path()).unwrap();
+    let empty = env.dir().join("empty");
+    fs::create_dir(&empty).unwrap();
     Cmd::new("chown").args(["-hR", &format!("{USER}:{USER}")]).arg(env.dir()).run().success();
     let dir = bundle.dir.to_str().unwrap().to_owned();
-    as_user(&["spec", "--rootless", "--bundle", &dir]).run().success();
-    let bundle = bundle.script("exec sleep 1000").edit(|config| {
+    as_user(&["spec", "--rootless", "--bundle", &dir]).run().code(0);
+    let attack = format!("{ATTACK} for n in 0 2; do attack /proc/self/fd/$n; done; sleep 1000");
+    let bundle = bundle.script(&attack).edit(|config| {
         config["process"]["terminal"] = json!(false);
         config["root"]["readonly"] = json!(false);
     });
     let id = env.id("ordinary");
-    as_user(&["create", "--bundle", &dir, &id]).stdout(null(true)).run().success();
-    as_user(&["start", &id]).run().success();
+    let start = || {
+        as_user(&["create", "--bundle", &dir, &id]).stdout(null(true)).run().code(0);
+        as_user(&["start", &id]).run().code(0);
+    };
+    start();
     let attack = format!("{ATTACK} for n in 0 2; do attack /proc/self/fd/$n; done; true");
-    as_user(&["exec", &id, "sh", "-c", &attack]).stderr(null(true)).run().success();
+    as_user(&["exec", &id, "sh", "-c", &attack]).run().code(0);
     host.assert_untouched();
-    as_user(&["exec", &id, "umount", "/dev/null"]).run();
-    as_user(&["delete", "--force", &id]).run().success();
-    drop(bundle);
+    as_user(&["delete", "--force", &id]).run().code(0);
+    let bundle = bundle.bind(&empty, "/dev", &["bind"]).edit(|config| {
+        config["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|mount| mount["type"] == "bind" || !mount["destination"].as_str().unwrap().starts_with("/dev"));
+    });
+    start();
+    // It may not even bind the host's, and gives anything else.
+    as_user(&["exec", &id, "sh", "-c", &attack]).stderr(fs::File::create(empty.join("said")).unwrap()).run().code(255);
+    assert!(fs::read_to_string(empty.join("said")).unwrap().contains("/dev/null"));
+    let file = || fs::File::open(bundle.config_path()).unwrap();
+    as_user(&["exec", &id, "true"]).stdin(file()).stderr(fs::File::create(empty.join("said")).unwrap()).run().code(0);
+    host.assert_untouched();
+    as_user(&["delete", "--force", &id]).run().code(0);
     env.assert_clean();
 }

@@ -25,6 +25,12 @@ pub enum Error {
     /// runc's words, which its callers look for.
     #[error("container's cgroup unexpectedly frozen: {folder:?} was there and is frozen; thaw it, or remove it")]
     Frozen { folder: PathBuf },
+    #[error("container's cgroup unexpectedly frozen: it is in {folder:?}, which is; thaw that first")]
+    FrozenAbove { folder: PathBuf },
+    #[error(
+        "cannot join the container's cgroup: {folder:?} is frozen, and not by a pause; --ignore-paused waits for its thaw"
+    )]
+    FrozenInside { folder: PathBuf },
     #[error("cannot give {path:?} to user {uid}")]
     Delegate { path: PathBuf, uid: u32, source: io::Error },
 
@@ -68,8 +74,8 @@ pub enum Error {
     Freeze { folder: PathBuf, source: io::Error },
     #[error("cannot freeze the cgroup {folder:?} in time: it was thawed again")]
     FreezeTimeout { folder: PathBuf },
-    #[error("cannot send signal {signal} to process {pid}")]
-    Signal { pid: i32, signal: i32, source: io::Error },
+    #[error("cannot send signal {signal} to every process of the container")]
+    Signal { signal: i32, source: io::Error },
     #[error("cannot kill the cgroup {folder:?}")]
     Kill { folder: PathBuf, source: io::Error },
     #[error("{count} process(es) in the cgroup {folder:?} did not end in time")]

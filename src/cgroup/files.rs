@@ -1,9 +1,9 @@
-//! The small files of a cgroup folder, and walking the folders below it.
+//! The small files of a cgroup folder, by path, and waiting for what the kernel does with a cgroup on its own.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -29,46 +29,11 @@ pub(super) fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
 }
 
-/// The cgroups directly below `folder`; none if it is gone.
-pub(super) fn children(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if is_gone(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
-}
-
-/// The processes of `folder` and of all cgroups below it, each once, in no order. Those that our PID namespace cannot
-/// see read as 0 and are left out.
-pub(super) fn pids_below(folder: &Path) -> io::Result<Vec<i32>> {
-    let mut pids = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        match read(&folder.join("cgroup.procs")) {
-            Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0)),
-            Err(error) if is_gone(&error) => continue,
-            // A threaded cgroup of v2: its processes are listed by the domain above it.
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
-            Err(error) => return Err(error),
-        }
-        folders.extend(children(&folder)?);
-    }
-    pids.sort_unstable();
-    pids.dedup();
-    Ok(pids)
-}
-
-/// Returns when every one of these processes has ended, or at the deadline.
+/// Returns when these processes have ended, or the first hundred of them, or at the deadline. Whoever calls this looks
+/// again.
 pub(super) fn wait_for_ends(pids: &[i32], deadline: Instant) {
-    let open: Vec<OwnedFd> = pids.iter().filter_map(|pid| pidfd::open(*pid).ok()).collect();
+    // All at once: a number that is free by its turn could be a stranger's.
+    let open: Vec<OwnedFd> = pids.iter().take(100).filter_map(|pid| pidfd::open(*pid).ok()).collect();
     for fd in open {
         let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
         if !matches!(poll(&mut fds, timeout(deadline)), Ok(1..)) {

@@ -2,16 +2,19 @@
 
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
 
 use super::files::{self, Pause};
+use super::tree::{self, Dir};
 use super::{Error, Result};
 use crate::model::record::CgroupRecord;
 
 const V1_STATE: &str = "freezer.state";
+/// Whether it is this very folder that freezes: `freezer.state` tells of those above, too, and looks at everything below.
+const V1_SWITCH: &str = "freezer.self_freezing";
 const V2_SWITCH: &str = "cgroup.freeze";
 const V2_EVENTS: &str = "cgroup.events";
 
@@ -40,7 +43,7 @@ pub fn freeze(record: &CgroupRecord, deadline: Instant) -> Result<()> {
     }
 }
 
-/// Thawing what is not frozen, or gone, succeeds.
+/// Thawing what is not frozen, or gone, succeeds. What the container has frozen below its own cgroup stays so.
 pub fn thaw(record: &CgroupRecord) -> Result<()> {
     thaw_folder(record.freezer.as_deref().ok_or(Error::NoFreezer)?)
 }
@@ -48,43 +51,57 @@ pub fn thaw(record: &CgroupRecord) -> Result<()> {
 /// A cgroup that is still freezing is not frozen; neither is one that is gone.
 pub fn is_frozen(record: &CgroupRecord) -> Result<bool> {
     let folder = record.freezer.as_deref().ok_or(Error::NoFreezer)?;
-    let (file, yes) = match version(folder) {
-        Ok(Kind::V1) => (V1_STATE, "FROZEN"),
-        Ok(Kind::V2) => (V2_EVENTS, "frozen 1"),
-        Err(Error::Freeze { source, .. }) if files::is_gone(&source) => return Ok(false),
-        Err(error) => return Err(error),
+    let look = || {
+        let Some(dir) = Dir::open_if_there(folder)? else { return Ok(false) };
+        let (text, yes) = match dir.read_if_there(V1_STATE)? {
+            Some(state) => (Some(state), "FROZEN"),
+            None => (dir.read_if_there(V2_EVENTS)?, "frozen 1"),
+        };
+        Ok(text.is_some_and(|text| text.lines().any(|line| line == yes)))
     };
-    let path = folder.join(file);
-    match files::read(&path) {
-        Ok(text) => Ok(text.lines().any(|line| line == yes)),
-        Err(error) if files::is_gone(&error) => Ok(false),
-        Err(source) => Err(Error::Read { path, source }),
-    }
+    look().map_err(|source| Error::Read { path: folder.to_owned(), source })
 }
 
-/// Whether somebody has switched freezing on, here or above, whether or not all is frozen yet. Not if it is gone.
-pub(super) fn is_switched_on(folder: &Path) -> Result<bool> {
-    for (file, off) in [(V1_STATE, "THAWED"), (V2_SWITCH, "0")] {
-        let path = folder.join(file);
-        match files::read(&path) {
-            Ok(text) => return Ok(text.trim() != off),
-            Err(error) if files::is_gone(&error) => {}
-            Err(source) => return Err(Error::Read { path, source }),
+/// The cgroup at or above `folder`, which need not be there, in which somebody has switched freezing on, whether or not
+/// all is frozen yet. The nearest, if there are more.
+pub(super) fn frozen_above(folder: &Path) -> Result<Option<PathBuf>> {
+    for path in folder.ancestors() {
+        let failed = |source| Error::Read { path: path.to_owned(), source };
+        let Some(dir) = Dir::open_if_there(path).map_err(failed)? else { continue };
+        if is_switched_on(&dir).map_err(failed)? {
+            return Ok(Some(path.to_owned()));
         }
     }
-    Ok(false)
+    Ok(None)
+}
+
+/// Whether somebody has switched freezing on in this very folder.
+pub(super) fn is_switched_on(folder: &Dir) -> io::Result<bool> {
+    let switch = match folder.read_if_there(V1_SWITCH)? {
+        Some(switch) => Some(switch),
+        None => folder.read_if_there(V2_SWITCH)?,
+    };
+    Ok(switch.is_some_and(|switch| switch.trim() != "0"))
 }
 
 /// Of one folder, of either version; a folder without a freezer has nothing to thaw.
 pub(super) fn thaw_folder(folder: &Path) -> Result<()> {
-    for (file, value) in [(V1_STATE, "THAWED"), (V2_SWITCH, "0")] {
-        match files::write(&folder.join(file), value) {
-            Ok(()) => return Ok(()),
-            Err(error) if files::is_gone(&error) => {}
-            Err(source) => return Err(Error::Freeze { folder: folder.to_owned(), source }),
-        }
+    let thaw = || match Dir::open_if_there(folder)? {
+        Some(dir) => thaw_dir(&dir),
+        None => Ok(()),
+    };
+    thaw().map_err(|source| Error::Freeze { folder: folder.to_owned(), source })
+}
+
+/// The same. Looked at first: on v1 the write goes through everything below.
+pub(super) fn thaw_dir(folder: &Dir) -> io::Result<()> {
+    if !is_switched_on(folder)? {
+        return Ok(());
     }
-    Ok(())
+    match tree::unless_gone(folder.write(V1_STATE, "THAWED"))? {
+        Some(()) => Ok(()),
+        None => tree::unless_gone(folder.write(V2_SWITCH, "0")).map(drop),
+    }
 }
 
 enum Kind {
@@ -93,12 +110,12 @@ enum Kind {
 }
 
 fn version(folder: &Path) -> Result<Kind> {
-    if folder.join(V1_STATE).exists() {
-        Ok(Kind::V1)
-    } else if folder.join(V2_SWITCH).exists() {
-        Ok(Kind::V2)
-    } else {
-        Err(Error::Freeze { folder: folder.to_owned(), source: io::Error::from_raw_os_error(libc::ENOENT) })
+    let failed = |source| Error::Freeze { folder: folder.to_owned(), source };
+    let dir = Dir::open(folder).map_err(failed)?;
+    match (dir.has(V1_STATE).map_err(failed)?, dir.has(V2_SWITCH).map_err(failed)?) {
+        (true, _) => Ok(Kind::V1),
+        (_, true) => Ok(Kind::V2),
+        _ => Err(failed(io::Error::from_raw_os_error(libc::ENOENT))),
     }
 }
 

@@ -8,14 +8,15 @@
 //! system, a container engine) makes its own into such a one and moves on into one below: whoever joins later follows its
 //! init there.
 
-use std::fs::OpenOptions;
+use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::files;
-use super::hierarchies::Hierarchies;
+use nix::fcntl::OFlag;
+
+use super::freeze;
+use super::tree::{self, Dir};
 use super::{Error, Result};
 use crate::model::record::CgroupRecord;
 
@@ -26,17 +27,33 @@ pub struct Joiner {
     /// `tasks` of each v1 folder, open for writing.
     tasks: Vec<OwnedFd>,
     /// The v2 folder.
-    folder: Option<OwnedFd>,
+    folder: Option<Dir>,
+    places: Vec<Place>,
+}
+
+/// Where one hierarchy is joined.
+#[derive(Debug)]
+struct Place {
+    own: PathBuf,
+    /// The names below it, on v2. As a path they may be longer than a system call takes.
+    below: Vec<OsString>,
 }
 
 impl Joiner {
     /// For one more process of a container that exists, beside its `init`. Folders that were never made (rootless) are
     /// left out.
     pub fn open(record: &CgroupRecord, init: i32) -> Result<Joiner> {
-        let there = record.folders.iter().filter(|folder| folder.exists());
-        let folders: Vec<PathBuf> =
-            there.map(|folder| below_with(init, folder).unwrap_or_else(|| folder.clone())).collect();
-        Joiner::of(folders.iter().map(PathBuf::as_path))
+        let mut joiner = Joiner::default();
+        for folder in &record.folders {
+            let failed = |source| Error::Open { folder: folder.clone(), source };
+            let Some(top) = Dir::open_if_there(folder).map_err(failed)? else { continue };
+            let (dir, below) = match takes_nobody(&top).map_err(failed)? {
+                true => find(&top, init).map_err(failed)?.unwrap_or((top, Vec::new())),
+                false => (top, Vec::new()),
+            };
+            joiner.add(dir, Place { own: folder.clone(), below }).map_err(failed)?;
+        }
+        Ok(joiner)
     }
 
     /// Into these folders, whatever they are: each has to exist.
@@ -48,17 +65,41 @@ impl Joiner {
         let mut joiner = Joiner::default();
         for folder in folders {
             let failed = |source| Error::Open { folder: folder.to_owned(), source };
-            match OpenOptions::new().write(true).open(folder.join("tasks")) {
-                Ok(tasks) => joiner.tasks.push(tasks.into()),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    let flags = libc::O_DIRECTORY | libc::O_PATH;
-                    let opened = OpenOptions::new().read(true).custom_flags(flags).open(folder).map_err(failed)?;
-                    joiner.folder = Some(opened.into());
-                }
-                Err(error) => return Err(failed(error)),
-            }
+            let dir = Dir::open(folder).map_err(failed)?;
+            joiner.add(dir, Place { own: folder.to_owned(), below: Vec::new() }).map_err(failed)?;
         }
         Ok(joiner)
+    }
+
+    fn add(&mut self, dir: Dir, place: Place) -> io::Result<()> {
+        match dir.file("tasks", OFlag::O_WRONLY) {
+            Ok(tasks) => self.tasks.push(tasks.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.folder = Some(dir),
+            Err(error) => return Err(error),
+        }
+        self.places.push(place);
+        Ok(())
+    }
+
+    /// Where freezing is switched on, at or above what is joined: whoever joins stops there.
+    pub fn frozen(&self) -> Result<Option<PathBuf>> {
+        for Place { own, below } in &self.places {
+            let failed = |source| Error::Read { path: own.clone(), source };
+            let mut names = below.as_slice();
+            let mut up = None;
+            while let (Some((_, rest)), Some(folder)) = (names.split_last(), &self.folder) {
+                let here = up.as_ref().unwrap_or(folder);
+                if freeze::is_switched_on(here).map_err(failed)? {
+                    return Ok(Some(names.iter().fold(own.clone(), |path, name| path.join(name))));
+                }
+                up = Some(here.parent().map_err(failed)?);
+                names = rest;
+            }
+            if let Some(frozen) = freeze::frozen_above(own)? {
+                return Ok(Some(frozen));
+            }
+        }
+        Ok(None)
     }
 
     /// Moves the calling process, on v1 only: on v2 it was born there ([`Joiner::v2_folder`]). It must have one thread:
@@ -74,8 +115,7 @@ impl Joiner {
     pub fn join_self(&self) -> io::Result<()> {
         self.join_v1()?;
         if let (Some(folder), true) = (&self.folder, self.tasks.is_empty()) {
-            let procs = format!("/proc/self/fd/{}/cgroup.procs", folder.as_raw_fd());
-            nix::unistd::write(OpenOptions::new().write(true).open(procs)?, b"0")?;
+            folder.write("cgroup.procs", "0")?;
         }
         Ok(())
     }
@@ -92,17 +132,24 @@ impl Joiner {
 
     /// What must stay open across a fork for [`Joiner::join_self`] to work.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.tasks.iter().chain(&self.folder).map(|fd| fd.as_fd())
+        self.v1_fds().chain(self.v2_folder())
     }
 }
 
-/// Where `init` is, if `folder` is of v2 and takes no process itself, and `init` is below it.
-fn below_with(init: i32, folder: &Path) -> Option<PathBuf> {
-    let handed_on = files::read(&folder.join("cgroup.subtree_control")).ok()?;
-    if handed_on.trim().is_empty() {
-        return None;
-    }
-    let mounts = files::read(Path::new("/proc/self/mountinfo")).ok()?;
-    let its = Hierarchies::parse(&mounts, &files::read(&PathBuf::from(format!("/proc/{init}/cgroup"))).ok()?).ok()?;
-    its.all().iter().map(|hierarchy| hierarchy.mount.join(&hierarchy.own)).find(|at| at.starts_with(folder))
+/// Whether it is of v2 and hands controllers on.
+fn takes_nobody(folder: &Dir) -> io::Result<bool> {
+    Ok(folder.read_if_there("cgroup.subtree_control")?.is_some_and(|handed_on| !handed_on.trim().is_empty()))
+}
+
+/// Where this process is, below `top`: the folder, and the names that lead there. It is looked for in the tree, since
+/// /proc tells of no path that is too long for a system call (ENAMETOOLONG).
+fn find(top: &Dir, process: i32) -> io::Result<Option<(Dir, Vec<OsString>)>> {
+    let mut found = None;
+    tree::each_named(top, |folder, names| {
+        if found.is_none() && folder.processes()?.has(process) {
+            found = Some((folder.try_clone()?, names.to_vec()));
+        }
+        Ok(())
+    })?;
+    Ok(found)
 }

@@ -1,12 +1,13 @@
-//! Signals to everything in a container's cgroups. No process escapes by forking: what forks is frozen meanwhile.
+//! Who is in a container's cgroups, and signals to all of them. No process escapes by forking: what forks is frozen
+//! meanwhile.
 
 use std::collections::HashSet;
-use std::os::fd::AsFd;
-use std::path::Path;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use super::files::{self, Pause};
-use super::freeze::{freeze, is_frozen, thaw, thaw_folder};
+use super::freeze::{freeze, is_frozen, thaw};
+use super::tree::{self, Dir, Listed};
 use super::{Error, Result};
 use crate::model::record::CgroupRecord;
 use crate::sys::pidfd;
@@ -14,12 +15,16 @@ use crate::sys::pidfd;
 /// How long a freeze may take that only makes signalling exact.
 const FREEZE_FOR_SIGNAL: Duration = Duration::from_secs(2);
 
-/// Every process, also in cgroups below, in every hierarchy; in rising order.
+/// So many are held at once. Whoever may open fewer descriptors holds fewer.
+const HELD_AT_ONCE: usize = 128;
+
+/// Every process, also in cgroups below, in every hierarchy; in rising order. Those that our PID namespace does not see
+/// are left out.
 pub fn processes(record: &CgroupRecord) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
     for folder in &record.folders {
-        let found = files::pids_below(folder).map_err(|source| Error::Read { path: folder.clone(), source })?;
-        pids.extend(found);
+        let listed = tree::processes_below(folder).map_err(|source| Error::Read { path: folder.clone(), source })?;
+        pids.extend(listed.pids);
     }
     pids.sort_unstable();
     pids.dedup();
@@ -27,104 +32,96 @@ pub fn processes(record: &CgroupRecord) -> Result<Vec<i32>> {
 }
 
 /// Sends `signal` to every process and returns how many there were. A frozen container stays frozen and the signals wait
-/// (v2 lets those through that end a process); but SIGKILL thaws it: on v1 a killed process stays frozen until then.
+/// (v2 lets those through that end a process). To end a container there is [`super::kill_and_wait`].
 pub fn signal_all(record: &CgroupRecord, signal: i32) -> Result<usize> {
-    if signal == libc::SIGKILL {
-        return kill_all(record);
-    }
     let was_frozen = is_frozen(record).unwrap_or(false);
     let frozen_here = !was_frozen && freeze(record, Instant::now() + FREEZE_FOR_SIGNAL).is_ok();
-    let mut seen = HashSet::new();
-    let result = signal_new(record, signal, &mut seen);
+    let mut signalled = HashSet::new();
+    let result = signal_tree(record, signal, &mut signalled);
     if frozen_here {
         thaw(record)?;
     }
-    result.map(|()| seen.len())
+    result.map(|()| signalled.len())
 }
 
-/// SIGKILLs until nothing is left, and returns when nothing is: every process has ended (it may still be waited for by
-/// its parent).
-pub fn kill_and_wait(record: &CgroupRecord, deadline: Instant) -> Result<()> {
-    let mut pause = Pause::default();
-    loop {
-        let pids = processes(record)?;
-        if pids.is_empty() {
-            return Ok(());
-        }
-        kill_all(record)?;
-        files::wait_for_ends(&pids, deadline);
-        let left = processes(record)?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        if !pause.once(deadline) {
-            let folder = record.folders.first().cloned().unwrap_or_default();
-            return Err(Error::StillPopulated { folder, count: left.len() });
-        }
+fn signal_tree(record: &CgroupRecord, signal: i32, signalled: &mut HashSet<i32>) -> Result<()> {
+    let mut refused = None;
+    for folder in &record.folders {
+        let failed = |source| Error::Kill { folder: folder.clone(), source };
+        let Some(top) = Dir::open_if_there(folder).map_err(failed)? else { continue };
+        tree::each(&top, |folder| {
+            refused = signal_folder(folder, signal, signalled)?.refused.or(refused.take());
+            Ok(())
+        })
+        .map_err(failed)?;
+    }
+    match refused {
+        Some(source) => Err(Error::Signal { signal, source }),
+        None => Ok(()),
     }
 }
 
-fn kill_all(record: &CgroupRecord) -> Result<usize> {
-    let on_v2 = record.freezer.as_deref().map(|folder| (folder, folder.join("cgroup.kill")));
-    if let Some((folder, switch)) = on_v2.filter(|(_, switch)| switch.exists()) {
-        let count = processes(record)?.len();
-        return match files::write(&switch, "1") {
-            // Left frozen, it would freeze whoever is placed here next.
-            Ok(()) => thaw_folder(folder).map(|()| count),
-            Err(error) if files::is_gone(&error) => Ok(count),
-            Err(source) => Err(Error::Kill { folder: folder.to_owned(), source }),
-        };
-    }
-    // On v1: freeze, so that nothing forks between reading and killing; kill; thaw. A freeze that fails (no freezer, a
-    // process that cannot be stopped) leaves the race open, so look again until nobody new is found.
-    let frozen = freeze(record, Instant::now() + FREEZE_FOR_SIGNAL).is_ok();
-    let mut seen = HashSet::new();
-    let mut result = signal_new(record, libc::SIGKILL, &mut seen);
-    if let Some(folder) = &record.freezer {
-        let thawed = thaw_below(folder);
-        result = result.and(thawed);
-    }
-    let mut before = 0;
-    while result.is_ok() && !frozen && seen.len() > before {
-        before = seen.len();
-        result = signal_new(record, libc::SIGKILL, &mut seen);
-    }
-    result.map(|()| seen.len())
+/// What came of signalling one folder.
+#[derive(Default)]
+pub(super) struct Signalled {
+    /// How many were in it, signalled before or not.
+    pub listed: usize,
+    /// One of those that were signalled.
+    pub last: Option<OwnedFd>,
+    /// Why one of them was not. The others were.
+    pub refused: Option<io::Error>,
 }
 
-/// Also what the container froze itself, in cgroups below its own.
-fn thaw_below(folder: &Path) -> Result<()> {
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        thaw_folder(&folder)?;
-        folders.extend(files::children(&folder).map_err(|source| Error::Read { path: folder, source })?);
-    }
-    Ok(())
-}
-
-/// Signals every process that is not in `seen`, and adds it there. Each is held by a pidfd and looked up once more before
-/// it is signalled, so that a number that was freed and given to a stranger meanwhile cannot be hit.
-fn signal_new(record: &CgroupRecord, signal: i32, seen: &mut HashSet<i32>) -> Result<()> {
-    let mut held = Vec::new();
-    for pid in processes(record)? {
-        if !seen.contains(&pid)
-            && let Ok(fd) = pidfd::open(pid)
-        {
-            held.push((pid, fd));
-        }
-    }
-    let still = processes(record)?;
-    for (pid, fd) in held {
-        if still.binary_search(&pid).is_err() {
-            continue;
-        }
-        match pidfd::send_signal(fd.as_fd(), signal) {
-            Ok(()) => {
-                seen.insert(pid);
+/// Signals whoever is in this very folder and not in `signalled`, and puts it there. Each is held by a pidfd and has to
+/// be listed after that was opened, so that a number that was freed and given to a stranger meanwhile cannot be hit.
+pub(super) fn signal_folder(folder: &Dir, signal: i32, signalled: &mut HashSet<i32>) -> io::Result<Signalled> {
+    let Listed { mut pids, unseen } = folder.processes()?;
+    let mut outcome = Signalled { listed: pids.len() + unseen, ..Signalled::default() };
+    pids.retain(|pid| !signalled.contains(pid));
+    // The oldest first, mostly: a parent that is killed does not see its children go.
+    pids.reverse();
+    while !pids.is_empty() {
+        let held = hold(&mut pids)?;
+        let still = folder.processes()?;
+        for (pid, process) in held {
+            if !still.has(pid) {
+                continue;
             }
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-            Err(source) => return Err(Error::Signal { pid, signal, source }),
+            match pidfd::send_signal(process.as_fd(), signal) {
+                Ok(()) => {
+                    signalled.insert(pid);
+                    outcome.last = Some(process);
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                Err(error) => outcome.refused = Some(error),
+            }
         }
     }
-    Ok(())
+    Ok(outcome)
+}
+
+/// Takes as many off the end as may be held at once. Those that have ended are left out.
+fn hold(pids: &mut Vec<i32>) -> io::Result<Vec<(i32, OwnedFd)>> {
+    let mut held = Vec::new();
+    while held.len() < HELD_AT_ONCE
+        && let Some(pid) = pids.pop()
+    {
+        match pidfd::open(pid) {
+            Ok(process) => held.push((pid, process)),
+            // ENOENT, EINVAL: the number is a thread's by now.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT | libc::EINVAL)) => {}
+            Err(error) if is_out_of_descriptors(&error) && held.len() > 1 => {
+                pids.push(pid);
+                // What lists them once more needs one, too.
+                pids.extend(held.pop().map(|(pid, _)| pid));
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(held)
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }

@@ -29,6 +29,9 @@ pub(super) const TOP: &str = "sandkeep";
 const LONGEST_NAME: usize = 255;
 const LONGEST_FROM_ID: usize = 200;
 
+/// Of a folder's path: the names of its files, and what the kernel wants (PATH_MAX), fit behind it.
+const LONGEST_PATH: usize = 4096 - 256;
+
 /// `@` cannot be in an id: no container can be given the cgroup of another's supervisor, or one of a shortened name.
 const SUPERVISOR: &str = "@supervisor";
 
@@ -74,6 +77,10 @@ impl Layout {
             Asked::FromTop(path) => hierarchy.mount.join(path),
             Asked::FromOwn(path) => hierarchy.mount.join(&hierarchy.own).join(path),
         });
+        if folders.iter().any(|folder| folder.path.as_os_str().len() > LONGEST_PATH) {
+            let path = plan.path.iter().flat_map(|path| path.chars()).take(256).collect();
+            return Err(Error::BadPath { path, why: "the whole path would be too long for its files to be opened" });
+        }
         Ok(Layout { role: Role::Container, folders })
     }
 
@@ -259,7 +266,8 @@ mod tests {
 
     #[test]
     fn paths_that_leave_or_name_nothing_are_refused() {
-        for path in ["..", "/a/../b", "/", "///", ".", "a\nb", &"x".repeat(256)] {
+        let too_long = "/n".repeat(2000);
+        for path in ["..", "/a/../b", "/", "///", ".", "a\nb", &"x".repeat(256), &too_long] {
             assert!(matches!(layout(&v2(), Some(path), "x"), Err(Error::BadPath { .. })), "{path:?} was accepted");
         }
     }

@@ -13,6 +13,7 @@ use super::hierarchies::Version;
 use super::join::Joiner;
 use super::layout::{Folder, Layout, Role};
 use super::limits;
+use super::tree;
 use super::{Error, Result};
 
 /// The kernel's own list of files that a delegate may write to, and what it has always been at least.
@@ -21,7 +22,7 @@ const DELEGATED: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\n"
 
 impl Layout {
     /// Makes every folder, sets the limits, and opens what joining needs. A container's devices are restricted to the
-    /// usual few and what `resources` adds, even without `resources`.
+    /// usual few and what `resources` adds, even without `resources`; a supervisor without any is bounded all the same.
     ///
     /// A folder that is there already is taken if no process is in it or below it. A failure removes what was made.
     ///
@@ -47,7 +48,7 @@ impl Layout {
                 }
             }
             (Role::Supervisor, Some(resources)) => limits::apply(&folders, resources)?,
-            (Role::Supervisor, None) => {}
+            (Role::Supervisor, None) => limits::bound_supervisor(&folders)?,
         }
         let joiner = Joiner::of(folders.iter().map(|folder| folder.path.as_path()))?;
         made.keep();
@@ -55,12 +56,14 @@ impl Layout {
     }
 
     /// Refuses, before anybody has written down that these cgroups are his: a folder with processes in it or below it is
-    /// somebody else's, and in a frozen one whoever joined would stop.
+    /// somebody else's, and in one that is frozen, or is below one, whoever joined would stop.
     pub fn check_free(&self) -> Result<()> {
         for folder in &self.folders {
             refuse_populated(&folder.path)?;
-            if folder.freezes() && freeze::is_switched_on(&folder.path)? {
-                return Err(Error::Frozen { folder: folder.path.clone() });
+            match folder.freezes().then(|| freeze::frozen_above(&folder.path)).transpose()?.flatten() {
+                Some(frozen) if frozen == folder.path => return Err(Error::Frozen { folder: frozen }),
+                Some(folder) => return Err(Error::FrozenAbove { folder }),
+                None => {}
             }
         }
         Ok(())
@@ -153,8 +156,8 @@ fn take_over(folder: &Path) -> Result<()> {
 }
 
 fn refuse_populated(folder: &Path) -> Result<()> {
-    let pids = files::pids_below(folder).map_err(|source| Error::Read { path: folder.to_owned(), source })?;
-    match pids.len() {
+    let listed = tree::processes_below(folder).map_err(|source| Error::Read { path: folder.to_owned(), source })?;
+    match listed.count() {
         0 => Ok(()),
         count => Err(Error::NotEmpty { folder: folder.to_owned(), count }),
     }

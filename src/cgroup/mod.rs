@@ -17,7 +17,9 @@
 //! them may be repeated, and a folder that was never made counts as removed. A container that was frozen when its freezer died
 //! stays frozen until [`thaw`] or a kill.
 
+mod able;
 mod choose;
+mod end;
 mod error;
 mod files;
 mod freeze;
@@ -31,13 +33,16 @@ mod oom;
 mod remove;
 mod stats;
 pub mod systemd;
+mod tree;
 
+pub use able::can_limit;
 pub use choose::choose;
+pub use end::{kill_and_wait, let_end};
 pub use error::Error;
 pub use freeze::{freeze, is_frozen, thaw};
 pub use hierarchies::{Hierarchies, Hierarchy, Setup, Version};
 pub use join::Joiner;
-pub use kill::{kill_and_wait, processes, signal_all};
+pub use kill::{processes, signal_all};
 pub use layout::{Driver, Layout, features};
 pub use limits::{Change, set_back};
 pub use oom::OomWatch;

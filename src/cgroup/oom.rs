@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -11,8 +12,9 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::hierarchies::{Hierarchies, Version};
 use super::layout::Layout;
-use super::{Error, Result, files};
+use super::{Error, Result, files, tree};
 use crate::model::record::CgroupRecord;
+use crate::sys::ready::{self, Readiness};
 
 /// Readable when something may have happened.
 pub struct OomWatch {
@@ -24,7 +26,7 @@ enum Source {
     /// The kernel counts into it, and once more when the cgroup is removed. The open file keeps the watch alive.
     V1 { counter: EventFd, _control: File },
     /// `memory.events` has changed; what has, its text says.
-    V2 { inotify: Inotify, seen: u64 },
+    V2 { inotify: Inotify, seen: Kills },
 }
 
 impl OomWatch {
@@ -51,7 +53,7 @@ impl OomWatch {
         }
     }
 
-    /// How often since it was last asked. Never waits.
+    /// How often since it was last asked. On v2 it waits until a kill that is under way is over.
     pub fn count(&mut self) -> Result<u64> {
         let failed = |source: io::Error| Error::WatchOom { folder: self.folder.clone(), source };
         match &mut self.source {
@@ -62,12 +64,9 @@ impl OomWatch {
                 Err(errno) => Err(failed(errno.into())),
             },
             Source::V2 { inotify, seen } => {
-                match inotify.read_events() {
-                    Ok(_) | Err(Errno::EAGAIN) => {}
-                    Err(errno) => return Err(failed(errno.into())),
-                }
-                let now = killed(&self.folder).map_err(failed)?.unwrap_or(*seen);
-                let count = now.saturating_sub(*seen);
+                drain(inotify).map_err(failed)?;
+                let now = settled(inotify, &self.folder, *seen).map_err(failed)?;
+                let count = now.since(*seen, whole(&self.folder).map_err(failed)?);
                 *seen = now;
                 Ok(count)
             }
@@ -94,14 +93,100 @@ fn watch_v2(folder: &std::path::Path) -> io::Result<Option<Source>> {
     Ok(killed(folder)?.map(|seen| Source::V2 { inotify, seen }))
 }
 
-/// None: the cgroup is gone.
-fn killed(folder: &std::path::Path) -> io::Result<Option<u64>> {
-    match files::read(&folder.join("memory.events")) {
-        Ok(text) => {
-            let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-            Ok(Some(line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)))
+/// What `memory.events` counts (cgroup-v2.rst). A group that is killed as a whole (`memory.oom.group`) counts once among
+/// the groups, and each of its processes among the processes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Kills {
+    processes: u64,
+    /// None: this kernel does not say (before 5.17).
+    groups: Option<u64>,
+}
+
+impl Kills {
+    fn parse(text: &str) -> Kills {
+        let of = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        Kills { processes: of("oom_kill ").unwrap_or(0), groups: of("oom_group_kill ") }
+    }
+
+    /// How often memory ran out. Where a group was killed, its processes are not told apart from others.
+    fn since(self, before: Kills, whole: Whole) -> u64 {
+        let processes = self.processes.saturating_sub(before.processes);
+        match (self.groups, whole) {
+            (Some(groups), _) if groups > before.groups.unwrap_or(0) => groups - before.groups.unwrap_or(0),
+            (None, Whole::Group) => processes.min(1),
+            _ => processes,
         }
-        Err(error) if files::is_gone(&error) => Ok(None),
-        Err(error) => Err(error),
+    }
+}
+
+/// What goes when memory runs out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    Group,
+    Process,
+}
+
+/// The processes of a group are killed, and counted, one after the other; the kernel tells of a change at once, and of
+/// those that follow within 10 ms together.
+const FOLLOW: Duration = Duration::from_millis(15);
+
+/// So often a count that goes on rising is waited for.
+const PATIENCE: u32 = 20;
+
+fn settled(inotify: &Inotify, folder: &std::path::Path, seen: Kills) -> io::Result<Kills> {
+    let mut before = seen;
+    for _ in 0..PATIENCE {
+        let now = killed(folder)?.unwrap_or(before);
+        if now == before {
+            break;
+        }
+        before = now;
+        if !ready::wait(inotify.as_fd(), Readiness::Readable, Some(Instant::now() + FOLLOW))? {
+            break;
+        }
+        drain(inotify)?;
+    }
+    Ok(before)
+}
+
+fn whole(folder: &std::path::Path) -> io::Result<Whole> {
+    let switch = tree::unless_gone(files::read(&folder.join("memory.oom.group")))?;
+    Ok(if switch.is_some_and(|switch| switch.trim() == "1") { Whole::Group } else { Whole::Process })
+}
+
+fn drain(inotify: &Inotify) -> io::Result<()> {
+    match inotify.read_events() {
+        Ok(_) | Err(Errno::EAGAIN) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// None: the cgroup is gone.
+fn killed(folder: &std::path::Path) -> io::Result<Option<Kills>> {
+    Ok(tree::unless_gone(files::read(&folder.join("memory.events")))?.map(|text| Kills::parse(&text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kills(processes: u64, groups: Option<u64>) -> Kills {
+        Kills { processes, groups }
+    }
+
+    #[test]
+    fn a_group_that_is_killed_as_a_whole_ran_out_of_memory_once() {
+        let before = Kills::parse("low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\noom_group_kill 0\n");
+        assert_eq!(before, kills(1, Some(0)));
+        assert_eq!(kills(5, Some(1)).since(before, Whole::Group), 1);
+        assert_eq!(kills(3, Some(0)).since(before, Whole::Process), 2);
+        assert_eq!(before.since(before, Whole::Group), 0);
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_count_groups_is_asked_whether_the_whole_group_goes() {
+        let before = Kills::parse("oom_kill 0\n");
+        assert_eq!(kills(4, None).since(before, Whole::Group), 1);
+        assert_eq!(kills(4, None).since(before, Whole::Process), 4);
     }
 }

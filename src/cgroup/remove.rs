@@ -1,12 +1,12 @@
 //! Removing the cgroups of a container, and finding those that nobody remembers.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::files::{self, Pause};
 use super::hierarchies::Hierarchies;
 use super::layout::TOP;
+use super::tree::{self, Dir, Listed};
 use super::{Error, Result};
 use crate::model::record::CgroupRecord;
 
@@ -35,28 +35,43 @@ pub fn remove_emptied(folders: &[PathBuf], deadline: Instant) -> Result<Vec<Path
 fn wait_until_empty(folder: &Path, deadline: Instant) -> Result<bool> {
     let mut pause = Pause::default();
     loop {
-        let pids = files::pids_below(folder).map_err(|source| Error::Read { path: folder.to_owned(), source })?;
-        if pids.is_empty() {
+        let listed = processes_below(folder)?;
+        if listed.count() == 0 {
             return Ok(true);
         }
-        files::wait_for_ends(&pids, deadline);
+        files::wait_for_ends(&listed.pids, deadline);
         if !pause.once(deadline) {
             return Ok(false);
         }
     }
 }
 
+fn processes_below(folder: &Path) -> Result<Listed> {
+    tree::processes_below(folder).map_err(|source| Error::Read { path: folder.to_owned(), source })
+}
+
 /// Whether anything of it is there.
-pub fn exists(record: &CgroupRecord) -> bool {
-    record.folders.iter().any(|folder| folder.exists())
+pub fn exists(record: &CgroupRecord) -> Result<bool> {
+    for folder in &record.folders {
+        let there = Dir::open_if_there(folder).map_err(|source| Error::Read { path: folder.clone(), source })?;
+        if there.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Every cgroup directly below `/sandkeep` in any hierarchy: those that no record names are orphans.
-pub fn orphans(hierarchies: &Hierarchies) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> =
-        hierarchies.all().iter().flat_map(|h| files::children(&h.mount.join(TOP)).unwrap_or_default()).collect();
+pub fn orphans(hierarchies: &Hierarchies) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for hierarchy in hierarchies.all() {
+        let top = hierarchy.mount.join(TOP);
+        let names = Dir::open_if_there(&top).and_then(|dir| dir.map_or(Ok(Vec::new()), |dir| dir.children()));
+        let names = names.map_err(|source| Error::Read { path: top.clone(), source })?;
+        found.extend(names.into_iter().map(|name| top.join(name)));
+    }
     found.sort();
-    found
+    Ok(found)
 }
 
 fn remove_tree(folder: &Path, deadline: Instant) -> Result<()> {
@@ -66,24 +81,20 @@ fn remove_tree(folder: &Path, deadline: Instant) -> Result<()> {
         match std::fs::remove_dir(folder) {
             Ok(()) => return Ok(()),
             Err(error) if files::is_gone(&error) => return Ok(()),
-            Err(error) if !is_busy(&error) => return Err(failed(error)),
+            Err(error) if !tree::is_busy(&error) => return Err(failed(error)),
             Err(_) => {}
         }
-        let children = files::children(folder).map_err(failed)?;
-        for child in &children {
-            remove_tree(child, deadline)?;
+        let Some(top) = Dir::open_if_there(folder).map_err(failed)? else { return Ok(()) };
+        if !top.children().map_err(failed)?.is_empty() {
+            tree::remove_below(&top).map_err(failed)?;
+            if top.children().map_err(failed)?.is_empty() {
+                continue;
+            }
         }
-        if !children.is_empty() {
-            continue;
-        }
-        let pids = files::pids_below(folder).map_err(failed)?;
-        files::wait_for_ends(&pids, deadline);
+        let listed = tree::processes_below(folder).map_err(failed)?;
+        files::wait_for_ends(&listed.pids, deadline);
         if !pause.once(deadline) {
-            return Err(Error::StillPopulated { folder: folder.to_owned(), count: pids.len() });
+            return Err(Error::StillPopulated { folder: folder.to_owned(), count: listed.count() });
         }
     }
-}
-
-fn is_busy(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EBUSY | libc::ENOTEMPTY))
 }

@@ -14,12 +14,12 @@ use crate::cgroup;
 use crate::engine::pod_of;
 use crate::host::agent::Agent;
 use crate::host::console::PidfdSocket;
-use crate::host::exec::Execution;
-use crate::host::foreground::{self, Forwarding};
+use crate::host::exec::{Execution, IfFrozen, Waits};
+use crate::host::foreground::{self, Screen};
 use crate::host::frozen::{self, Frozen};
 use crate::host::{self, pidfile, probe, rootless};
-use crate::model::record::Reaper;
-use crate::model::{Denial, Event, Machine, Phase};
+use crate::model::record::{PidNamespace, Reaper};
+use crate::model::{Denial, Event, Machine};
 use crate::spec::plan::{ProcessPlan, RootSwitch};
 use crate::spec::{self, ExecOverrides};
 
@@ -71,7 +71,7 @@ pub struct Arguments {
     /// Join this cgroup below the container's, [CONTROLLER[,CONTROLLER]:]PATH; with controllers it may be given again
     #[arg(long, value_name = "PATH")]
     cgroup: Vec<String>,
-    /// Also in a paused container; the process starts when it is resumed
+    /// Also in a paused or frozen container; the process starts when that is resumed
     #[arg(long)]
     ignore_paused: bool,
     /// The id of the sandbox
@@ -100,10 +100,15 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         return Err(Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }.into());
     };
     pod_of(snapshot).step(id.as_str(), id.as_str(), event)?;
-    if rootless::needed()
-        && let Some(supervisor) = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)?
-    {
-        rootless::join_namespace_of(supervisor.as_fd())?;
+    if rootless::needed() {
+        match probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)? {
+            Some(supervisor) => rootless::join_namespace_of(supervisor.as_fd())?,
+            None if snapshot.sandbox.pid_namespace == PidNamespace::Own => {}
+            None => {
+                let text = "its supervisor is dead, by whose user namespace an ordinary user gets there";
+                return Err(Failure::new(format!("cannot exec in container {:?}: {text}", id.as_str())));
+            }
+        }
     }
     let frozen = frozen::load(&seen.folder, snapshot)?;
     let process = plan(arguments, &frozen)?;
@@ -123,7 +128,6 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let socket = arguments.console_socket.as_deref();
     let mut terminal = create::terminal(process.terminal, socket, mode)?;
     let pidfd_socket = arguments.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?;
-    let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
     // In the foreground we wait ourselves; whoever asks for a pid file gets a process it can wait for.
     let reaper = match (mode, &arguments.pid_file) {
         (Mode::Detached, None) => Reaper::Supervisor,
@@ -141,9 +145,10 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         preserve_fds: arguments.preserve_fds,
         pidfd_socket,
         may_change_root: frozen.plan.may_have(Capability::CAP_SYS_ADMIN),
-        frozen: snapshot.state.sandbox.phase == Phase::Paused,
+        if_frozen: if arguments.ignore_paused { IfFrozen::Wait } else { IfFrozen::Refuse },
+        waits: if mode == Mode::Foreground { Waits::Caller } else { Waits::Nobody },
     };
-    let launched = host::exec::run(execution, &mut terminal)?;
+    let (launched, signals) = host::exec::run(execution, &mut terminal)?;
     if let Some(path) = &arguments.pid_file
         && let Err(error) = pidfile::write(path, launched.pid)
     {
@@ -152,7 +157,8 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     }
     context.log.debug(&format!("process {} runs in container {:?}", launched.pid, id.as_str()));
     let Some(signals) = signals else { return Ok(0) };
-    Ok(foreground::wait(&launched, terminal.into_master(), &signals)?)
+    let screen = terminal.into_master().map(|master| Screen { master, kept: &[] });
+    Ok(foreground::wait(&launched, screen, &signals, None)?.code())
 }
 
 fn plan(arguments: &Arguments, frozen: &Frozen) -> Result<ProcessPlan, Failure> {

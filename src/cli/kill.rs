@@ -12,7 +12,7 @@ use super::look;
 use crate::cgroup;
 use crate::engine::{Facts, pod_of};
 use crate::host::frozen::root_container;
-use crate::host::{probe, rootless};
+use crate::host::{destroy, probe, rootless};
 use crate::model::record::{CgroupRecord, PidNamespace, Snapshot};
 use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::sys::{pidfd, procfs};
@@ -47,10 +47,10 @@ pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let init = probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?;
     let init = init.ok_or_else(|| denied(&id, Phase::Stopped))?;
-    if rootless::needed()
-        && let Some(supervisor) = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)?
-    {
-        rootless::join_namespace_of(supervisor.as_fd())?;
+    if rootless::needed() {
+        // Without a supervisor the init's own, where whoever made the one around it is root, too.
+        let supervisor = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)?;
+        rootless::join_namespace_of(supervisor.as_ref().unwrap_or(&init).as_fd())?;
     }
     pidfd::send_signal(init.as_fd(), signal).map_err(|error| match error.raw_os_error() {
         Some(libc::ESRCH) => denied(&id, Phase::Stopped),
@@ -62,15 +62,15 @@ pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// In a frozen v1 cgroup even SIGKILL waits for the thaw, and a pause may be under way: whatever has not ended soon is
-/// thawed, a bounded number of times.
+/// A killed process may be held: in a frozen v1 cgroup even SIGKILL waits for the thaw, a pause may be under way, and
+/// below a small quota it does not come round to ending. Whatever has not ended soon is let go, a bounded number of times.
 fn see_it_end(killed: BorrowedFd<'_>, cgroup: &CgroupRecord) -> Result<(), Failure> {
     const SOON: Duration = Duration::from_millis(10);
     for _ in 0..20 {
-        if cgroup.freezer.is_none() || pidfd::wait_exit(killed, Some(Instant::now() + SOON))? {
+        if cgroup.folders.is_empty() || pidfd::wait_exit(killed, Some(Instant::now() + SOON))? {
             break;
         }
-        cgroup::thaw(cgroup)?;
+        cgroup::let_end(cgroup)?;
     }
     Ok(())
 }
@@ -96,13 +96,26 @@ fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> 
         }
     }
     // Without the privilege to make cgroups there are none; when the init dies, the supervisor ends all others.
-    if !container.cgroup.folders.iter().any(|folder| folder.is_dir()) {
+    if !cgroup::exists(&container.cgroup)? {
         return send(context, id.as_str(), signal);
     }
-    if signal == libc::SIGKILL {
-        cgroup::kill_and_wait(&container.cgroup, crate::host::destroy::deadline())?;
-    } else {
+    if signal != libc::SIGKILL {
         cgroup::signal_all(&container.cgroup, signal)?;
+        return Ok(());
+    }
+    let deadline = destroy::deadline();
+    let init = probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?;
+    // First, so that its exit code says what happened, and not what it made of the end of its children. It may not be ours
+    // to signal: then it is killed with the others, or nobody is.
+    if let Some(init) = &init {
+        let _ = pidfd::send_signal(init.as_fd(), signal);
+    }
+    cgroup::kill_and_wait(&container.cgroup, deadline)?;
+    // It is listed no more shortly before it has ended, and it may have moved to a cgroup that is not ours.
+    if let Some(init) = init
+        && !pidfd::wait_exit(init.as_fd(), Some(deadline))?
+    {
+        return Err(Failure::new(format!("container {:?} was killed, and its process has not ended yet", id.as_str())));
     }
     Ok(())
 }

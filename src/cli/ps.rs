@@ -35,7 +35,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let mut pids = match seen.phase() {
         // As runc: whoever asks after the end sees what is left, mostly nothing.
         Phase::Stopped => kill::left_over(context, snapshot, &seen.facts)?,
-        _ if !container.cgroup.folders.iter().any(|folder| folder.is_dir()) => in_namespace_of(container.init.pid),
+        _ if !cgroup::exists(&container.cgroup)? => in_namespace_of(container.init.pid),
         _ => cgroup::processes(&container.cgroup)?,
     };
     pids.sort_unstable();

@@ -115,7 +115,7 @@ impl<'a> Creation<'a> {
         terminal: TerminalTo,
     ) -> Result<Creation<'a>, HostError> {
         let cgroups = Cgroups::prepare(plan, &options.id, options.cgroup_driver, folder)?;
-        let rootfs = donate::rootfs(&plan.rootfs)?;
+        let rootfs = donate::rootfs(plan)?;
         let binds = donate::binds(plan)?;
         let seccomp = donate::seccomp(plan, folder.root())?;
         let notify = seccomp.as_ref().is_some_and(|program| program.notify);
@@ -333,19 +333,26 @@ impl<'a> Creation<'a> {
         if let Some(Err(error)) = self.moved.take().map(Moved::bring_back) {
             self.warnings.push(crate::container::one_line(&error));
         }
+        self.end_cgroup()?;
         let Some(launched) = self.launched.take() else { return Ok(()) };
         destroy::kill_and_wait(launched.pidfd.as_fd(), self.options.reaper == Reaper::Caller)
     }
 
     fn kill_sandbox(&mut self) -> Result<(), HostError> {
-        if let Some(supervisor) = self.supervisor.take() {
-            destroy::kill_and_wait(supervisor.pidfd.as_fd(), true)?;
+        // A helper that was about to clone the init is in nobody's PID namespace but ours.
+        self.end_cgroup()?;
+        match self.supervisor.take() {
+            Some(supervisor) => destroy::kill_and_wait(supervisor.pidfd.as_fd(), true),
+            None => Ok(()),
         }
-        // In a foreign PID namespace the supervisor's end ends nobody else.
-        if let (PidNamespace::Foreign, Some(container)) = (self.pid_namespace(), self.cgroups.made_for_container()) {
-            cgroup::kill_and_wait(container, destroy::deadline())?;
+    }
+
+    /// Before the processes in it are waited for: there may be some that cannot end by themselves.
+    fn end_cgroup(&self) -> Result<(), HostError> {
+        match self.cgroups.made_for_container() {
+            Some(container) => Ok(cgroup::kill_and_wait(container, destroy::deadline())?),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ use crate::engine::{Effects, Pace};
 use crate::model::record::{Boot, CgroupRecord, HookKind, PidNamespace, ProcessRef, Snapshot};
 use crate::model::{Effect, Event};
 use crate::store::{Folder, ScopeRecord};
+use crate::sys::procfs::Standing;
 use crate::sys::{pidfd, procfs};
 
 /// How long a killed process may take to end. Never slept through: a pidfd says when.
@@ -121,47 +122,81 @@ impl Destruction {
         if let Some(hooks) = &self.hooks {
             self.warnings.extend(hooks.ledger.settle()?);
         }
-        if let (Some(boot), Some(supervisor)) = (&self.boot, &self.supervisor) {
-            self.kill_process(supervisor, boot)?;
+        let Some(boot) = &self.boot else { return Ok(()) };
+        // Before its end: who lives in the cgroups now shows whose they are, and a supervisor waits in the kernel for
+        // all that is in its PID namespace.
+        let ended = self.end_cgroups_of_containers(boot);
+        if let Some(supervisor) = &self.supervisor {
+            kill_process(supervisor, boot)?;
         }
-        if self.pid_namespace == PidNamespace::Foreign {
-            self.kill_containers()?;
+        ended?;
+        self.inits.iter().try_for_each(|init| kill_process(init, boot))?;
+        // Where the end of a supervisor ends nobody else, what it left in its own cgroup has to be ended, too.
+        if self.pid_namespace == PidNamespace::Foreign && is_of_this_boot(boot)? {
+            self.cgroups.iter().try_for_each(|record| cgroup::kill_and_wait(record, deadline()))?;
         }
         Ok(())
     }
 
     fn kill_containers(&self) -> Result<(), HostError> {
         let Some(boot) = &self.boot else { return Ok(()) };
+        self.end_cgroups_of_containers(boot)?;
+        self.inits.iter().try_for_each(|init| kill_process(init, boot))
+    }
+
+    fn end_cgroups_of_containers(&self, boot: &Boot) -> Result<(), HostError> {
+        if !self.cgroups_are_ours(boot)? {
+            return Ok(());
+        }
+        // First, so that their exit codes do not say what they made of the end of their children.
         for init in &self.inits {
-            self.kill_process(init, boot)?;
+            if let Some(pidfd) = probe::open_if_alive(init, boot)? {
+                send_kill(pidfd.as_fd())?;
+            }
         }
-        if self.cgroups_may_outlive(boot) { self.kill_cgroups() } else { Ok(()) }
+        Ok(self.of_containers().iter().try_for_each(|record| cgroup::kill_and_wait(record, deadline()))?)
     }
 
-    /// Whether there may be processes in the cgroups that nothing else ends. By now they could be somebody else's: after a
-    /// reboot, or when the kernel has killed everything with a supervisor that was pid 1.
-    fn cgroups_may_outlive(&self, boot: &Boot) -> bool {
-        let this_boot = procfs::boot_id().is_ok_and(|id| id == boot.boot_id);
-        let supervisor_lives = || self.supervisor.as_ref().is_some_and(|supervisor| procfs::is_alive(supervisor, boot));
-        this_boot && (self.pid_namespace == PidNamespace::Foreign || supervisor_lives())
+    /// Whether what is in the containers' cgroups belongs to this sandbox. Once it has ended, somebody else may have been
+    /// given them: after a reboot, or when nothing was left in them because the kernel has killed everything with a
+    /// supervisor that was pid 1.
+    fn cgroups_are_ours(&self, boot: &Boot) -> Result<bool, HostError> {
+        if !is_of_this_boot(boot)? {
+            return Ok(false);
+        }
+        if self.pid_namespace == PidNamespace::Foreign {
+            return Ok(true);
+        }
+        for init in &self.inits {
+            if standing(init, boot)? != Standing::Gone {
+                return Ok(true);
+            }
+        }
+        let Some(supervisor) = &self.supervisor else { return Ok(false) };
+        match standing(supervisor, boot)? {
+            Standing::Gone => Ok(false),
+            // Its own cgroup has the name of theirs, and nobody is given one of a pair.
+            Standing::Runs if self.cgroups.last().is_some_and(|own| !own.folders.is_empty()) => Ok(true),
+            Standing::Runs | Standing::Ending => self.any_in_namespace_of(supervisor),
+        }
     }
 
-    fn kill_cgroups(&self) -> Result<(), HostError> {
-        for record in self.cgroups.iter().filter(|record| cgroup::exists(record)) {
-            cgroup::kill_and_wait(record, deadline())?;
+    /// Whether anything in the containers' cgroups is in the PID namespace of this process: what lives in there keeps pid
+    /// 1 from ending, and its cgroup from being given away.
+    fn any_in_namespace_of(&self, supervisor: &ProcessRef) -> Result<bool, HostError> {
+        let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let Some(wanted) = namespace(supervisor.pid) else { return Ok(false) };
+        for record in self.of_containers() {
+            if cgroup::processes(record)?.into_iter().any(|pid| namespace(pid).as_ref() == Some(&wanted)) {
+                return Ok(true);
+            }
         }
-        Ok(())
+        Ok(false)
     }
 
-    fn kill_process(&self, process: &ProcessRef, boot: &Boot) -> Result<(), HostError> {
-        let pidfd = probe::open_if_alive(process, boot)?;
-        if let Some(pidfd) = &pidfd {
-            send_kill(pidfd.as_fd())?;
-        }
-        // On the v1 freezer a killed process stays frozen, and alive, until it is thawed (measured). One that somebody
-        // else killed too: its supervisor then waits for it in the kernel's exit path.
-        self.each_freezer(cgroup::thaw)?;
-        pidfd.map_or(Ok(()), |pidfd| wait_gone(pidfd.as_fd(), process, boot))
+    /// The last record is the supervisor's own.
+    fn of_containers(&self) -> &[CgroupRecord] {
+        &self.cgroups[..self.cgroups.len().saturating_sub(1)]
     }
 
     fn remove_cgroups(&mut self) -> Result<(), HostError> {
@@ -179,9 +214,8 @@ impl Destruction {
     /// somebody else's of the same name.
     fn stop_scope(&mut self) {
         let Some(scope) = &self.scope else { return };
-        let containers = &self.cgroups[..self.cgroups.len().saturating_sub(1)];
         let empty = |record: &CgroupRecord| cgroup::processes(record).is_ok_and(|pids| pids.is_empty());
-        if !containers.iter().all(empty) {
+        if !self.of_containers().iter().all(empty) {
             return;
         }
         let stopped = systemd_of(scope).and_then(|mut systemd| Ok(systemd.stop(&scope.unit)?));
@@ -251,10 +285,11 @@ impl Effects for Destruction {
 
 impl Destruction {
     fn each_freezer(&self, act: impl Fn(&CgroupRecord) -> Result<(), cgroup::Error>) -> Result<(), HostError> {
-        // The last record is the supervisor's own, which is never frozen.
-        let containers = &self.cgroups[..self.cgroups.len().saturating_sub(1)];
-        for record in containers.iter().filter(|record| record.freezer.is_some() && cgroup::exists(record)) {
-            act(record)?;
+        // The supervisor's own is never frozen.
+        for record in self.of_containers().iter().filter(|record| record.freezer.is_some()) {
+            if cgroup::exists(record)? {
+                act(record)?;
+            }
         }
         Ok(())
     }
@@ -264,6 +299,20 @@ impl Destruction {
 pub fn systemd_of(scope: &ScopeRecord) -> Result<Systemd, HostError> {
     let bus = Bus::parse(&scope.bus).unwrap_or(Bus::System);
     Ok(Systemd::connect(bus)?)
+}
+
+fn is_of_this_boot(boot: &Boot) -> Result<bool, HostError> {
+    Ok(procfs::boot_id().trying(|| "read the boot id".into())? == boot.boot_id)
+}
+
+fn standing(process: &ProcessRef, boot: &Boot) -> Result<Standing, HostError> {
+    procfs::standing(process, boot).trying(|| format!("look at process {}", process.pid))
+}
+
+fn kill_process(process: &ProcessRef, boot: &Boot) -> Result<(), HostError> {
+    let Some(pidfd) = probe::open_if_alive(process, boot)? else { return Ok(()) };
+    send_kill(pidfd.as_fd())?;
+    wait_gone(pidfd.as_fd(), process, boot)
 }
 
 /// SIGKILL; a process that is already gone is a success.

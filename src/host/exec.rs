@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
@@ -11,11 +11,13 @@ use super::agent::Agent;
 use super::attend::Attendant;
 use super::console::{PidfdOf, PidfdSocket};
 use super::create::{CALL_DEADLINE, TerminalTo, pid_inside};
+use super::foreground::Forwarding;
 use super::launch::{self, Inside, Launched, Target};
 use super::protect::Binary;
 use super::verify::{self, Promise};
 use super::{HostError, Trying, namespaces, probe};
-use crate::cgroup::Joiner;
+use crate::cgroup::{self, Joiner};
+use crate::container::channel::Order;
 use crate::container::{Groups, join, seccomp, stdio};
 use crate::control::{Client, ExecuteAsync, Request};
 use crate::model::record::{ContainerRecord, PidNamespace, Reaper, SandboxRecord};
@@ -39,14 +41,36 @@ pub struct Execution<'a> {
     pub pidfd_socket: Option<PidfdSocket>,
     /// The container's processes may have CAP_SYS_ADMIN, and with that have put another root on top of theirs.
     pub may_change_root: bool,
-    /// The container is paused: the process starts when it is resumed.
-    pub frozen: bool,
+    pub if_frozen: IfFrozen,
+    /// Who waits for it: from its start on signals are kept for the process. Until then they end us, and it with us.
+    pub waits: Waits,
 }
 
-/// Launches it, hands its terminal on, and starts it. On an error nothing of it is left.
-pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launched, HostError> {
+/// What to do if the cgroup that is to be joined is frozen: by a pause, or by the container itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfFrozen {
+    Refuse,
+    /// The process starts when it is thawed.
+    Wait,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    /// This process, in the foreground.
+    Caller,
+    Nobody,
+}
+
+/// A freeze that only makes a signal to all exact is over by then.
+const PASSING_FREEZE: Duration = Duration::from_millis(300);
+
+/// Launches it, hands its terminal on, and starts it. On an error nothing of it is left. The signals are those that are
+/// to be forwarded, if this process waits for it.
+pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launched, Option<Forwarding>), HostError> {
     let (boot, container, supervisor) = (&execution.sandbox.boot, execution.container, &execution.sandbox.supervisor);
-    let is_stopped = || !procfs::is_alive(&container.init, boot) || !procfs::is_alive(supervisor, boot);
+    let needs_supervisor = execution.sandbox.pid_namespace == PidNamespace::Own;
+    let is_stopped =
+        || !procfs::is_alive(&container.init, boot) || needs_supervisor && !procfs::is_alive(supervisor, boot);
     // One that ended meanwhile is reason enough, wherever it was noticed.
     launch(execution, terminal).map_err(|error| if is_stopped() { stopped(container) } else { error })
 }
@@ -56,19 +80,21 @@ fn stopped(container: &ContainerRecord) -> HostError {
     HostError::Container { text, exit_code: 1 }
 }
 
-fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launched, HostError> {
+fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launched, Option<Forwarding>), HostError> {
     let boot = &execution.sandbox.boot;
     let gone = || stopped(execution.container);
     let init = probe::open_if_alive(&execution.container.init, boot)?.ok_or_else(gone)?;
-    let supervisor = probe::open_if_alive(&execution.sandbox.supervisor, boot)?.ok_or_else(gone)?;
+    let supervisor = probe::open_if_alive(&execution.sandbox.supervisor, boot)?;
     let joiner = match execution.cgroups {
         Some(folders) => Joiner::exactly(folders)?,
         None => Joiner::open(&execution.container.cgroup, execution.container.init.pid)?,
     };
+    let patience = patience_with(&joiner, execution.if_frozen)?;
     let namespaces = namespaces::differing(execution.container.init.pid)?;
-    let inside = match execution.sandbox.pid_namespace {
-        PidNamespace::Own => Inside::NamespaceOf(supervisor.as_fd()),
-        PidNamespace::Foreign => Inside::Ours,
+    let inside = match (execution.sandbox.pid_namespace, &supervisor) {
+        (PidNamespace::Own, Some(supervisor)) => Inside::NamespaceOf(supervisor.as_fd()),
+        (PidNamespace::Own, None) => return Err(gone()),
+        (PidNamespace::Foreign, _) => Inside::Ours,
     };
     let binary = Binary::protected().trying(|| "protect our own binary".into())?;
     let filtered = execution.seccomp.is_some();
@@ -87,7 +113,6 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launche
     };
     // We too: what is forked from here on has it before it is in the container's cgroup.
     crate::container::run_on(&execution.process.affinity.initial, "initial")?;
-    let patience = (!execution.frozen).then_some(launch::STEP_DEADLINE);
     let target = Target {
         init: init.as_fd(),
         namespaces,
@@ -106,19 +131,50 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launche
         .expect_ready(patience, &mut Attendant::new(terminal, execution.agent.as_ref()))
         .and_then(|_| verify::ready(launched.pid, &promise))
         .and_then(|()| match execution.reaper {
-            Reaper::Supervisor => adopt(execution.folder, execution.container, &launched),
-            Reaper::Caller => Ok(()),
+            // In a foreign PID namespace the container may run on without one; then nobody keeps what is launched either.
+            Reaper::Supervisor if supervisor.is_some() => adopt(execution.folder, execution.container, &launched),
+            Reaper::Supervisor | Reaper::Caller => Ok(()),
         })
         .and_then(|()| match &execution.pidfd_socket {
             Some(socket) => socket.send(PidfdOf::Exec, launched.pidfd.as_fd()),
             None => Ok(()),
         })
-        .and_then(|()| launched.start());
-    if let Err(error) = started {
-        launched.abort();
-        return Err(error);
+        .and_then(|()| start(&launched, execution.waits));
+    match started {
+        Ok(signals) => Ok((launched, signals)),
+        Err(error) => {
+            launched.abort();
+            Err(error)
+        }
     }
-    Ok(launched)
+}
+
+/// None: as long as it takes.
+fn patience_with(joiner: &Joiner, if_frozen: IfFrozen) -> Result<Option<Duration>, HostError> {
+    let until = Instant::now() + PASSING_FREEZE;
+    loop {
+        match (joiner.frozen()?, if_frozen) {
+            (None, _) => return Ok(Some(launch::STEP_DEADLINE)),
+            (Some(_), IfFrozen::Wait) => return Ok(None),
+            (Some(folder), IfFrozen::Refuse) if Instant::now() >= until => {
+                return Err(cgroup::Error::FrozenInside { folder }.into());
+            }
+            (Some(_), IfFrozen::Refuse) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+fn start(launched: &Launched, waits: Waits) -> Result<Option<Forwarding>, HostError> {
+    if waits == Waits::Nobody {
+        return launched.start().map(|()| None);
+    }
+    let signals = Forwarding::begin()?;
+    launched.order(Order::Start)?;
+    if !signals.wait_for_start(launched.channel.as_fd())? {
+        let text = "interrupted by a signal before the program ran".to_owned();
+        return Err(HostError::Container { text, exit_code: 1 });
+    }
+    launched.has_started().map(|()| Some(signals))
 }
 
 /// The root folder of a container, to look into; None where we may not.

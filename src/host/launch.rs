@@ -310,6 +310,11 @@ impl Launched {
     /// Starts it without a supervisor in between; returns once the program runs.
     pub fn start(&self) -> Result<(), HostError> {
         self.order(Order::Start)?;
+        self.has_started()
+    }
+
+    /// Once it was ordered to start: returns when the program runs.
+    pub fn has_started(&self) -> Result<(), HostError> {
         match self.next("executing the program", Some(STEP_DEADLINE))? {
             Report::Closed => Ok(()),
             other => Err(unexpected(other)),

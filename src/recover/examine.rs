@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::cgroup::{self, Hierarchies};
-use crate::engine::{self, Depth, Probe, Recorder};
-use crate::host::probe::Prober;
+use crate::control::ControlError;
+use crate::engine::{self, Depth, Facts, Probe, Recorder};
+use crate::host::probe::{self, Prober};
 use crate::host::{frozen, poststart};
 use crate::model::record::{CgroupRecord, Snapshot};
 use crate::model::{Id, Phase};
@@ -48,9 +49,13 @@ pub fn examine(root: &Root) -> Result<Vec<Finding>, StoreError> {
         findings.push(Finding { subject: disagreement.id.to_string(), text: disagreement.text });
     }
     examine_supervisors(root, &snapshots, &mut findings);
-    for folder in orphaned_cgroups(root, &snapshots, &mut recorder)? {
+    let orphans = orphaned_cgroups(root, &snapshots, &mut recorder)?;
+    for folder in orphans.found {
         let text = "an empty cgroup of a sandbox that is gone".to_owned();
         findings.push(Finding { subject: folder.display().to_string(), text });
+    }
+    if let Some(error) = orphans.unseen {
+        findings.push(Finding { subject: "cgroups".to_owned(), text: crate::container::one_line(&error) });
     }
     examine_mounts(root, &mut findings);
     Ok(findings)
@@ -84,15 +89,29 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
             found(snapshot.sandbox.id.as_str(), crate::container::one_line(&error));
         }
         if snapshot.state.sandbox.phase == Phase::Stopped {
-            let left = still_running(&snapshot);
-            if left > 0 {
-                let text = format!("is stopped, and {left} process(es) run on in its cgroup: delete it to end them");
-                found(snapshot.sandbox.id.as_str(), text);
+            match still_running(&snapshot) {
+                Ok(0) => {}
+                Ok(left) => {
+                    let text =
+                        format!("is stopped, and {left} process(es) run on in its cgroup: delete it to end them");
+                    found(snapshot.sandbox.id.as_str(), text);
+                }
+                Err(error) => {
+                    let why = crate::container::one_line(&error);
+                    found(snapshot.sandbox.id.as_str(), format!("nobody can say what runs in its cgroup: {why}"));
+                }
             }
         }
         let facts = Prober.facts(folder, &snapshot, Depth::Cgroups);
         if snapshot.state.sandbox.phase == Phase::Running && facts.frozen.values().any(|frozen| *frozen) {
             found(snapshot.sandbox.id.as_str(), "is frozen, and recorded as running".to_owned());
+        }
+        if engine::is_orphaned(&snapshot, &facts) {
+            let text = "runs on without its supervisor, which is dead: `recover` gives it another".to_owned();
+            found(snapshot.sandbox.id.as_str(), text);
+        }
+        if let Some(text) = deaf_supervisor(folder, &snapshot, &facts) {
+            found(snapshot.sandbox.id.as_str(), text);
         }
         let seen = engine::observe(&snapshot, &facts, engine::now());
         if seen.state.sandbox.phase != snapshot.state.sandbox.phase {
@@ -112,6 +131,24 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
     snapshots.push(snapshot);
 }
 
+/// What to say of a supervisor that lives and does not answer.
+fn deaf_supervisor(folder: &Folder, snapshot: &Snapshot, facts: &Facts) -> Option<String> {
+    if !facts.supervisor_alive || !snapshot.state.sandbox.phase.is_alive() {
+        return None;
+    }
+    let pid = snapshot.sandbox.supervisor.pid;
+    let error = probe::ask_state(folder).err()?;
+    // One that has ended meanwhile had nothing more to keep.
+    if !procfs::is_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot) {
+        return None;
+    }
+    let state = procfs::stat(pid).ok().flatten().map_or('?', |stat| stat.state);
+    Some(match error {
+        ControlError::Timeout { .. } => format!("its supervisor, process {pid}, does not answer (state {state})"),
+        other => format!("its supervisor, process {pid} (state {state}): {}", crate::container::one_line(&other)),
+    })
+}
+
 fn poststart_is_due(folder: &Folder, snapshot: &Snapshot) -> bool {
     if !matches!(folder.hook_log(), Ok(Some(_))) {
         return false;
@@ -121,10 +158,13 @@ fn poststart_is_due(folder: &Folder, snapshot: &Snapshot) -> bool {
 }
 
 /// Processes in the cgroups of its containers. Those that are ending do not count.
-fn still_running(snapshot: &Snapshot) -> usize {
-    let of_containers = snapshot.containers.values().filter_map(|container| cgroup::processes(&container.cgroup).ok());
-    let pids: BTreeSet<i32> = of_containers.flatten().collect();
-    pids.into_iter().filter(|pid| procfs::stat(*pid).ok().flatten().is_some_and(|stat| !stat.is_gone())).count()
+fn still_running(snapshot: &Snapshot) -> Result<usize, cgroup::Error> {
+    let mut pids = BTreeSet::new();
+    for container in snapshot.containers.values() {
+        pids.extend(cgroup::processes(&container.cgroup)?);
+    }
+    let runs = |pid: &i32| procfs::stat(*pid).map_or(true, |stat| stat.is_some_and(|stat| !stat.is_gone()));
+    Ok(pids.into_iter().filter(runs).count())
 }
 
 /// A state that the store and the published snapshot tell differently.
@@ -242,16 +282,24 @@ fn descriptors(pid: i32) -> impl Iterator<Item = PathBuf> {
 
 /// Empty cgroups of sandboxes that this root once had. Cgroups know no root: all others may belong to a sandbox of
 /// another one, running or stopped.
+#[derive(Default)]
+pub(super) struct Orphans {
+    pub found: Vec<PathBuf>,
+    /// Why some could not be looked at, or none.
+    pub unseen: Option<cgroup::Error>,
+}
+
 pub(super) fn orphaned_cgroups(
     root: &Root,
     snapshots: &[Snapshot],
     recorder: &mut Recorder<'_>,
-) -> Result<Vec<PathBuf>, StoreError> {
-    let Ok(hierarchies) = Hierarchies::read() else { return Ok(Vec::new()) };
-    let folders = cgroup::orphans(&hierarchies);
-    if folders.is_empty() {
-        return Ok(Vec::new());
-    }
+) -> Result<Orphans, StoreError> {
+    let folders = match Hierarchies::read().and_then(|hierarchies| cgroup::orphans(&hierarchies)) {
+        Ok(folders) if folders.is_empty() => return Ok(Orphans::default()),
+        Ok(folders) => folders,
+        Err(cgroup::Error::NoHierarchy) => return Ok(Orphans::default()),
+        Err(error) => return Ok(Orphans { unseen: Some(error), ..Orphans::default() }),
+    };
     let past: BTreeSet<String> = recorder.history(None)?.iter().map(|entry| entry.sandbox.to_string()).collect();
     let containers = snapshots.iter().flat_map(|s| s.containers.values().map(|container| &container.cgroup));
     let supervisors = snapshots.iter().map(|snapshot| &snapshot.sandbox.supervisor_cgroup);
@@ -259,7 +307,9 @@ pub(super) fn orphaned_cgroups(
     // Those that are about to be made.
     for folder in root.folders()? {
         // What one that cannot be read has, or is about to make, is not known: then nothing is called orphaned.
-        let (Ok(intent), Ok(_)) = (folder.intent_unlocked(), folder.read_snapshot()) else { return Ok(Vec::new()) };
+        let (Ok(intent), Ok(_)) = (folder.intent_unlocked(), folder.read_snapshot()) else {
+            return Ok(Orphans::default());
+        };
         named.extend(intent.into_iter().flat_map(|intent| intent.cgroups));
     }
     let is_orphaned = |folder: &PathBuf| {
@@ -273,7 +323,7 @@ pub(super) fn orphaned_cgroups(
         let ours = past.contains(name.strip_suffix("@supervisor").unwrap_or(&name));
         ours && settled && !named.contains(folder) && is_empty()
     };
-    Ok(folders.into_iter().filter(is_orphaned).collect())
+    Ok(Orphans { found: folders.into_iter().filter(is_orphaned).collect(), unseen: None })
 }
 
 /// Everything is mounted in the containers' own namespaces: nothing of a root may show on the host.

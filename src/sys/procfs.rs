@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::time::Instant;
 
 use super::pidfd;
 use crate::model::record::{Boot, ProcessRef};
@@ -74,6 +75,23 @@ pub fn stat(pid: i32) -> io::Result<Option<Stat>> {
     }
 }
 
+/// The process that a thread belongs to; `None`: it has ended.
+pub fn owner_of_thread(thread: i32) -> io::Result<Option<i32>> {
+    let text = match std::fs::read(format!("/proc/{thread}/status")) {
+        Err(error) if is_no_such_process(&error) => return Ok(None),
+        other => other?,
+    };
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok()).filter(|pid| *pid > 0))
+}
+
+/// How many tasks there are on the whole machine (proc_loadavg(5), the fourth field).
+pub fn tasks() -> io::Result<usize> {
+    let text = std::fs::read_to_string("/proc/loadavg")?;
+    let total = text.split_whitespace().nth(3).and_then(|field| field.split_once('/')?.1.parse().ok());
+    total.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/loadavg is not as in proc_loadavg(5)"))
+}
+
 pub fn boot_id() -> io::Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
@@ -107,25 +125,49 @@ pub fn process_ref(pid: i32) -> io::Result<Option<ProcessRef>> {
     }
 }
 
-/// Whether the process that was written down on `boot` runs now. What cannot be read is not alive.
+/// What has become of a process that was written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Runs,
+    /// Killed, or past its last instruction, and held in the kernel: pid 1 of a PID namespace by what still lives in it.
+    Ending,
+    /// It has ended, reaped or not; or the number is another's by now.
+    Gone,
+}
+
+/// Whether the process that was written down on `boot` runs now. One that cannot be looked at counts as alive: what is
+/// taken for dead is buried.
 pub fn is_alive(process: &ProcessRef, boot: &Boot) -> bool {
-    let Ok(here) = self::boot() else { return false };
+    matches!(standing(process, boot), Ok(Standing::Runs) | Err(_))
+}
+
+pub fn standing(process: &ProcessRef, boot: &Boot) -> io::Result<Standing> {
+    let here = self::boot()?;
     if here.boot_id != boot.boot_id {
-        return false;
+        return Ok(Standing::Gone);
     }
-    let Ok(fd) = pidfd::open(process.pid) else { return false };
-    let inode = pidfd::inode(fd.as_fd()).unwrap_or(None);
-    if let (Some(then), Some(now)) = (process.pidfd_inode, inode)
+    let fd = match pidfd::open(process.pid) {
+        // EINVAL: the number is none, or that of a thread.
+        Err(error) if is_no_such_process(&error) || error.raw_os_error() == Some(libc::EINVAL) => {
+            return Ok(Standing::Gone);
+        }
+        other => other?,
+    };
+    if let (Some(then), Some(now)) = (process.pidfd_inode, pidfd::inode(fd.as_fd())?)
         && then != now
     {
-        return false;
+        return Ok(Standing::Gone);
     }
-    let Ok(Some(stat)) = stat(process.pid) else { return false };
+    let Some(stat) = stat(process.pid)? else { return Ok(Standing::Gone) };
     // A start time means something only in the time namespace it was read in.
     if here.time_namespace == boot.time_namespace && stat.start_time != process.start_time {
-        return false;
+        return Ok(Standing::Gone);
     }
-    !stat.is_gone()
+    Ok(match (stat.is_gone(), pidfd::wait_exit(fd.as_fd(), Some(Instant::now()))?) {
+        (false, false) => Standing::Runs,
+        (true, false) => Standing::Ending,
+        (_, true) => Standing::Gone,
+    })
 }
 
 /// Whether the uid stands for all those that our user namespace does not have (user_namespaces(7)). Nothing is read where

@@ -15,6 +15,7 @@ pub mod cgroup;
 pub mod command;
 pub mod debian;
 pub mod env;
+pub mod filter;
 pub mod host_nodes;
 pub mod leftovers;
 pub mod ordinary;
