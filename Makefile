@@ -9,6 +9,7 @@
 #   make deny          licences, sources, versions and, where they can be had, advisories of the dependencies
 #   make conformance   runc's own integration tests, beside Debian's runc; ONLY=exec.bats, or ONLY='exec.bats:--user'
 #   make crash-matrix  SIGKILL of create, start, update and delete: 40 system calls and 80 moments each
+#   make races         names swapped while the runtime looks at them: a thousand tries of each attack
 #   make soak          two minutes of random commands by several processes, with random deaths
 #   make fuzz          every fuzz target, a minute in all
 #   make bench         beside crun and runc, in one run
@@ -26,7 +27,8 @@ export LIBSECCOMP_LINK_TYPE ?= static
 export LIBSECCOMP_LIB_PATH ?= /usr/lib/$(MACHINE)-linux-gnu
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: all build demo test test-vm test-vm-systemd lint deny conformance crash-matrix soak fuzz fuzz-build bench schema install tools clean
+.PHONY: all build demo test test-vm test-vm-systemd lint deny conformance crash-matrix races soak fuzz fuzz-build bench schema install \
+        tools clean
 
 all: build
 
@@ -77,6 +79,9 @@ conformance: $(if $(RUNTIME),,build)
 crash-matrix: build
 	SANDKEEP_BIN=$(abspath $(BINARY)) SANDKEEP_CRASH_POINTS=40 SANDKEEP_CRASH_MOMENTS=80 \
 	  cargo test --locked --test crash --test hooks_crash -- --nocapture --test-threads=1
+
+races: build
+	SANDKEEP_BIN=$(abspath $(BINARY)) SANDKEEP_RACE_TRIES=1000 cargo test --locked --test races -- --nocapture --test-threads=1
 
 soak: build
 	SANDKEEP_BIN=$(abspath $(BINARY)) cargo test --locked --test soak -- --ignored --nocapture

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use common::{Cmd, Env, Lines, needs_root, needs_tool};
+use common::{Cmd, Env, Lines, Swapping, needs_root, needs_tool};
 use serde_json::json;
 
 fn digest(file: &Path) -> String {
@@ -188,38 +188,6 @@ fn mount_targets_never_leave_the_rootfs() {
     }
     env.run(["recover"]).code(0);
     env.assert_clean();
-}
-
-/// Swaps two names of a folder as fast as it can for as long as it lives.
-struct Swapping {
-    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
-    thread: Option<std::thread::JoinHandle<u64>>,
-}
-
-impl Swapping {
-    fn begin(one: &Path, other: &Path) -> Swapping {
-        use nix::fcntl::{RenameFlags, renameat2};
-        use std::sync::atomic::{AtomicBool, Ordering};
-        let stop = std::sync::Arc::new(AtomicBool::new(false));
-        let (ends, one, other) = (stop.clone(), one.to_owned(), other.to_owned());
-        let thread = std::thread::spawn(move || {
-            let mut times = 0;
-            while !ends.load(Ordering::Relaxed) {
-                renameat2(None, &one, None, &other, RenameFlags::RENAME_EXCHANGE).unwrap();
-                times += 1;
-            }
-            times
-        });
-        Swapping { stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for Swapping {
-    fn drop(&mut self) {
-        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        let times = self.thread.take().unwrap().join();
-        assert!(times.unwrap_or(0) > 100 || std::thread::panicking(), "hardly anything was swapped");
-    }
 }
 
 /// CVE-2021-30465, CVE-2024-45310: another container swaps a folder of a shared volume for a symlink while mounts are made
