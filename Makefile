@@ -6,8 +6,10 @@
 #   make test-vm       those that run containers, on Debian's own kernel with nothing but cgroup v2 (qemu); TESTS=all for more
 #   make test-vm-systemd  the same tests of cgroup v2 where Debian's systemd is pid 1 and makes the scopes
 #   make lint          rustfmt and clippy
+#   make deny          licences, sources, versions and, where they can be had, advisories of the dependencies
 #   make conformance   runc's own integration tests, beside Debian's runc; ONLY=exec.bats, or ONLY='exec.bats:--user'
 #   make crash-matrix  SIGKILL of create, start, update and delete: 40 system calls and 80 moments each
+#   make races         names swapped while the runtime looks at them: a thousand tries of each attack
 #   make soak          two minutes of random commands by several processes, with random deaths
 #   make fuzz          every fuzz target, a minute in all
 #   make bench         beside crun and runc, in one run
@@ -25,7 +27,8 @@ export LIBSECCOMP_LINK_TYPE ?= static
 export LIBSECCOMP_LIB_PATH ?= /usr/lib/$(MACHINE)-linux-gnu
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: all build demo test test-vm test-vm-systemd lint conformance crash-matrix soak fuzz fuzz-build bench schema install tools clean
+.PHONY: all build demo test test-vm test-vm-systemd lint deny conformance crash-matrix races soak fuzz fuzz-build bench schema install \
+        tools clean
 
 all: build
 
@@ -57,6 +60,18 @@ lint: tools
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
+# Unoptimised, cargo-deny is built in about a minute on two cores; optimised, it would take several. The list of advisories is a
+# repository elsewhere: where it cannot be reached, the rest is held all the same, and it is said.
+CARGO_DENY := $(or $(shell command -v cargo-deny),target/tools/bin/cargo-deny)
+
+target/tools/bin/cargo-deny:
+	cargo install --locked --debug --no-default-features --version 0.20.2 --root target/tools cargo-deny
+
+deny: tools $(CARGO_DENY)
+	$(CARGO_DENY) check licenses bans sources
+	@if $(CARGO_DENY) fetch db; then $(CARGO_DENY) check advisories; \
+	  else echo "skipped: the list of advisories cannot be reached from here"; fi
+
 # RUNTIME: another binary than the one just built.
 conformance: $(if $(RUNTIME),,build)
 	@tests/conformance/run $(or $(RUNTIME),$(BINARY)) '$(ONLY)'
@@ -64,6 +79,9 @@ conformance: $(if $(RUNTIME),,build)
 crash-matrix: build
 	SANDKEEP_BIN=$(abspath $(BINARY)) SANDKEEP_CRASH_POINTS=40 SANDKEEP_CRASH_MOMENTS=80 \
 	  cargo test --locked --test crash --test hooks_crash -- --nocapture --test-threads=1
+
+races: build
+	SANDKEEP_BIN=$(abspath $(BINARY)) SANDKEEP_RACE_TRIES=1000 cargo test --locked --test races -- --nocapture --test-threads=1
 
 soak: build
 	SANDKEEP_BIN=$(abspath $(BINARY)) cargo test --locked --test soak -- --ignored --nocapture

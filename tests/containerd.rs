@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use common::bundle::busybox_rootfs;
 use common::command::DEADLINE;
-use common::{Lines, Outcome, Terminal, until};
+use common::{HostNodes, Lines, Outcome, Terminal, until};
 use engines::image::NAME as IMAGE;
 use engines::{Containerd, Shared, is_sandkeep, needs_engine};
 
@@ -209,6 +209,29 @@ fn a_supervisor_that_is_killed_ends_the_task_and_nothing_else() {
     containerd.ctr(["containers", "delete", "keeperless"]).success();
 }
 
+/// As in a pod with hostPID: the kernel ends nobody with the supervisor.
+#[test]
+fn a_task_in_the_hosts_pid_namespace_outlives_its_supervisor_and_can_be_stopped_and_deleted() {
+    needs_engine!("containerd", "ctr");
+    if !is_sandkeep() {
+        common::skipped!("only sandkeep has supervisors");
+    }
+    let containerd = containerd();
+    for (id, signal, told) in [("orphaned", "SIGTERM", "exit code 3"), ("orphaned9", "SIGKILL", "exit code 137")] {
+        task(&containerd, id, &["--with-ns", &format!("pid:/proc/{}/ns/pid", std::process::id())]);
+        let state = containerd.runtime(["state", id]).success().json();
+        let supervisor = state["supervisorPid"].as_i64().expect("the supervisor's pid") as i32;
+        common::process::send(supervisor, nix::sys::signal::Signal::SIGKILL);
+        until(DEADLINE, "end of the supervisor", || !common::process::runs(supervisor));
+        assert_eq!(status(&containerd, id), "RUNNING");
+        exec(&containerd, id, &["true"]).success();
+        containerd.ctr(["tasks", "kill", "--signal", signal, id]).success();
+        until_status(&containerd, id, "STOPPED");
+        tells(containerd.ctr(["tasks", "delete", id]), told);
+        containerd.ctr(["containers", "delete", id]).success();
+    }
+}
+
 #[test]
 fn a_paused_task_stands_still_until_it_is_resumed() {
     needs_engine!("containerd", "ctr");
@@ -349,4 +372,22 @@ fn containerd_may_be_restarted_beside_its_tasks() {
     until_status(&containerd, "survivor", "STOPPED");
     tells(containerd.ctr(["tasks", "delete", "survivor"]).code(0), "exit code 3");
     containerd.ctr(["containers", "delete", "survivor"]).success();
+}
+
+/// What a task does to its masked files and to what it was given to read from stays in there.
+#[test]
+fn a_task_cannot_change_the_null_device_of_the_host() {
+    needs_engine!("containerd", "ctr");
+    let host = HostNodes::null();
+    let containerd = containerd();
+    for flags in [&["--rm"][..], &["--rm", "--null-io"]] {
+        containerd.run(flags).args([IMAGE, "masked", "sh", "-c", HostNodes::ATTACK]).run();
+        host.assert_untouched();
+    }
+    task(&containerd, "masked", &[]);
+    exec(&containerd, "masked", &["sh", "-c", HostNodes::ATTACK]);
+    exec_with(&containerd, "masked", &["--detach"], &["sh", "-c", &format!("{}; touch /done", HostNodes::ATTACK)]);
+    until(DEADLINE, "the end of the attack", || exec(&containerd, "masked", &["ls", "/done"]).status.success());
+    host.assert_untouched();
+    remove(&containerd, "masked");
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::command::DEADLINE;
-use common::{Outcome, Terminal, until};
+use common::{HostNodes, Outcome, Terminal, until};
 use engines::image::NAME as IMAGE;
 use engines::{Docker, Shared, is_sandkeep, needs_engine};
 use nix::sys::signal::Signal;
@@ -404,4 +404,21 @@ fn many_containers_start_and_end_at_once() {
     for (n, running) in running.into_iter().enumerate() {
         running.finish(Duration::from_secs(60)).code(n as i32).prints(&format!("{n}\n"));
     }
+}
+
+/// What a default container does to its masked files and to what it was given to read from stays in there.
+#[test]
+fn a_default_container_cannot_change_the_null_device_of_the_host() {
+    needs_engine!("dockerd", "containerd", "docker");
+    let host = HostNodes::null();
+    let docker = docker();
+    docker.run(["--rm", IMAGE, "sh", "-c", HostNodes::ATTACK]).run();
+    host.assert_untouched();
+    docker.run(["--detach", "--name", "masked", IMAGE, "sleep", "1000"]).run().success();
+    docker.docker(["exec", "masked", "sh", "-c", HostNodes::ATTACK]);
+    host.assert_untouched();
+    docker.docker(["exec", "--detach", "masked", "sh", "-c", &format!("{}; touch /done", HostNodes::ATTACK)]);
+    until(DEADLINE, "the end of the attack", || docker.docker(["exec", "masked", "ls", "/done"]).status.success());
+    host.assert_untouched();
+    docker.docker(["rm", "--force", "masked"]).code(0);
 }

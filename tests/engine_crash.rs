@@ -10,6 +10,7 @@ use engine_support::machine::Fault;
 use engine_support::sequence;
 use engine_support::world::{Mishap, Trouble, Went, World};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use sandkeep::model::record::PidNamespace;
 use sandkeep::model::table::{TABLE, Transition};
 use sandkeep::model::{Event, Id, Machine, Phase};
 
@@ -33,15 +34,27 @@ fn kinds() -> impl Iterator<Item = &'static Transition> {
 
 /// Every one of these begins with a sandbox in the row's phase, and ends with nothing left of it.
 fn each<T: std::fmt::Debug>(row: &Transition, cases: impl IntoIterator<Item = T>, try_one: impl Fn(&mut World, &T)) {
-    let mut world = World::new();
-    for (tried, case) in cases.into_iter().enumerate() {
+    let cases: Vec<T> = cases.into_iter().collect();
+    for namespace in [PidNamespace::Own, PidNamespace::Foreign] {
+        each_in(namespace, row, &cases, &try_one);
+    }
+}
+
+fn each_in<T: std::fmt::Debug>(
+    namespace: PidNamespace,
+    row: &Transition,
+    cases: &[T],
+    try_one: impl Fn(&mut World, &T),
+) {
+    let mut world = World::new(namespace);
+    for (tried, case) in cases.iter().enumerate() {
         if tried % 8 == 7 {
             // Every comparison reads the whole journal.
-            world = World::new();
+            world = World::new(namespace);
         }
-        eprintln!("{} + {}: {case:?}", row.from, row.event);
+        eprintln!("{namespace:?}, {} + {}: {case:?}", row.from, row.event);
         bring_to(&mut world, row.from);
-        try_one(&mut world, &case);
+        try_one(&mut world, case);
         world.end();
     }
 }
@@ -66,7 +79,7 @@ fn bring_to(world: &mut World, phase: Phase) {
 
 /// Everything that can go wrong with a request: at each effect that it performs when nothing does, and after the last.
 fn troubles_of(row: &Transition, faults: &[Fault]) -> Vec<Trouble> {
-    let mut world = World::new();
+    let mut world = World::new(PidNamespace::Own);
     bring_to(&mut world, row.from);
     assert_eq!(world.ask(&id(), row.event, Trouble::None), Went::Well, "{row:?}");
     let at = (0..world.performed()).flat_map(|at| faults.iter().map(move |fault| Trouble::At(at, *fault)));
@@ -143,6 +156,25 @@ fn an_end_is_recorded_however_often_its_recorder_dies() {
     }
 }
 
+/// A supervisor that died where it ends nobody is replaced, wherever the one who does so dies or fails.
+#[test]
+fn a_renewal_that_fails_or_dies_anywhere_is_completed_by_the_next() {
+    let alive = requests().filter(|row| matches!(row.from, Phase::Running | Phase::Paused));
+    for row in alive.filter(|row| row.event == Event::ForceDeleteRequested) {
+        let faults = [Fault::Refuses, Fault::FailsDone, Fault::CrashBefore, Fault::CrashAfter];
+        // It is spawned, and once it is on record it is given the init.
+        let at = (0..2).flat_map(|at| faults.map(|fault| Trouble::At(at, fault)));
+        let troubles: Vec<Trouble> = at.chain([Trouble::Committed, Trouble::Published]).collect();
+        each_in(PidNamespace::Foreign, row, &troubles, |world, trouble| {
+            world.suffer(&id(), Mishap::SupervisorDies);
+            assert_ne!(world.settle(&id(), *trouble), Went::Well);
+            assert_eq!(world.settle(&id(), Trouble::None), Went::Well);
+            assert_eq!(world.may_be(&id()), BTreeSet::from([row.from]), "it runs on");
+            world.suffer(&id(), Mishap::InitExits);
+        });
+    }
+}
+
 #[test]
 fn any_sequence_of_operations_converges() {
     let mut runner = TestRunner::new_with_rng(
@@ -150,7 +182,7 @@ fn any_sequence_of_operations_converges() {
         TestRng::deterministic_rng(RngAlgorithm::ChaCha),
     );
     runner
-        .run(&proptest::collection::vec(proptest::prelude::any::<u8>(), 0..45), |bytes| {
+        .run(&proptest::collection::vec(proptest::prelude::any::<u8>(), 0..46), |bytes| {
             sequence::run(&bytes);
             Ok(())
         })

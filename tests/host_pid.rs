@@ -16,7 +16,7 @@ fn with_another_process(env: &Env) -> Bundle {
 }
 
 #[test]
-fn whatever_outlives_the_supervisor_is_ended_by_recovery() {
+fn whatever_outlives_the_supervisor_and_the_init_is_ended_by_recovery() {
     needs_root!();
     let env = Env::new();
     let id = env.id("gone");
@@ -25,9 +25,13 @@ fn whatever_outlives_the_supervisor_is_ended_by_recovery() {
     env.run(["start", &id]).success();
     let (init, other): (i32, i32) = (env.pid(&id), lines.next().unwrap().parse().unwrap());
     process::send(env.supervisor(&id), Signal::SIGKILL);
+    until(DEADLINE, "end of the supervisor", || env.find_supervisor(&id).is_none());
+    assert!(process::runs(init) && process::runs(other) && env.status(&id) == "running");
+    env.run(["kill", &id, "KILL"]).success();
     until(DEADLINE, "stopped sandbox", || env.status(&id) == "stopped");
+    assert!(process::runs(other));
     env.run(["recover"]).code(0);
-    assert!(!process::runs(init) && !process::runs(other));
+    assert!(!process::runs(other));
     env.run(["doctor"]).success();
     env.delete(&id);
     env.assert_clean();

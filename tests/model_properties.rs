@@ -95,7 +95,7 @@ fn no_container_outlives_its_sandbox() {
 fn an_observation_made_twice_changes_nothing_more() {
     for pod in explore(&[ROOT, SIDE]).0 {
         for target in [ROOT, SIDE] {
-            for event in [Event::InitExited, Event::SupervisorGone] {
+            for event in [Event::InitExited, Event::SupervisorGone, Event::SupervisorLost] {
                 if let Ok((once, _)) = pod.step(ROOT, target, event) {
                     assert_eq!(once.step(ROOT, target, event).unwrap().0, once);
                 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::command::{DEADLINE, binary};
-use common::{Cmd, Outcome, Terminal, skipped, until};
+use common::{Cmd, HostNodes, Outcome, Terminal, skipped, until};
 use engines::image::NAME as IMAGE;
 use engines::{Podman, Shared, is_sandkeep, needs_engine};
 use serde_json::Value;
@@ -164,6 +164,42 @@ fn stop_asks_first_and_kills_after_the_time_given() {
     podman.podman(["stop", "--time", "1", &deaf]);
     assert_eq!(podman.state(&deaf)["ExitCode"], 137);
     podman.remove(&deaf);
+}
+
+/// `--pid host`: the kernel ends nobody with the supervisor.
+#[test]
+fn a_container_in_the_hosts_pid_namespace_outlives_its_supervisor_and_can_be_stopped_and_removed() {
+    needs_engine!("podman", "conmon");
+    if !is_sandkeep() {
+        common::skipped!("only sandkeep has supervisors");
+    }
+    let podman = podman();
+    for way in ["stop", "kill", "rm"] {
+        let name = podman.detached(&format!("orphaned-{way}"), ["--pid", "host", IMAGE, "sh", "-c", LISTENS]);
+        until_logged(&podman, &name, "ready", 1);
+        let id = podman.inspect(&name)["Id"].as_str().unwrap().to_owned();
+        let state = Cmd::new(binary()).args(["state", &id]).run().success().json();
+        let supervisor = state["supervisorPid"].as_i64().expect("the supervisor's pid") as i32;
+        common::process::send(supervisor, nix::sys::signal::Signal::SIGKILL);
+        until(DEADLINE, "end of the supervisor", || !common::process::runs(supervisor));
+        let state = podman.state(&name);
+        assert_eq!(state["Status"], "running", "{state}");
+        podman.podman(["exec", &name, "true"]).success();
+        podman.podman(["pause", &name]).success();
+        podman.podman(["unpause", &name]).success();
+        match way {
+            "stop" => {
+                podman.podman(["stop", "--time", "20", &name]).success();
+                assert_eq!(podman.state(&name)["ExitCode"], 3);
+            }
+            "kill" => {
+                podman.podman(["kill", &name]).success();
+                podman.podman(["wait", &name]).success().prints("137\n");
+            }
+            _ => {}
+        }
+        podman.remove(&name);
+    }
 }
 
 #[test]
@@ -538,4 +574,21 @@ fn the_message_of_a_failure_is_told_once_and_whole() {
     let entries: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert!(entries.iter().all(|entry| entry["level"] == "error"), "{lines}");
     assert!(entries[0]["msg"].as_str().is_some_and(|text| text.contains("$PATH")), "{lines}");
+}
+
+/// What a default container does to its masked files and to what it was given to read from stays in there.
+#[test]
+fn a_default_container_cannot_change_the_null_device_of_the_host() {
+    needs_engine!("podman", "conmon");
+    let host = HostNodes::null();
+    let podman = podman();
+    podman.run(["--rm", IMAGE, "sh", "-c", HostNodes::ATTACK]).run();
+    host.assert_untouched();
+    podman.run(["--detach", "--name", "masked", IMAGE, "sleep", "1000"]).run().success();
+    podman.podman(["exec", "masked", "sh", "-c", HostNodes::ATTACK]);
+    host.assert_untouched();
+    podman.podman(["exec", "--detach", "masked", "sh", "-c", &format!("{}; touch /done", HostNodes::ATTACK)]);
+    until(DEADLINE, "the end of the attack", || podman.podman(["exec", "masked", "ls", "/done"]).status.success());
+    host.assert_untouched();
+    podman.podman(["rm", "--force", "--time", "0", "masked"]).code(0);
 }

@@ -324,13 +324,20 @@ fn a_profile_that_allows_little_is_enough() {
     env.assert_clean();
 }
 
+/// A rule that contradicts another: what is made of it is libseccomp's to say, and takes it some time.
+fn contradiction() -> [Value; 2] {
+    let rule = |action: &str, family: u32| json!({"names": ["socket"], "action": action, "args": [{"index": 0, "value": family, "op": "SCMP_CMP_EQ"}]});
+    [rule("SCMP_ACT_LOG", 40), rule("SCMP_ACT_ERRNO", 38)]
+}
+
 #[test]
-fn a_compiled_program_is_kept_and_a_damaged_one_is_made_again() {
+fn a_program_that_took_long_to_compile_is_kept_and_a_damaged_one_is_made_again() {
     needs_root!();
     let env = Env::new();
     let bundle = env.bundle().script(MAKE_A_FOLDER).edit(|config| {
         let rule = json!({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOMEDIUM});
-        with_profile(config, json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}), true);
+        let [one, other] = contradiction();
+        with_profile(config, json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule, one, other]}), true);
     });
     let run = || drop(env.run_bundle(&bundle, &env.id("kept")).run().success().prints(REFUSED));
     run();
@@ -351,42 +358,55 @@ fn a_compiled_program_is_kept_and_a_damaged_one_is_made_again() {
     env.assert_clean();
 }
 
-/// What it costs to compile a profile like those of engines, and to read what was kept: printed, not judged.
+/// What it costs to compile the default profile, by either compiler, to load it, and to read what was kept: printed, not judged.
 #[test]
 #[ignore = "a measurement, for a quiet machine"]
 fn what_compiling_costs() {
     use sandkeep::container::seccomp::{Program, compile, fingerprint};
+    use sandkeep::spec::{Abis, default_seccomp};
     use std::time::{Duration, Instant};
-    let names: Vec<String> = (0..335)
-        .chain(424..452)
-        .filter_map(|number| libseccomp::ScmpSyscall::from_raw_syscall(number).get_name().ok())
-        .collect();
-    let profile = json!({
-        "defaultAction": "SCMP_ACT_ERRNO",
-        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
-        "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}],
-    });
-    let profile = serde_json::from_value(profile).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let root = sandkeep::store::Root::open_or_make(dir.path()).unwrap();
-    let median = |work: &dyn Fn()| {
-        let mut times: Vec<Duration> = (0..41)
-            .map(|_| {
-                let began = Instant::now();
-                work();
-                began.elapsed()
-            })
-            .collect();
+    let median = |work: &dyn Fn() -> Duration| {
+        let mut times: Vec<Duration> = (0..41).map(|_| work()).collect();
         times.sort();
         times[20]
     };
-    let compiling = median(&|| drop(compile(&profile).unwrap()));
-    root.cache(&fingerprint(&profile).unwrap(), &compile(&profile).unwrap().to_bytes()).unwrap();
-    let reading = median(&|| {
-        let bytes = root.cached(&fingerprint(&profile).unwrap()).unwrap();
-        assert!(Program::from_bytes(&bytes).is_some());
-    });
-    println!("{} names: compiling {compiling:?}, reading what was kept {reading:?}", names.len());
+    let timed = |work: &dyn Fn()| {
+        let began = Instant::now();
+        work();
+        began.elapsed()
+    };
+    let loading = |program: &Program| {
+        let guarded = || {
+            nix::sys::prctl::set_no_new_privs().unwrap();
+            timed(&|| drop(sandkeep::sys::seccomp::load(&program.bpf, 0).unwrap()))
+        };
+        thread::scope(|scope| scope.spawn(guarded).join().unwrap())
+    };
+    for abis in [Abis::All, Abis::Native] {
+        let plain = default_seccomp(&[], abis);
+        let mut contradicting = serde_json::to_value(&plain).unwrap();
+        contradicting["syscalls"].as_array_mut().unwrap().extend(contradiction());
+        let contradicting = serde_json::from_value(contradicting).unwrap();
+        for (compiler, profile) in [("ours", plain), ("libseccomp", contradicting)] {
+            let program = compile(&profile).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let root = sandkeep::store::Root::open_or_make(dir.path()).unwrap();
+            root.cache(&fingerprint(&profile).unwrap(), &program.to_bytes()).unwrap();
+            let compiling = median(&|| timed(&|| drop(compile(&profile).unwrap())));
+            let reading = median(&|| {
+                timed(&|| {
+                    let bytes = root.cached(&fingerprint(&profile).unwrap()).unwrap();
+                    assert!(Program::from_bytes(&bytes).is_some());
+                })
+            });
+            let loaded = median(&|| loading(&program));
+            let long = program.bpf.len() / 8;
+            println!(
+                "{abis:?}, {compiler}: {long} instructions, compiling {compiling:?}, reading what was kept {reading:?}, \
+                loading {loaded:?}"
+            );
+        }
+    }
 }
 
 /// What each action does to a process that makes the call, as the caller of the runtime sees it.

@@ -4,7 +4,7 @@ mod common;
 
 use common::command::DEADLINE;
 use common::process::{self, send};
-use common::{Env, Lines, needs_root};
+use common::{Env, Lines, cgroup, needs_root};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -67,6 +67,39 @@ fn killing_the_supervisor_of_a_created_sandbox_ends_it_too() {
     env.assert_clean();
 }
 
+/// On the v1 freezer not even SIGKILL reaches what is frozen.
+#[test]
+fn a_paused_sandbox_whose_supervisor_dies_is_not_told_stopped_while_anything_in_it_lives() {
+    needs_root!();
+    let env = Env::new();
+    for end in ["recover", "kill", "delete", "wait"] {
+        let id = env.id(end);
+        env.started(&env.bundle().args(&["sleep", "1000"]), &id);
+        let init = env.pid(&id);
+        env.run(["pause", &id]).success();
+        let supervisor = env.supervisor(&id);
+        send(supervisor, Signal::SIGKILL);
+        process::until(DEADLINE, "end of the supervisor", || !process::runs(supervisor));
+        let status = env.status(&id);
+        // In this order: it may end meanwhile, and not begin.
+        assert!(status == "stopped" || process::runs(init), "{status}, and its init is dead");
+        assert!(status == "paused" || !process::runs(init), "{status}, and its init lives");
+        match end {
+            "recover" => drop(env.run(["recover"]).code(0)),
+            "kill" => drop(env.run(["kill", &id, "KILL"])),
+            "wait" => {
+                let waiting = env.cmd(["wait", &id]).spawn();
+                env.run(["kill", &id, "KILL"]);
+                waiting.finish(DEADLINE).success().prints("137\n");
+            }
+            _ => {}
+        }
+        env.delete(&id);
+        assert!(!process::runs(init), "deleted, and it lives");
+    }
+    env.assert_clean();
+}
+
 #[test]
 fn a_foreground_run_whose_supervisor_dies_says_137() {
     needs_root!();
@@ -109,6 +142,24 @@ fn a_foreground_run_whose_supervisor_dies_while_it_starts_says_137_too() {
     send(supervisor, Signal::SIGKILL);
     running.finish(DEADLINE).fails_with(137, &["supervisor is gone"]);
     env.gone(&id);
+    env.assert_clean();
+}
+
+#[test]
+fn a_supervisor_that_does_not_answer_is_told_by_doctor() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("deaf");
+    env.started(&env.bundle().args(&["sleep", "1000"]), &id);
+    env.run(["doctor"]).success();
+    let supervisor = env.supervisor(&id);
+    send(supervisor, Signal::SIGSTOP);
+    let doctor = env.run(["doctor"]).code(1);
+    let told = format!("{id}: its supervisor, process {supervisor}, does not answer (state T)");
+    assert!(doctor.stdout.contains(&told), "{told:?} is not in {doctor}");
+    send(supervisor, Signal::SIGCONT);
+    env.run(["doctor"]).success();
+    env.run(["delete", "--force", &id]).success();
     env.assert_clean();
 }
 
@@ -158,8 +209,9 @@ fn a_supervisor_is_confined_and_holds_nothing_of_its_caller() {
     assert_eq!(status("CapPrm"), "0000000000000020");
     assert_eq!((status("NoNewPrivs"), status("Seccomp")), ("1".to_owned(), "2".to_owned()));
     assert_eq!(status("Threads"), "1");
-    let root: Vec<_> = std::fs::read_dir(format!("/proc/{supervisor}/root/")).unwrap().collect();
-    assert!(root.is_empty(), "its root is empty: {root:?}");
+    let root = std::fs::read_dir(format!("/proc/{supervisor}/root/")).unwrap();
+    let root: Vec<_> = root.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(root, ["null"], "its root has a null device of its own and nothing else");
     for fd in 0..3 {
         let target = std::fs::read_link(format!("/proc/{supervisor}/fd/{fd}")).unwrap();
         assert!(target.ends_with("null"), "fd {fd} is {}", target.display());
@@ -171,6 +223,8 @@ fn a_supervisor_is_confined_and_holds_nothing_of_its_caller() {
     assert_eq!(session, supervisor.to_string(), "it leads a session of its own");
     let (own, containers) = (cgroups(supervisor), cgroups(env.pid(&id)));
     assert_ne!(own, containers, "it has a cgroup of its own");
+    assert_eq!(cgroup::limit(supervisor, "memory"), (64 << 20).to_string());
+    assert_eq!(cgroup::limit(supervisor, "pids"), "16");
     env.run(["delete", "--force", &id]).success();
 }
 

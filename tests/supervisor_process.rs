@@ -1,5 +1,5 @@
 //! The supervisor as it really runs: its own program, pid 1 of a PID namespace, confined.
-#![allow(unsafe_code)] // pre_exec: the closure makes system calls only.
+#![allow(unsafe_code)] // pre_exec: the closure makes system calls only. ptrace(2) has no safe form here.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,9 +12,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use sandkeep::control::method::{Container, Create, Reply, Request, Signal};
+use sandkeep::control::wire::{self, Received};
 use sandkeep::control::{self, Client, ControlError};
 use sandkeep::model::record::Reaper;
 use sandkeep::model::{Id, exits};
+use sandkeep::sys::ready::{self, Readiness};
 use sandkeep::sys::{pidfd, procfs, seqpacket};
 
 /// A running supervisor of a sandbox called `s`.
@@ -203,7 +205,9 @@ fn it_keeps_nothing_that_the_loop_does_not_need() {
     assert_eq!(sandbox.status("Seccomp"), "2");
     assert_eq!(sandbox.status("Groups"), "");
     assert_eq!(sandbox.status("Threads"), "1");
-    assert_eq!(std::fs::read_dir(format!("{proc}/root/")).unwrap().count(), 0, "its root is empty");
+    let root = std::fs::read_dir(format!("{proc}/root/")).unwrap();
+    let root: Vec<_> = root.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(root, ["null"], "its root has a null device of its own and nothing else");
     assert_eq!(std::fs::read_to_string(format!("{proc}/mountinfo")).unwrap().lines().count(), 1);
     assert_eq!(std::fs::read_link(format!("{proc}/cwd")).unwrap(), Path::new("/"));
     for kind in ["mnt", "ipc", "uts", "pid"] {
@@ -221,6 +225,114 @@ fn it_keeps_nothing_that_the_loop_does_not_need() {
     let rollup = std::fs::read_to_string(format!("{proc}/smaps_rollup")).unwrap();
     eprintln!("{}", rollup.lines().filter(|line| line.starts_with("Pss")).collect::<Vec<_>>().join(" "));
     sandbox.kill();
+}
+
+/// Memory is writable or executable, and never becomes executable: asked of the kernel from inside of it.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn no_memory_of_it_becomes_executable() {
+    let Some(sandbox) = launch() else { return };
+    // Nothing is left of its start.
+    assert!(sandbox.client().state(soon()).unwrap().is_empty());
+    let mut puppet = puppet::Puppet::of(sandbox.pid);
+    let (anonymous, rw) = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, libc::PROT_READ | libc::PROT_WRITE);
+    let mut mmap = |prot: i32| puppet.call(libc::SYS_mmap, [0, 4096, prot as u64, anonymous as u64, u64::MAX, 0]);
+    let page = mmap(rw);
+    assert!(page > 0, "what the allocator asks for is refused: {page}");
+    for prot in [rw | libc::PROT_EXEC, libc::PROT_READ | libc::PROT_EXEC, libc::PROT_EXEC] {
+        assert_eq!(mmap(prot), -i64::from(libc::ENOSYS), "mmap with {prot:#x}");
+    }
+    let mut mprotect = |prot: i32| puppet.call(libc::SYS_mprotect, [page as u64, 4096, prot as u64, 0, 0, 0]);
+    assert_eq!(mprotect(libc::PROT_READ), 0);
+    assert_eq!(mprotect(libc::PROT_READ | libc::PROT_EXEC), -i64::from(libc::ENOSYS));
+    drop(puppet);
+    assert!(sandbox.client().state(soon()).unwrap().is_empty(), "it goes on");
+    sandbox.kill();
+}
+
+/// A process that makes the system calls it is told to.
+#[cfg(target_arch = "x86_64")]
+mod puppet {
+    use std::io;
+    use std::mem;
+    use std::ptr::null_mut;
+
+    pub struct Puppet {
+        pid: i32,
+        saved: libc::user_regs_struct,
+    }
+
+    impl Puppet {
+        /// It has one thread, and waits in a system call.
+        pub fn of(pid: i32) -> Puppet {
+            // SAFETY: no memory is passed.
+            unsafe {
+                checked(libc::ptrace(libc::PTRACE_SEIZE, pid, null_mut::<()>(), null_mut::<()>()));
+                checked(libc::ptrace(libc::PTRACE_INTERRUPT, pid, null_mut::<()>(), null_mut::<()>()));
+            }
+            stopped(pid);
+            Puppet { pid, saved: registers(pid) }
+        }
+
+        /// What the kernel says: a number below 0 is an error's.
+        pub fn call(&mut self, number: i64, arguments: [u64; 6]) -> i64 {
+            let [rdi, rsi, rdx, r10, r8, r9] = arguments;
+            // The instruction that it waits in is two bytes long, and orig_rax says that none is under way.
+            let rip = self.saved.rip - 2;
+            let asked = libc::user_regs_struct {
+                rax: number as u64,
+                orig_rax: u64::MAX,
+                rip,
+                rdi,
+                rsi,
+                rdx,
+                r10,
+                r8,
+                r9,
+                ..self.saved
+            };
+            set(self.pid, &asked);
+            // SAFETY: no memory is passed.
+            checked(unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, self.pid, null_mut::<()>(), null_mut::<()>()) });
+            stopped(self.pid);
+            let told = registers(self.pid);
+            assert_eq!(told.rip, self.saved.rip, "it was no system call");
+            told.rax as i64
+        }
+    }
+
+    impl Drop for Puppet {
+        fn drop(&mut self) {
+            set(self.pid, &self.saved);
+            // SAFETY: no memory is passed.
+            checked(unsafe { libc::ptrace(libc::PTRACE_DETACH, self.pid, null_mut::<()>(), null_mut::<()>()) });
+        }
+    }
+
+    fn registers(pid: i32) -> libc::user_regs_struct {
+        // SAFETY: all-zero bytes are valid registers, and the kernel fills them.
+        unsafe {
+            let mut registers: libc::user_regs_struct = mem::zeroed();
+            checked(libc::ptrace(libc::PTRACE_GETREGS, pid, null_mut::<()>(), &mut registers));
+            registers
+        }
+    }
+
+    fn set(pid: i32, registers: &libc::user_regs_struct) {
+        // SAFETY: the kernel reads the registers.
+        checked(unsafe { libc::ptrace(libc::PTRACE_SETREGS, pid, null_mut::<()>(), registers) });
+    }
+
+    fn stopped(pid: i32) {
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for the kernel to write to.
+        assert_eq!(unsafe { libc::waitpid(pid, &mut status, libc::__WALL) }, pid);
+        assert!(libc::WIFSTOPPED(status), "{status:#x}");
+    }
+
+    fn checked(outcome: libc::c_long) {
+        assert!(outcome != -1, "ptrace: {}", io::Error::last_os_error());
+    }
 }
 
 #[test]
@@ -298,6 +410,34 @@ fn it_reaps_what_the_kernel_hands_it_and_ends_when_its_root_has() {
     assert_eq!(told, [("late", 21), ("c", 137), ("s", 7)]);
     let log = std::fs::read_to_string(sandbox.dir.path().join("log")).unwrap();
     assert!(log.contains(": controller") && !log.contains("\"error\""), "{log}");
+}
+
+/// serde takes a list for a struct; the protocol does not.
+#[test]
+fn a_list_of_parameters_is_refused_and_kills_nobody() {
+    let Some(sandbox) = launch() else { return };
+    let root = sandbox.orphan("root");
+    let _init = sandbox.adopt("s", &root);
+    let path = format!("/proc/self/fd/{}/control.sock", sandbox.folder.as_raw_fd());
+    let socket = seqpacket::connect(path.as_ref(), soon()).unwrap();
+    let mut buffer = vec![0; wire::MAX_FRAME];
+    let mut ask = |frame: &str| -> String {
+        wire::send(socket.as_fd(), frame.as_bytes(), &[]).unwrap();
+        assert!(ready::wait(socket.as_fd(), Readiness::Readable, soon()).unwrap());
+        match wire::receive(socket.as_fd(), &mut buffer).unwrap() {
+            Received::Message { length, .. } => String::from_utf8(buffer[..length].to_vec()).unwrap(),
+            _ => String::new(),
+        }
+    };
+    assert!(ask(r#"{"id":1,"method":"Handshake","params":[1]}"#).contains(r#""code":"invalid""#));
+    assert!(ask(r#"{"id":2,"method":"Handshake","params":{"version":1}}"#).contains("welcome"));
+    for params in [r#"["s",null,9]"#, r#"{"cid":"s","pid":null,"signal":[9]}"#] {
+        let told = ask(&format!(r#"{{"id":3,"method":"containerManager.Signal","params":{params}}}"#));
+        assert!(told.contains(r#""code":"invalid""#), "{params}: {told}");
+    }
+    assert_eq!(ask(r#"[4,"containerManager.Destroy",{"cid":"s"}]"#), "", "hung up on");
+    assert!(procfs::stat(root.host_pid).unwrap().is_some_and(|stat| !stat.is_gone()));
+    sandbox.kill();
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Bundle, Cmd, Env, Lines, needs_root, needs_tool};
+use common::ordinary::{FIRST_SUBID, Further, USER};
+use common::{Bundle, Cmd, Env, Lines, Ordinary, needs_root, needs_tool};
 use serde_json::json;
 
 #[test]
@@ -69,59 +70,6 @@ fn inside_a_user_namespace_of_somebody_else_the_whole_life_of_a_sandbox_works() 
     let unshare = Cmd::new("unshare").args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]);
     unshare.run().success().prints("inside\n137\neverything is in order\n");
     env.assert_clean();
-}
-
-/// An ordinary user of this machine, with ids of its own: /etc/passwd and its kin are replaced for its processes alone.
-struct Ordinary<'a> {
-    env: &'a Env,
-    files: std::path::PathBuf,
-}
-
-const USER: u32 = 54321;
-const FIRST_SUBID: u32 = 700_000;
-
-#[derive(Clone, Copy, PartialEq)]
-enum Further {
-    Ids,
-    None,
-}
-
-impl Ordinary<'_> {
-    fn with(env: &Env, further: Further) -> Ordinary<'_> {
-        let files = env.dir().join("etc");
-        std::fs::create_dir_all(&files).unwrap();
-        let passwd = format!("root:x:0:0:root:/root:/bin/sh\nplain:x:{USER}:{USER}::/:/bin/sh\n");
-        std::fs::write(files.join("passwd"), passwd).unwrap();
-        let line = if further == Further::Ids { format!("plain:{FIRST_SUBID}:65536\n") } else { String::new() };
-        for name in ["subuid", "subgid"] {
-            std::fs::write(files.join(name), &line).unwrap();
-        }
-        chown_to_user(env.dir());
-        Ordinary { env, files }
-    }
-
-    /// A bundle that belongs to the user, with what `spec --rootless` writes.
-    fn bundle(&self) -> Bundle {
-        let bundle = self.env.bundle();
-        std::fs::remove_file(bundle.config_path()).unwrap();
-        chown_to_user(self.env.dir());
-        self.sandkeep(["spec", "--rootless", "--bundle"]).arg(&bundle.dir).run().success();
-        bundle.edit(|config| config["process"]["terminal"] = json!(false))
-    }
-
-    fn sandkeep<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
-        let script = format!(
-            "for f in passwd subuid subgid; do mount --bind {}/$f /etc/$f || exit 9; done; \
-             exec setpriv --reuid {USER} --regid {USER} --clear-groups \"$0\" \"$@\"",
-            self.files.display()
-        );
-        let cmd = Cmd::new("unshare").args(["--mount", "sh", "-c", &script]).arg(self.env.binary());
-        cmd.arg("--root").arg(self.env.root()).args(args)
-    }
-}
-
-fn chown_to_user(dir: &std::path::Path) {
-    Cmd::new("chown").args(["-hR", &format!("{USER}:{USER}")]).arg(dir).run().success();
 }
 
 #[test]

@@ -14,6 +14,14 @@ use crate::sys::poller::{Interest, Poller};
 /// Requests of one client that have no answer yet, waits included.
 const MAX_UNANSWERED: usize = 32;
 
+/// Whether there was a place for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Welcome {
+    Served,
+    /// It is told so, whatever it asks, and hung up on.
+    TurnedAway,
+}
+
 #[derive(Debug)]
 pub struct Connection {
     socket: OwnedFd,
@@ -21,13 +29,14 @@ pub struct Connection {
     interest: Interest,
     outgoing: VecDeque<Vec<u8>>,
     unanswered: usize,
+    pub welcome: Welcome,
     /// Both sides speak the same version.
     pub greeted: bool,
     pub last_used: Instant,
 }
 
 impl Connection {
-    pub fn new(socket: OwnedFd, token: u64, poller: &Poller) -> io::Result<Connection> {
+    pub fn new(socket: OwnedFd, token: u64, welcome: Welcome, poller: &Poller) -> io::Result<Connection> {
         poller.watch(socket.as_fd(), token, Interest::Read)?;
         Ok(Connection {
             socket,
@@ -35,6 +44,7 @@ impl Connection {
             interest: Interest::Read,
             outgoing: VecDeque::new(),
             unanswered: 0,
+            welcome,
             greeted: false,
             last_used: Instant::now(),
         })

@@ -9,23 +9,30 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signalfd::SignalFd;
 
-use super::connection::Connection;
+use super::connection::{Connection, Welcome};
 use super::keeper::{Keeper, Token, Waiter, refusal};
 use super::log::Log;
-use crate::control::method::{ErrorCode, Request, VERSION};
-use crate::control::wire::{self, DecodeError, MAX_FRAME, Received};
+use crate::control::method::{ErrorCode, Refusal, Request, VERSION};
+use crate::control::wire::{self, DecodeError, MAX_FRAME, Received, RequestId};
 use crate::model::Id;
 use crate::model::record::PidNamespace;
 use crate::sys::memory::Code;
 use crate::sys::poller::{Interest, Poller, Ready};
-use crate::sys::{seqpacket, signals};
+use crate::sys::{privilege, seqpacket, signals};
 
 const LISTENER: Token = 0;
 const CHILDREN: Token = 1;
 const CREATOR: Token = 2;
 const LAST_FIXED: Token = 15;
 
-const MAX_CONNECTIONS: usize = 128;
+/// How many clients are served at once, where there are descriptors for so many.
+const MOST_SERVED: usize = 1152;
+/// One in so many places is kept from those that wait for an end, which may take for ever, for everybody else.
+const RESERVED: usize = 9;
+/// Clients beyond those are told that there is no place for them. With more, they wait in the socket's queue.
+const MOST_TURNED_AWAY: usize = 32;
+/// A client that has been silent for so long may have to make room. Before, it may be about to ask.
+const SILENT: Duration = Duration::from_secs(1);
 
 /// How often a full disk is tried again, and a listener that could not be served.
 const SOON: Duration = Duration::from_millis(200);
@@ -69,6 +76,7 @@ pub struct Supervisor {
     pid_namespace: PidNamespace,
     code: Option<Code>,
     connections: BTreeMap<Token, Connection>,
+    places: Places,
     buffer: Vec<u8>,
     more_strays: bool,
     log: Rc<Log>,
@@ -77,8 +85,24 @@ pub struct Supervisor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Listening {
     Now,
-    /// No descriptor was left for another client.
+    /// There was no descriptor, or no place at all, for another client.
     Paused,
+}
+
+/// How many clients there is room for.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    served: usize,
+    /// Of them, those that may wait for an end.
+    waiting: usize,
+}
+
+impl Places {
+    /// Half of the descriptors are for what is kept.
+    fn among(descriptors: u64) -> Places {
+        let served = usize::try_from(descriptors / 2).unwrap_or(MOST_SERVED).min(MOST_SERVED);
+        Places { served, waiting: served - served / RESERVED }
+    }
 }
 
 impl Supervisor {
@@ -102,6 +126,7 @@ impl Supervisor {
             pid_namespace,
             code,
             connections: BTreeMap::new(),
+            places: Places::among(privilege::descriptor_limit()?),
             buffer: vec![0; MAX_FRAME],
             // What died before SIGCHLD was blocked was not told.
             more_strays: true,
@@ -163,6 +188,7 @@ impl Supervisor {
         }
         self.keeper.retry_exits();
         if self.listening == Listening::Paused
+            && self.connections.len() < self.places.served + MOST_TURNED_AWAY
             && self.poller.watch(self.listener.as_fd(), LISTENER, Interest::Read).is_ok()
         {
             self.listening = Listening::Now;
@@ -187,13 +213,17 @@ impl Supervisor {
     }
 
     fn accept(&mut self) {
+        let mut welcome = Welcome::Served;
+        if self.connections.len() >= self.places.served && !self.close_a_silent_one() {
+            if self.connections.len() >= self.places.served + MOST_TURNED_AWAY {
+                return self.stop_listening();
+            }
+            welcome = Welcome::TurnedAway;
+        }
         match seqpacket::accept(self.listener.as_fd()) {
             Ok(Some(socket)) => {
-                if self.connections.len() >= MAX_CONNECTIONS && !self.close_an_idle_one() {
-                    return;
-                }
                 let token = self.keeper.next_token();
-                match Connection::new(socket, token, &self.poller) {
+                match Connection::new(socket, token, welcome, &self.poller) {
                     Ok(connection) => {
                         self.connections.insert(token, connection);
                     }
@@ -203,16 +233,21 @@ impl Supervisor {
             Ok(None) => {}
             Err(error) => {
                 self.log.error(&format!("cannot accept a client: {error}"));
-                self.poller.forget(self.listener.as_fd());
-                self.listening = Listening::Paused;
+                self.stop_listening();
             }
         }
     }
 
-    /// The one that was silent for longest. Without one, whoever comes has to go.
-    fn close_an_idle_one(&mut self) -> bool {
-        let idle = self.connections.iter().filter(|(_, connection)| connection.is_idle());
-        match idle.min_by_key(|(_, connection)| connection.last_used).map(|(&token, _)| token) {
+    fn stop_listening(&mut self) {
+        self.poller.forget(self.listener.as_fd());
+        self.listening = Listening::Paused;
+    }
+
+    /// The one that was silent for longest.
+    fn close_a_silent_one(&mut self) -> bool {
+        let silent = |connection: &Connection| connection.is_idle() && connection.last_used.elapsed() > SILENT;
+        let silent = self.connections.iter().filter(|(_, connection)| silent(connection));
+        match silent.min_by_key(|(_, connection)| connection.last_used).map(|(&token, _)| token) {
             Some(token) => {
                 self.close(token);
                 true
@@ -238,16 +273,23 @@ impl Supervisor {
     }
 
     fn serve_frame(&mut self, token: Token, length: usize, fds: Vec<OwnedFd>) {
+        let waiting = self.connections.values().filter(|connection| !connection.is_idle()).count();
         let (request, outcome) = match wire::decode_request(&self.buffer[..length]) {
             Ok((id, request)) => {
                 let Some(connection) = self.connections.get_mut(&token) else { return };
                 match &request {
+                    _ if connection.welcome == Welcome::TurnedAway => return self.turn_away(token, id),
                     // Another version is told ours, and what it asks next is refused.
                     Request::Handshake(handshake) => connection.greeted = handshake.version == VERSION,
                     _ if connection.greeted => {}
                     _ => return self.close(token),
                 }
-                (id, self.keeper.handle(Waiter { connection: token, request: id }, request, fds))
+                let waits = matches!(request, Request::Wait(_) | Request::WaitPid(_));
+                if waits && waiting > self.places.waiting {
+                    (id, Some(Err(busy(self.places.waiting))))
+                } else {
+                    (id, self.keeper.handle(Waiter { connection: token, request: id }, request, fds))
+                }
             }
             Err(error) => match error.request_id() {
                 Some(id) => {
@@ -266,6 +308,14 @@ impl Supervisor {
             connection.answer(wire::encode_reply(request, &outcome));
         }
         self.flush(token);
+    }
+
+    fn turn_away(&mut self, token: Token, request: RequestId) {
+        if let Some(connection) = self.connections.get_mut(&token) {
+            connection.answer(wire::encode_reply(request, &Err(busy(self.places.served))));
+            let _ = connection.flush();
+        }
+        self.close(token);
     }
 
     /// Hands out the answers that have become ready.
@@ -292,4 +342,8 @@ impl Supervisor {
             self.keeper.forget_connection(token);
         }
     }
+}
+
+fn busy(others: usize) -> Refusal {
+    refusal(ErrorCode::Busy, format!("the supervisor is busy: it is there, and {others} others wait for its answers"))
 }

@@ -22,7 +22,7 @@ const DELEGATED: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\n"
 
 impl Layout {
     /// Makes every folder, sets the limits, and opens what joining needs. A container's devices are restricted to the
-    /// usual few and what `resources` adds, even without `resources`.
+    /// usual few and what `resources` adds, even without `resources`; a supervisor without any is bounded all the same.
     ///
     /// A folder that is there already is taken if no process is in it or below it. A failure removes what was made.
     ///
@@ -48,7 +48,7 @@ impl Layout {
                 }
             }
             (Role::Supervisor, Some(resources)) => limits::apply(&folders, resources)?,
-            (Role::Supervisor, None) => {}
+            (Role::Supervisor, None) => limits::bound_supervisor(&folders)?,
         }
         let joiner = Joiner::of(folders.iter().map(|folder| folder.path.as_path()))?;
         made.keep();

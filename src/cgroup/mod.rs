@@ -20,6 +20,7 @@
 //! What a container makes below its folders may be deeper than any path: there everything goes by descriptor (`tree`). A
 //! folder that is gone is empty; one that cannot be looked at is an error.
 
+mod able;
 mod choose;
 mod end;
 mod error;
@@ -37,6 +38,7 @@ mod stats;
 pub mod systemd;
 mod tree;
 
+pub use able::can_limit;
 pub use choose::choose;
 pub use end::{kill_and_wait, let_end};
 pub use error::Error;

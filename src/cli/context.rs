@@ -1,11 +1,14 @@
 //! What every command starts with: where the root is, how cgroups are made, where errors go.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::log::{Level, Log};
 use super::{CgroupManager, Global};
 use crate::cgroup::Driver;
+use crate::container::one_line;
 use crate::store::Root;
 use crate::sys::procfs;
 
@@ -37,6 +40,9 @@ impl Context {
 
     /// For commands that make a sandbox.
     pub fn open_or_make_root(&self) -> Result<Root, Failure> {
+        if self.root == in_temporary_folder() {
+            make_private(&self.root)?;
+        }
         Ok(Root::open_or_make(&self.root)?)
     }
 
@@ -47,18 +53,54 @@ impl Context {
 
     /// For commands about sandboxes that exist: None when nothing was ever made here.
     pub fn open_root(&self) -> Result<Option<Root>, Failure> {
+        if self.root == in_temporary_folder() && std::fs::symlink_metadata(&self.root).is_ok() {
+            check_private(&self.root)?;
+        }
         Ok(Root::open(&self.root)?)
     }
 }
 
-/// Engines call with an almost empty environment, so the uid must be enough.
+/// Engines call with an almost empty environment, so the uid must be enough. A folder of somebody else's is none of ours:
+/// su leaves the old user's name of it in the environment. Where there is no session (cron, CI) there is none at all.
 fn default_root(rootless: bool) -> PathBuf {
     if !rootless {
         return PathBuf::from("/run/sandkeep");
     }
-    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
-        Some(dir) => PathBuf::from(dir).join("sandkeep"),
-        None => PathBuf::from(format!("/run/user/{}/sandkeep", outer_uid())),
+    let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let usual = PathBuf::from(format!("/run/user/{}", outer_uid()));
+    match named.into_iter().chain([usual]).find(|folder| is_ours(folder)) {
+        Some(folder) => folder.join("sandkeep"),
+        None => in_temporary_folder(),
+    }
+}
+
+fn is_ours(folder: &Path) -> bool {
+    std::fs::metadata(folder).is_ok_and(|found| found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw())
+}
+
+/// The same for every command of a user, whatever TMPDIR says.
+fn in_temporary_folder() -> PathBuf {
+    PathBuf::from(format!("/tmp/sandkeep-{}", outer_uid()))
+}
+
+fn make_private(folder: &Path) -> Result<(), Failure> {
+    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => check_private(folder),
+        Err(error) => Err(Failure::new(format!("cannot make the state folder {folder:?}: {}", one_line(&error)))),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Anybody may make something in the temporary folder: what lies there is ours if only we can have made and filled it.
+fn check_private(folder: &Path) -> Result<(), Failure> {
+    let found = std::fs::symlink_metadata(folder)
+        .map_err(|error| Failure::new(format!("cannot look at the state folder {folder:?}: {}", one_line(&error))))?;
+    let private = found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o077 == 0;
+    match private {
+        true => Ok(()),
+        false => Err(Failure::new(format!(
+            "the state folder {folder:?} is not a folder of this user's alone (mode 0700): give another one with --root"
+        ))),
     }
 }
 

@@ -12,7 +12,8 @@ use crate::container::init::Listen;
 use crate::engine::{self, Effects, Held, NewSandbox};
 use crate::host::console::{Console, PidfdSocket};
 use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
-use crate::host::{pidfile, rootless};
+use crate::host::pidfile;
+use crate::host::rootless::{self, Ids};
 use crate::model::record::Reaper;
 use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::spec;
@@ -119,7 +120,7 @@ impl Request {
         lifetime: Lifetime,
     ) -> Result<Request, Failure> {
         Id::parse(id)?;
-        Request::checked(spec::load(&launch.bundle)?, launch, context, id, reaper, lifetime)
+        Request::checked(spec::load(&launch.bundle)?, launch, context, id, reaper, lifetime, Ids::Further)
     }
 
     /// The same for a configuration that is not in a file.
@@ -130,12 +131,13 @@ impl Request {
         id: &str,
         reaper: Reaper,
         lifetime: Lifetime,
+        ids: Ids,
     ) -> Result<Request, Failure> {
         let id = Id::parse(id)?;
         if rootless::needed() {
             // What is wrong with the configuration is said before anything is done about it.
             spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
-            rootless::enter_own_namespaces()?;
+            rootless::enter_own_namespaces(ids)?;
         }
         let listen = listen();
         let preserve_fds = preserved(launch.preserve_fds, listen.as_ref().map_or(0, |listen| listen.count))?;

@@ -15,10 +15,10 @@ use crate::engine::pod_of;
 use crate::host::agent::Agent;
 use crate::host::console::PidfdSocket;
 use crate::host::exec::{Execution, IfFrozen, Waits};
-use crate::host::foreground;
+use crate::host::foreground::{self, Screen};
 use crate::host::frozen::{self, Frozen};
 use crate::host::{self, pidfile, probe, rootless};
-use crate::model::record::Reaper;
+use crate::model::record::{PidNamespace, Reaper};
 use crate::model::{Denial, Event, Machine};
 use crate::spec::plan::{ProcessPlan, RootSwitch};
 use crate::spec::{self, ExecOverrides};
@@ -100,10 +100,15 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         return Err(Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }.into());
     };
     pod_of(snapshot).step(id.as_str(), id.as_str(), event)?;
-    if rootless::needed()
-        && let Some(supervisor) = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)?
-    {
-        rootless::join_namespace_of(supervisor.as_fd())?;
+    if rootless::needed() {
+        match probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)? {
+            Some(supervisor) => rootless::join_namespace_of(supervisor.as_fd())?,
+            None if snapshot.sandbox.pid_namespace == PidNamespace::Own => {}
+            None => {
+                let text = "its supervisor is dead, by whose user namespace an ordinary user gets there";
+                return Err(Failure::new(format!("cannot exec in container {:?}: {text}", id.as_str())));
+            }
+        }
     }
     let frozen = frozen::load(&seen.folder, snapshot)?;
     let process = plan(arguments, &frozen)?;
@@ -152,7 +157,8 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     }
     context.log.debug(&format!("process {} runs in container {:?}", launched.pid, id.as_str()));
     let Some(signals) = signals else { return Ok(0) };
-    Ok(foreground::wait(&launched, terminal.into_master(), &signals)?)
+    let screen = terminal.into_master().map(|master| Screen { master, kept: &[] });
+    Ok(foreground::wait(&launched, screen, &signals, None)?.code())
 }
 
 fn plan(arguments: &Arguments, frozen: &Frozen) -> Result<ProcessPlan, Failure> {

@@ -47,10 +47,10 @@ pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let init = probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?;
     let init = init.ok_or_else(|| denied(&id, Phase::Stopped))?;
-    if rootless::needed()
-        && let Some(supervisor) = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)?
-    {
-        rootless::join_namespace_of(supervisor.as_fd())?;
+    if rootless::needed() {
+        // Without a supervisor the init's own, where whoever made the one around it is root, too.
+        let supervisor = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)?;
+        rootless::join_namespace_of(supervisor.as_ref().unwrap_or(&init).as_fd())?;
     }
     pidfd::send_signal(init.as_fd(), signal).map_err(|error| match error.raw_os_error() {
         Some(libc::ESRCH) => denied(&id, Phase::Stopped),

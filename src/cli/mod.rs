@@ -71,7 +71,8 @@ struct Cli {
 
 #[derive(Args)]
 struct Global {
-    /// Where sandboxes are recorded [default: /run/sandkeep; as an ordinary user $XDG_RUNTIME_DIR/sandkeep]
+    /// Where sandboxes are recorded [default: /run/sandkeep; as an ordinary user $XDG_RUNTIME_DIR/sandkeep, or
+    /// /tmp/sandkeep-UID, which only that user can read, where there is no such folder of the user's own]
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Append errors to this file too

@@ -1,5 +1,7 @@
 //! `run`: create, start, wait in the foreground, delete.
 
+use std::time::{Duration, Instant};
+
 use clap::Args;
 
 use super::context::Context;
@@ -7,8 +9,9 @@ use super::create::{self, Lifetime, Mode, Request};
 use super::failure::Failure;
 use super::{delete, hold, start};
 use crate::host::create::Creation;
-use crate::host::foreground::{self, Forwarding};
+use crate::host::foreground::{self, End, Forwarding, Screen};
 use crate::host::pidfile;
+use crate::host::unreached::Unreached;
 use crate::model::record::Reaper;
 
 #[derive(Args)]
@@ -37,7 +40,17 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     };
     let request = Request::load(context, launch, &arguments.id, reaper, lifetime)?;
     let ending = if arguments.keep { Ending::Keep } else { Ending::Delete };
-    execute(context, &request, launch, mode, ending)
+    execute(context, &request, launch, &Course { mode, ending, time: None, network_hint: None })
+}
+
+/// How a run goes once it is made.
+pub struct Course {
+    pub mode: Mode,
+    pub ending: Ending,
+    /// The application is killed when it has run for so long.
+    pub time: Option<Duration>,
+    /// What to tell the user of an application that failed, and had asked for a network that is not there.
+    pub network_hint: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,15 +63,17 @@ pub fn execute(
     context: &Context,
     request: &Request,
     launch: &create::LaunchArguments,
-    mode: Mode,
-    ending: Ending,
+    course: &Course,
 ) -> Result<u8, Failure> {
     let id = &request.options.id;
+    let mode = course.mode;
     let terminal = create::terminal_for(&request.plan, launch.console_socket.as_deref(), mode)?;
     let root = context.open_or_make_root()?;
     // Before the first thread of this process.
     let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
     let (held, mut creation) = request.create(context, &root, terminal)?;
+    // While it waits: an application may be short.
+    let unreached = course.network_hint.zip(creation.init().and_then(|init| Unreached::watch(init.pid)));
     let hooks = &request.plan.hooks;
     let started = start::Poststart::of(&held, hooks).and_then(|poststart| {
         let mut held = start::release(held, id, creation.take_client(), hooks, poststart.as_ref())?;
@@ -85,12 +100,28 @@ pub fn execute(
     }
     create::tell_processes(context, id, &creation);
     let Some(signals) = signals else { return Ok(0) };
-    let code = wait(context, &mut creation, &signals);
+    let deadline = course.time.and_then(|time| Instant::now().checked_add(time));
+    let kept = request.plan.process.as_ref().map_or(&[][..], |process| &process.kept_stdio);
+    let code = match wait(context, &mut creation, kept, &signals, deadline) {
+        Ok(End::Exited(code)) => Ok(code),
+        Ok(end @ End::TimeUp) => {
+            delete::force(context, &root, id)?;
+            let seconds = course.time.unwrap_or_default().as_secs_f64();
+            return Err(Failure::new(format!("ended after {seconds} s, as --time says")).with_exit_code(end.code()));
+        }
+        Err(failure) => Err(failure),
+    };
+    if let Some((hint, unreached)) = unreached
+        && code.as_ref().is_ok_and(|code| *code != 0)
+        && unreached.was_asked_for()
+    {
+        context.log.warn(hint);
+    }
     // Whatever fails from here on, the application's exit code is what the caller asked for.
     if let Some(supervisor) = creation.supervisor() {
         warn_of(context, "reap the supervisor of", supervisor.reap().map_err(Failure::from));
     }
-    if ending == Ending::Delete {
+    if course.ending == Ending::Delete {
         // Somebody may have deleted the sandbox meanwhile.
         warn_of(context, "delete", delete::force(context, &root, id));
     }
@@ -98,14 +129,20 @@ pub fn execute(
 }
 
 /// Without its terminal, if that is what fails: the application then sees it hang up, and its code is still to be had.
-fn wait(context: &Context, creation: &mut Creation<'_>, signals: &Forwarding) -> Result<u8, Failure> {
-    let terminal = creation.take_terminal();
-    let with_terminal = terminal.is_some();
+fn wait(
+    context: &Context,
+    creation: &mut Creation<'_>,
+    kept: &[i32],
+    signals: &Forwarding,
+    deadline: Option<Instant>,
+) -> Result<End, Failure> {
+    let screen = creation.take_terminal().map(|master| Screen { master, kept });
+    let with_terminal = screen.is_some();
     let Some(init) = creation.init() else { return Err(Failure::new("the container's init is unknown")) };
-    match foreground::wait(init, terminal, signals) {
+    match foreground::wait(init, screen, signals, deadline) {
         Err(error) if with_terminal => {
             warn_of(context, "go on with the terminal of", Err(error.into()));
-            Ok(foreground::wait(init, None, signals)?)
+            Ok(foreground::wait(init, None, signals, deadline)?)
         }
         other => Ok(other?),
     }

@@ -1,6 +1,6 @@
 //! `wait`: the exit code of a sandbox's application, now or when it ends; again and again, also after the end.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -12,13 +12,18 @@ use super::look::{self, Seen};
 use super::time;
 use crate::control::{Client, ControlError, ErrorCode};
 use crate::engine;
+use crate::host::frozen::root_container;
 use crate::host::probe;
-use crate::model::record::{Boot, Exit, ProcessRef};
+use crate::model::record::{Boot, Exit, PidNamespace, ProcessRef};
 use crate::model::{Id, Phase};
-use crate::sys::pidfd;
+use crate::sys::pidfd::{self, Ended};
 
 /// How long a process that somebody waits for is watched before it is asked again.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(100);
+
+/// How long a process that has ended may go unreaped before its status is given up; looked at again this often.
+const REAPED_WITHIN: Duration = Duration::from_secs(10);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 #[derive(Args)]
 pub struct Arguments {
@@ -79,7 +84,7 @@ fn of_sandbox(context: &Context, id: &str) -> Result<Exit, Failure> {
                         // The end came between the look and the call.
                         Some(exit) => return Ok(exit),
                         None if seen.phase() == Phase::Creating => let_its_maker_go_on(&seen)?,
-                        None if !seen.facts.supervisor_alive => return Ok(engine::inferred(engine::now())),
+                        None if !seen.facts.supervisor_alive => return without_supervisor(context, &id, &seen),
                         None => let_it_go(&seen)?,
                     }
                 }
@@ -89,6 +94,18 @@ fn of_sandbox(context: &Context, id: &str) -> Result<Exit, Failure> {
                 if seen.phase() == Phase::Creating =>
             {
                 let_its_maker_go_on(&seen)?
+            }
+            // The one that it was given just now does not have it yet, or never will.
+            Err(Unheard::Meanwhile(ControlError::Refused { code: ErrorCode::NotFound, .. }))
+                if seen.phase().is_alive() =>
+            {
+                let_it_go(&seen)?
+            }
+            // So many others wait that it takes on no more of them. It will write the end down all the same.
+            Err(Unheard::Before(ref error) | Unheard::Meanwhile(ref error)) if error.is_busy() => {
+                if let Some(init) = init_of(&seen)? {
+                    pidfd::wait_exit(init.as_fd(), None)?;
+                }
             }
             Err(Unheard::Before(error) | Unheard::Meanwhile(error)) => return Err(error.into()),
         }
@@ -129,6 +146,40 @@ fn watch(process: &ProcessRef, boot: &Boot) -> Result<(), Failure> {
         pidfd::wait_exit(pidfd.as_fd(), Some(Instant::now() + BETWEEN_ATTEMPTS))?;
     }
     Ok(())
+}
+
+/// The end is waited for by the init's own pidfd. Once somebody has reaped it, the kernel tells how it ended to whoever
+/// holds one (Linux 6.15); elsewhere nobody knows.
+fn without_supervisor(context: &Context, id: &Id, seen: &Seen) -> Result<Exit, Failure> {
+    let namespace = seen.snapshot.as_ref().map_or(PidNamespace::Own, |snapshot| snapshot.sandbox.pid_namespace);
+    let nobody_saw = || engine::nobody_saw(namespace, engine::now());
+    let Some(init) = init_of(seen)? else { return Ok(nobody_saw()) };
+    pidfd::wait_exit(init.as_fd(), None)?;
+    let at = engine::now();
+    let deadline = Instant::now() + REAPED_WITHIN;
+    let status = loop {
+        match pidfd::exit_info(init.as_fd()) {
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(BETWEEN_LOOKS),
+            other => break other.ok().flatten(),
+        }
+    };
+    // One that it was given meanwhile has it on record.
+    if let Ok((_, seen)) = look::at(context, id.as_str())
+        && let Some(exit) = known_exit(&seen).filter(|exit| !exit.inferred)
+    {
+        return Ok(exit);
+    }
+    let seen = |status| {
+        let Ended { code, signal } = Ended::of(status);
+        Exit { code, signal, at, inferred: false }
+    };
+    Ok(status.map_or_else(nobody_saw, seen))
+}
+
+fn init_of(seen: &Seen) -> Result<Option<OwnedFd>, Failure> {
+    let Some(snapshot) = &seen.snapshot else { return Ok(None) };
+    let Some(container) = root_container(snapshot) else { return Ok(None) };
+    Ok(probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?)
 }
 
 fn known_exit(seen: &Seen) -> Option<Exit> {

@@ -64,9 +64,9 @@ fn copy_one(found: &OwnedFd, to: BorrowedFd<'_>, name: &Path, depth: u32) -> io:
         libc::S_IFLNK => {
             let points_to = nix::fcntl::readlinkat(Some(found.as_raw_fd()), "")?;
             nix::unistd::symlinkat(points_to.as_os_str(), into, name)?;
+            let made = open::at(to, name, OFlag::O_PATH | OFlag::O_NOFOLLOW, 0)?;
             let (uid, gid) = owner(&stat);
-            fchownat(into, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-            Ok(())
+            Ok(fchownat(Some(made.as_raw_fd()), "", uid, gid, AtFlags::AT_EMPTY_PATH)?)
         }
         _ => Ok(()),
     }

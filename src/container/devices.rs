@@ -3,17 +3,44 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use nix::fcntl::OFlag;
+
 use super::node::{Made, Node};
 use super::root::Root;
 use super::{SetupError, Step, forgiven};
 use crate::spec::plan::DevicePlan;
 use crate::sys::mount::{self, Attributes, Extent};
+use crate::sys::open;
 
 /// How nodes come to be: in a user namespace mknod is refused, and the host's nodes are bound instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nodes {
     Made,
     BoundFromHost,
+}
+
+/// In the process that is about to clone an init into a user namespace of its own: the host's nodes that will be bound
+/// there are covered, in a mount namespace of this process, by read-only binds of themselves. What is cloned from there
+/// into another user namespace keeps its flags for ever (mount_namespaces(7)): root of the container, with CAP_SYS_ADMIN
+/// too, makes none of them writable again.
+pub fn lock_hosts(devices: &[DevicePlan]) -> Result<(), SetupError> {
+    let what = || "make a mount namespace for the host's devices".to_owned();
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).step(what)?;
+    let top = std::fs::File::open("/").step(what)?;
+    // The host must not see them.
+    super::mounts::set_propagation(top.as_fd(), libc::MS_SLAVE | libc::MS_REC).step(what)?;
+    for device in devices.iter().filter(|device| device.file_type != libc::S_IFIFO) {
+        let path = &device.path;
+        let node = match host_node(path) {
+            Err(SetupError::Step { source, .. }) if forgiven::NO_HOST_DEVICE.covers(&source) => continue,
+            other => other?,
+        };
+        let what = || format!("lock the host's {path:?}");
+        let name = path.strip_prefix("/").unwrap_or(path);
+        let target = open::at(top.as_fd(), name, OFlag::O_PATH, 0).step(what)?;
+        mount::attach(node.as_fd(), target.as_fd()).step(what)?;
+    }
+    Ok(())
 }
 
 pub fn make_all(root: &Root<'_>, devices: &[DevicePlan], nodes: Nodes) -> Result<(), SetupError> {

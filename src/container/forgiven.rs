@@ -12,6 +12,8 @@ pub struct Forgiven {
     pub step: &'static str,
     pub errno: i32,
     pub because: &'static str,
+    /// What holds it: a file of this repository, and the name of a test in it.
+    pub test: &'static str,
 }
 
 impl Forgiven {
@@ -25,18 +27,28 @@ pub const NO_KEYRINGS: Forgiven = Forgiven {
     errno: libc::ENOSYS,
     because: "the kernel has no keyrings: there is none to inherit. A filter that answers so hides them from whoever it \
               is inherited by, the container before all",
+    test: "tests/masks.rs: a_filter_that_forbids_keyrings_is_an_error_and_a_kernel_without_them_is_none",
 };
 
 pub const MASK_BELOW_A_FILE: Forgiven = Forgiven {
     step: "find a masked or read-only path",
     errno: libc::ENOTDIR,
     because: "what has a file for a parent does not exist",
+    test: "tests/mounts.rs: masked_and_read_only_paths_may_be_files_folders_and_symlinks",
 };
 
 pub const NAME_IS_TAKEN: Forgiven = Forgiven {
     step: "make a device node or a symlink in /dev",
     errno: libc::EEXIST,
     because: "what the image or a mount has brought is the container's; it is neither followed nor changed",
+    test: "src/container/node.rs: whatever_has_the_name_already_is_left_alone",
+};
+
+pub const NO_HOST_DEVICE: Forgiven = Forgiven {
+    step: "lock a device of the host's before it is bound into a user namespace",
+    errno: libc::ENOENT,
+    because: "there is none of that name: then it cannot be bound either, and that is an error",
+    test: "tests/mounts.rs: in_a_user_namespace_devices_are_the_hosts_and_no_others",
 };
 
 pub const GROUPS_ARE_DENIED: Forgiven = Forgiven {
@@ -44,54 +56,95 @@ pub const GROUPS_ARE_DENIED: Forgiven = Forgiven {
     errno: libc::EPERM,
     because: "the user namespace says that nobody in it may set groups (setgroups: deny), and the application has none \
               to set; in such a namespace they only ever take rights away",
+    test: "tests/user_namespace.rs: an_ordinary_user_runs_what_spec_rootless_writes",
 };
 
 pub const NO_SUCH_CAPABILITY: Forgiven = Forgiven {
     step: "look for a capability in the bounding set, to drop it",
     errno: libc::EINVAL,
     because: "the kernel has no capability of this number, and none above it",
+    test: "src/sys/privilege.rs: the_bounding_set_holds_what_is_kept_and_nothing_above_what_has_a_name",
 };
 
 pub const NO_SETGROUPS_FILE: Forgiven = Forgiven {
     step: "ask whether a user namespace lets its processes set their groups",
     errno: libc::ENOENT,
     because: "a kernel without the file has no such rule: then a refusal to set them is an error",
+    test: "src/container/identity.rs: whether_groups_may_be_set_is_known_or_an_error",
 };
 
 pub const NO_SUCH_NAMESPACE: Forgiven = Forgiven {
     step: "compare our namespaces with a container's",
     errno: libc::ENOENT,
     because: "the kernel has no namespaces of that kind, so there is nothing to enter",
+    test: "src/host/namespaces.rs: a_kind_that_the_kernel_lacks_differs_in_nobody_and_one_that_cannot_be_read_is_an_error",
+};
+
+pub const MOUNT_IS_GONE: Forgiven = Forgiven {
+    step: "take the host's proc or sysfs away below a root that covers it",
+    errno: libc::ENOENT,
+    because: "it went with the one that it was mounted on: it must not be listed any more, or that is an error",
+    test: "tests/masks.rs: a_covered_root_with_a_proc_that_lies_below_another_mount_is_refused",
 };
 
 pub const LOCKED_ATTRIBUTE: Forgiven = Forgiven {
     step: "take nosuid, nodev, noexec or read-only off a bind mount",
     errno: libc::EPERM,
     because: "a user namespace has locked it (mount_namespaces(7)): it stays on, and the container may do less",
+    test: "tests/mounts.rs: what_a_user_namespace_has_locked_stays_on_a_bind_mount",
 };
 
 pub const NO_LABEL_FOLDER: Forgiven = Forgiven {
     step: "write the AppArmor profile to attr/apparmor/exec",
     errno: libc::ENOENT,
     because: "before Linux 5.8 the file is attr/exec, and is written instead",
+    test: "src/container/identity.rs: a_profile_goes_to_the_file_that_is_apparmors_alone_or_else_is_an_error",
 };
 
-pub const MOUNTS_OF_SOMEBODY_ELSE: Forgiven = Forgiven {
-    step: "open the host's null device through a read-only mount for an exec into a container that has none",
-    errno: libc::EPERM,
-    because: "an ordinary user may not clone the host's mounts, and needs no container to reach what it hands over",
-};
-
-/// The whole list, as docs/mounts.md prints it.
-pub const ALL: [Forgiven; 10] = [
+/// The whole list, as docs/forgiven.md prints it.
+pub const ALL: [Forgiven; 11] = [
     NO_KEYRINGS,
     MASK_BELOW_A_FILE,
     NAME_IS_TAKEN,
+    NO_HOST_DEVICE,
     GROUPS_ARE_DENIED,
     NO_SETGROUPS_FILE,
     NO_SUCH_CAPABILITY,
     NO_SUCH_NAMESPACE,
+    MOUNT_IS_GONE,
     LOCKED_ATTRIBUTE,
     NO_LABEL_FOLDER,
-    MOUNTS_OF_SOMEBODY_ELSE,
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    fn read(file: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+    }
+
+    #[test]
+    fn the_documentation_prints_the_list() {
+        let row = |Forgiven { step, errno, because, test }: &Forgiven| {
+            let name = format!("{:?}", nix::Error::from_raw(*errno));
+            format!("| {step} | {name} | {because} | `{}` |", test.replace(": ", "` `"))
+        };
+        let rows: Vec<String> = ALL.iter().map(row).collect();
+        let page = read("docs/forgiven.md");
+        let printed: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+        assert_eq!(printed, rows, "docs/forgiven.md should have these rows:\n{}", rows.join("\n"));
+    }
+
+    #[test]
+    fn each_has_its_test() {
+        for Forgiven { step, test, .. } in ALL {
+            let (file, name) = test.split_once(": ").unwrap();
+            assert!(read(file).contains(&format!("fn {name}()")), "{step}: {test}");
+        }
+    }
+}

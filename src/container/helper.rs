@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use super::channel::{self, Report};
 use super::letter::{Errand, Joined, Letter, Then};
-use super::{SetupError, Step, init, join};
+use super::{SetupError, Step, devices, init, join};
 use crate::spec::plan::{NamespaceKind, Plan};
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::{descriptors, pidfd};
@@ -73,6 +73,11 @@ fn clone_init(
         super::prepare_inheritance(process)?;
     }
     join_cgroups(tasks)?;
+    let has = |kind, by_path| plan.namespaces.iter().any(|n| n.kind == kind && (by_path || n.path.is_none()));
+    if has(NamespaceKind::User, true) && has(NamespaceKind::Mount, false) {
+        // Before we are in the user namespace ourselves.
+        devices::lock_hosts(&plan.devices)?;
+    }
     for Joined { kind, namespace } in joined {
         setns(namespace, flag(kind)).step(|| format!("join the {kind} namespace"))?;
     }

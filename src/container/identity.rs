@@ -70,11 +70,8 @@ pub fn label_next_exec(plan: &ProcessPlan) -> Result<(), SetupError> {
             )));
         }
         let text = format!("exec {profile}");
-        match std::fs::write("/proc/self/attr/apparmor/exec", &text) {
-            Err(error) if forgiven::NO_LABEL_FOLDER.covers(&error) => std::fs::write("/proc/self/attr/exec", &text),
-            other => other,
-        }
-        .step(|| format!("apply the AppArmor profile {profile:?}"))?;
+        write_apparmor(Path::new("/proc/self/attr"), &text)
+            .step(|| format!("apply the AppArmor profile {profile:?}"))?;
     }
     if let Some(label) = plan.selinux_label.as_deref().filter(|label| !label.is_empty()) {
         if !Path::new("/sys/fs/selinux/enforce").exists() {
@@ -85,6 +82,14 @@ pub fn label_next_exec(plan: &ProcessPlan) -> Result<(), SetupError> {
         std::fs::write("/proc/self/attr/exec", label).step(|| format!("apply the SELinux label {label:?}"))?;
     }
     Ok(())
+}
+
+/// Never to attr/exec where there is a file for AppArmor alone: the one may be another module's.
+fn write_apparmor(attributes: &Path, text: &str) -> io::Result<()> {
+    match std::fs::write(attributes.join("apparmor/exec"), text) {
+        Err(error) if forgiven::NO_LABEL_FOLDER.covers(&error) => std::fs::write(attributes.join("exec"), text),
+        other => other,
+    }
 }
 
 fn enabled(parameter: &str) -> bool {
@@ -150,6 +155,9 @@ pub fn become_user(plan: &ProcessPlan, groups: Groups) -> Result<(), SetupError>
     setresgid(gid, gid, gid).step(|| format!("become gid {gid}"))?;
     setresuid(uid, uid, uid).step(|| format!("become uid {uid}"))?;
     nix::sys::prctl::set_keepcaps(false).step(|| "let go of the capabilities of the old user".into())?;
+    if plan.securebits != 0 {
+        crate::sys::privilege::set_securebits(plan.securebits).step(|| "set the securebits".into())?;
+    }
     set_capabilities(&plan.capabilities)?;
     if !entered {
         enter_cwd(&plan.cwd)?;
@@ -216,4 +224,28 @@ fn caps_error(what: &str, capability: Capability, error: caps::errors::CapsError
 
 fn whole_set_error(what: &str, error: caps::errors::CapsError) -> SetupError {
     SetupError::Step { what: what.to_owned(), source: io::Error::other(error.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_goes_to_the_file_that_is_apparmors_alone_or_else_is_an_error() {
+        let attributes = tempfile::tempdir().unwrap();
+        let of_all = attributes.path().join("exec");
+        write_apparmor(attributes.path(), "exec one").unwrap();
+        assert_eq!(std::fs::read_to_string(&of_all).unwrap(), "exec one");
+        // It is there and cannot be written to.
+        std::fs::create_dir_all(attributes.path().join("apparmor/exec")).unwrap();
+        assert!(write_apparmor(attributes.path(), "exec two").is_err());
+        assert_eq!(std::fs::read_to_string(&of_all).unwrap(), "exec one");
+    }
+
+    #[test]
+    fn whether_groups_may_be_set_is_known_or_an_error() {
+        assert!(Groups::of("self").is_ok());
+        assert_eq!(Groups::of("no-such-process").unwrap(), Groups::Settable);
+        assert!(Groups::of("self/status").is_err(), "a file that cannot be looked below");
+    }
 }

@@ -164,8 +164,10 @@ fn is_new(plan: &Plan, kind: NamespaceKind) -> bool {
 pub(super) fn become_root_of_namespace() -> Result<(), SetupError> {
     use nix::unistd::{Gid, Uid, setresgid, setresuid};
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-    setresgid(gid, gid, gid).step(|| "become root of the user namespace".into())?;
-    setresuid(uid, uid, uid).step(|| "become root of the user namespace".into())?;
+    // Where 0 is not mapped we stay who we are, with all capabilities there (user_namespaces(7)).
+    let or_stay = |outcome: nix::Result<()>| if outcome == Err(nix::Error::EINVAL) { Ok(()) } else { outcome };
+    or_stay(setresgid(gid, gid, gid)).step(|| "become root of the user namespace".into())?;
+    or_stay(setresuid(uid, uid, uid)).step(|| "become root of the user namespace".into())?;
     // The change of user has made us non-dumpable again, and /proc/self ours to nobody: fine until execve.
     Ok(())
 }
@@ -191,11 +193,11 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Entered, SetupErro
     let what = || format!("attach the rootfs {:?}", plan.rootfs.path);
     if plan.hooks.look_at_rootfs() {
         mount::attach(tree, std::fs::File::open(&plan.rootfs.path).step(what)?.as_fd()).step(what)?;
-    } else {
+    } else if !plan.rootfs.overlay {
         // No path leads to it: whatever has become of the one it came from.
         mount::attach(tree, host.as_fd()).step(what)?;
     }
-    let overlay = if plan.rootfs.overlay { Some(overlay_over(tree)?) } else { None };
+    let overlay = if plan.rootfs.overlay { Some(super::overlay::cover(tree)?) } else { None };
     let tree = overlay.as_ref().map_or(tree, |overlay| overlay.as_fd());
     let root = Root(tree);
 
@@ -281,26 +283,6 @@ fn has_own_dev(plan: &Plan) -> bool {
     plan.mounts.iter().any(|m| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. }))
 }
 
-/// A tmpfs-backed overlay over the tree: all writes go to memory and end with the container.
-fn overlay_over(lower: BorrowedFd<'_>) -> Result<OwnedFd, SetupError> {
-    let what = || "make a writable overlay over the root".to_owned();
-    let scratch = mount::new_filesystem("tmpfs", "tmpfs", &[("mode".into(), Some("755".into()))], 0).step(what)?;
-    // The lower tree covers / by now; the scratch space goes where no lookup of the container can reach it.
-    mount::attach(scratch.as_fd(), std::fs::File::open("/tmp").step(what)?.as_fd()).step(what)?;
-    let inside = Root(scratch.as_fd());
-    inside.folder(Path::new("/upper"))?;
-    inside.folder(Path::new("/work"))?;
-    let path = |fd: BorrowedFd<'_>, name: &str| format!("/proc/self/fd/{}{name}", fd.as_raw_fd());
-    let options = [
-        ("lowerdir".to_owned(), Some(path(lower, "/"))),
-        ("upperdir".to_owned(), Some(path(scratch.as_fd(), "/upper"))),
-        ("workdir".to_owned(), Some(path(scratch.as_fd(), "/work"))),
-    ];
-    let overlay = mount::new_filesystem("overlay", "overlay", &options, 0).step(what)?;
-    mount::attach(overlay.as_fd(), lower).step(what)?;
-    Ok(overlay)
-}
-
 /// From a set-up container to a process that only needs execve. From the filter on as few system calls as possible, since
 /// each must be in the profile: all descriptors are closed at exec by now.
 pub(super) fn finish_process(
@@ -312,13 +294,16 @@ pub(super) fn finish_process(
 ) -> Result<entry::Entry, SetupError> {
     if let Some(terminal) = terminal {
         terminal.chown(plan.uid)?;
-        terminal.become_stdio()?;
+        terminal.become_stdio(&plan.kept_stdio)?;
     }
     identity::apply_limits(plan)?;
     super::load_seccomp(Moment::Privileged, plan, seccomp, channel)?;
     identity::become_user(plan, groups)?;
     if plan.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().step(|| "set no_new_privs".into())?;
+    }
+    if let Some(rules) = &plan.landlock {
+        super::landlock::restrict(rules)?;
     }
     let entry = entry::find(plan)?;
     super::load_seccomp(Moment::Last, plan, seccomp, channel)?;

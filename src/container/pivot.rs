@@ -1,13 +1,15 @@
 //! From the host's root to the container's, as the last of all mounts.
 
 use std::collections::HashSet;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
 use nix::mount::MntFlags;
 
+use super::forgiven;
 use crate::sys::mountinfo::{self, Mount};
 use crate::sys::open::{self, AT_CWD};
 use crate::sys::{mount, place};
@@ -47,17 +49,23 @@ pub enum Covers {
 /// which stays below it. Of that, what would tell the container about the host is taken away first: as long as a whole
 /// proc or sysfs is mounted anywhere here, a user namespace inside may mount another that hides nothing.
 pub fn cover(tree: BorrowedFd<'_>, covers: Covers) -> io::Result<()> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let mounts = mountinfo::parse(&text).ok_or(io::ErrorKind::InvalidData)?;
-    for at in revealing(&mounts, place::look(tree, c"")?.place.mount) {
-        match nix::mount::umount2(at, MntFlags::MNT_DETACH) {
-            // It went with one that it was mounted on.
-            Ok(()) | Err(nix::Error::ENOENT) => {}
+    // Readable also when /proc is gone.
+    let mut list = File::open("/proc/self/mountinfo")?;
+    let mounts = read(&mut list)?;
+    let mut unreachable = HashSet::new();
+    for revealing in revealing(&mounts, place::look(tree, c"")?.place.mount) {
+        let at = &revealing.at;
+        match nix::mount::umount2(at, MntFlags::MNT_DETACH).map_err(io::Error::from) {
+            Ok(()) => {}
+            Err(error) if forgiven::MOUNT_IS_GONE.covers(&error) => drop(unreachable.insert(revealing.id)),
             Err(_) => {
                 let blind = mount::new_filesystem("tmpfs", "tmpfs", &[], 0)?;
-                mount::attach(blind.as_fd(), std::fs::File::open(at)?.as_fd())?;
+                mount::attach(blind.as_fd(), File::open(at)?.as_fd())?;
             }
         }
+    }
+    if let Some(left) = read(&mut list)?.iter().find(|mount| unreachable.contains(&mount.id)) {
+        return Err(io::Error::other(format!("the host's {} at {:?} is below another mount", left.fstype, left.at)));
     }
     if covers == Covers::Elsewhere {
         mount::attach(tree, std::fs::File::open("/")?.as_fd())?;
@@ -68,8 +76,15 @@ pub fn cover(tree: BorrowedFd<'_>, covers: Covers) -> io::Result<()> {
     Ok(())
 }
 
-/// Where a whole proc or sysfs is mounted, the last first, outside the tree whose top has the id `container`.
-fn revealing(mounts: &[Mount], container: u64) -> Vec<&Path> {
+fn read(list: &mut File) -> io::Result<Vec<Mount>> {
+    let mut bytes = Vec::new();
+    list.rewind()?;
+    list.read_to_end(&mut bytes)?;
+    mountinfo::parse(&String::from_utf8_lossy(&bytes)).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Every whole proc or sysfs that is mounted, the last first, outside the tree whose top has the id `container`.
+fn revealing(mounts: &[Mount], container: u64) -> Vec<&Mount> {
     let mut inside = HashSet::from([container]);
     let mut found = Vec::new();
     for mount in mounts {
@@ -77,7 +92,7 @@ fn revealing(mounts: &[Mount], container: u64) -> Vec<&Path> {
         if inside.contains(&mount.id) || inside.contains(&mount.parent) {
             inside.insert(mount.id);
         } else if mount.root == Path::new("/") && ["proc", "sysfs"].contains(&mount.fstype.as_str()) {
-            found.push(mount.at.as_path());
+            found.push(mount);
         }
     }
     found.reverse();
@@ -101,6 +116,7 @@ mod tests {
 32 31 0:9 / /proc/nested rw - proc proc rw
 ";
         let mounts = mountinfo::parse(text).unwrap();
-        assert_eq!(revealing(&mounts, 30), ["/a b", "/sys", "/proc"].map(Path::new));
+        let found: Vec<&Path> = revealing(&mounts, 30).iter().map(|mount| mount.at.as_path()).collect();
+        assert_eq!(found, ["/a b", "/sys", "/proc"].map(Path::new));
     }
 }

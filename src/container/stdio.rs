@@ -18,7 +18,7 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use super::devices::host_node;
 use super::root::Root;
-use super::{SetupError, Step, forgiven};
+use super::{SetupError, Step};
 use crate::sys::{descriptors, open};
 
 /// Character devices with major number 1 that anybody may open at any time, and nothing happens.
@@ -48,7 +48,8 @@ pub fn make_own(root: &Root<'_>, otherwise: Otherwise) -> Result<(), SetupError>
 }
 
 /// By the creator of a process that enters a container, where the host is still to be seen: what the container has no
-/// node for comes through a read-only mount from here on. For this process too, to which it makes no difference.
+/// node for comes through a read-only mount from here on. For this process too, to which it makes no difference. An
+/// ordinary user may not mount on the host, not even so: then it is an error, and any other file does as stdio.
 ///
 /// `root` is the container's root folder; None: it could not be opened, and may lack any node.
 pub fn prepare(root: Option<BorrowedFd<'_>>) -> Result<(), SetupError> {
@@ -58,10 +59,7 @@ pub fn prepare(root: Option<BorrowedFd<'_>>) -> Result<(), SetupError> {
             None => None,
         };
         if own.is_none() && !standard.is_read_only()? {
-            match standard.hosts_read_only() {
-                Err(SetupError::Step { source, .. }) if forgiven::MOUNTS_OF_SOMEBODY_ELSE.covers(&source) => {}
-                other => standard.replace(other?.as_fd())?,
-            }
+            standard.replace(standard.hosts_read_only()?.as_fd())?;
         }
     }
     Ok(())

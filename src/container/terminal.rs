@@ -8,7 +8,7 @@ use nix::fcntl::{OFlag, ResolveFlag};
 use super::root::Root;
 use super::{SetupError, Step};
 use crate::sys::mount::{self, Extent};
-use crate::sys::{descriptors, tty};
+use crate::sys::{descriptors, open, tty};
 
 /// The container's side.
 pub struct Terminal {
@@ -18,11 +18,18 @@ pub struct Terminal {
 /// Opens a new pair: (master, slave). `root` is the container's tree, whose /dev/pts is mounted.
 pub fn open(root: &Root<'_>, size: Option<(u16, u16)>) -> Result<(OwnedFd, Terminal), SetupError> {
     let what = || "open a terminal in the container (/dev/pts/ptmx)".to_owned();
-    let master = root
-        .open(Path::new("/dev/pts/ptmx"), OFlag::O_RDWR | OFlag::O_NOCTTY, ResolveFlag::RESOLVE_NO_SYMLINKS)?
-        .ok_or_else(|| {
-            SetupError::Refused("process.terminal needs a devpts mounted at /dev/pts, and there is none".into())
-        })?;
+    let missing = || {
+        let text = "process.terminal needs a devpts mounted at /dev/pts, and there is none to have a /dev/pts/ptmx";
+        SetupError::Refused(text.into())
+    };
+    // A device of that name could be anything, and would be woken by being opened. A devpts has no other nodes in it.
+    let folder = root.find_without_symlinks(Path::new("/dev/pts"))?.ok_or_else(missing)?;
+    if !is_devpts(&folder).step(what)? {
+        return Err(missing());
+    }
+    let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV;
+    let master =
+        open::confined(folder.as_fd(), Path::new("ptmx"), OFlag::O_RDWR | OFlag::O_NOCTTY, resolve).step(what)?;
     let slave = tty::unlock_and_open_slave(master.as_fd()).step(what)?;
     if let Some(size) = size.filter(|(rows, columns)| *rows > 0 || *columns > 0) {
         tty::set_window_size(master.as_fd(), size).step(what)?;
@@ -30,11 +37,17 @@ pub fn open(root: &Root<'_>, size: Option<(u16, u16)>) -> Result<(OwnedFd, Termi
     Ok((master, Terminal { slave }))
 }
 
+fn is_devpts(folder: &OwnedFd) -> std::io::Result<bool> {
+    const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
+    Ok(nix::sys::statfs::fstatfs(folder)?.filesystem_type().0 as i64 == DEVPTS_SUPER_MAGIC)
+}
+
 impl Terminal {
-    /// The slave becomes stdin, stdout, stderr and the controlling terminal of this session leader.
-    pub fn become_stdio(&self) -> Result<(), SetupError> {
+    /// The slave becomes stdin, stdout and stderr, but for those that are kept, and the controlling terminal of this
+    /// session leader.
+    pub fn become_stdio(&self, kept: &[i32]) -> Result<(), SetupError> {
         tty::set_controlling(self.slave.as_fd()).step(|| "make the terminal the controlling one".into())?;
-        for number in 0..3 {
+        for number in (0..3).filter(|number| !kept.contains(number)) {
             descriptors::place(self.slave.as_fd(), number).step(|| "make the terminal stdio".into())?;
         }
         Ok(())

@@ -32,6 +32,13 @@ pub enum ControlError {
     Transport { method: Method, source: io::Error },
 }
 
+impl ControlError {
+    /// It is there, and takes on no more for now.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, ControlError::Refused { code: ErrorCode::Busy, .. })
+    }
+}
+
 /// A connection that has shaken hands. It serves any number of calls, one after the other; after an error other than
 /// `Refused` and `Timeout` it is of no more use.
 #[derive(Debug)]

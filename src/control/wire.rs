@@ -252,6 +252,33 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_taken_for_no_frame_and_for_no_parameters() {
+        for frame in [r#"[7,"containerManager.Wait",{"cid":"web"}]"#, r#" [7,{"done":null}]"#] {
+            assert!(matches!(decode_request(frame.as_bytes()), Err(DecodeError::NotAFrame(_))), "{frame}");
+            assert!(matches!(decode_reply(frame.as_bytes()), Err(DecodeError::NotAFrame(_))), "{frame}");
+        }
+        for (method, params) in [
+            ("Handshake", "[1]"),
+            ("containerManager.Wait", r#"["web"]"#),
+            ("containerManager.Wait", r#""web""#),
+            ("containerManager.Wait", "null"),
+            ("containerManager.Signal", r#"["web",null,9]"#),
+            ("containerManager.Signal", r#"{"cid":"web","pid":[7],"signal":9}"#),
+            ("containerManager.State", "[null]"),
+            ("containerManager.StartRoot", "[]"),
+            ("containerManager.StartRoot", r#"{"cid":"web"}"#),
+        ] {
+            let frame = format!(r#"{{"id":7,"method":"{method}","params":{params}}}"#);
+            let error = decode_request(frame.as_bytes()).unwrap_err();
+            assert!(matches!(error, DecodeError::BadParameters { id: 7, .. }), "{frame}: {error}");
+        }
+        for params in ["{}", "null"] {
+            let frame = format!(r#"{{"id":7,"method":"containerManager.StartRoot","params":{params}}}"#);
+            assert_eq!(decode_request(frame.as_bytes()).unwrap(), (7, Request::StartRoot));
+        }
+    }
+
+    #[test]
     fn what_can_be_answered_says_to_whom() {
         let bad_id = br#"{"id":7,"method":"containerManager.Wait","params":{"cid":"../x"}}"#;
         assert_eq!(decode_request(bad_id).unwrap_err().request_id(), Some(7));

@@ -16,12 +16,25 @@ pub struct Facts {
     pub inits: BTreeMap<String, bool>,
     /// What the supervisor wrote down.
     pub exits: Vec<ExitRecord>,
-    /// To which containers the supervisor has sent the start message; None when it was not asked or did not answer.
+    /// To which containers the supervisor has sent the start message; None when it was not asked or did not answer. Of a
+    /// dead one in a foreign PID namespace: which of its inits have not ended with it, as those that wait for the message
+    /// do.
     pub released: Option<BTreeMap<String, bool>>,
     /// Whether each container is frozen as a whole.
     pub frozen: BTreeMap<String, bool>,
     /// The seq of the transition that last changed each container's limits, if one ever did so completely.
     pub limited: BTreeMap<String, u64>,
+}
+
+impl Facts {
+    pub fn init_alive(&self, container: &str) -> bool {
+        self.inits.get(container).copied().unwrap_or(false)
+    }
+
+    /// How it ended, as the supervisor wrote it down.
+    pub fn exit_of(&self, container: &str) -> Option<Exit> {
+        self.exits.iter().rev().find(|record| record.container == container).map(|record| record.exit)
+    }
 }
 
 /// How much is looked at.
@@ -46,8 +59,21 @@ pub fn pod_of(snapshot: &Snapshot) -> Pod {
     Pod { sandbox: snapshot.state.sandbox.phase, containers: phases.collect() }
 }
 
+/// Whether the root container runs and nobody keeps it: in a foreign PID namespace the kernel ends nobody with a
+/// supervisor. One that has not been started ends by itself: only its supervisor could have started it.
+pub fn is_orphaned(snapshot: &Snapshot, facts: &Facts) -> bool {
+    snapshot.sandbox.pid_namespace == PidNamespace::Foreign
+        && !facts.supervisor_alive
+        && matches!(snapshot.state.sandbox.phase, Phase::Running | Phase::Paused)
+        && facts.init_alive(snapshot.sandbox.id.as_str())
+        && facts.exit_of(snapshot.sandbox.id.as_str()).is_none()
+}
+
 /// The ends that the facts show and the snapshot does not know yet, in the order in which they are to be recorded:
 /// (container, event, how it ended). Pure; `at` is now, for ends that nobody wrote down.
+///
+/// In a PID namespace of its own the end of the supervisor is the end of everything, also of what the kernel has not got
+/// round to (it may be frozen): the effects of recording it make it true first. Elsewhere what lives runs on.
 pub fn unrecorded_ends(snapshot: &Snapshot, facts: &Facts, at: Nanos) -> Vec<(String, Event, Option<Exit>)> {
     let root = snapshot.sandbox.id.as_str();
     let mut ends = Vec::new();
@@ -55,20 +81,24 @@ pub fn unrecorded_ends(snapshot: &Snapshot, facts: &Facts, at: Nanos) -> Vec<(St
         if !state.phase.is_alive() {
             continue;
         }
-        let recorded = facts.exits.iter().rev().find(|record| record.container == id).map(|record| record.exit);
-        let init_alive = facts.inits.get(id).copied().unwrap_or(false);
-        if let Some(exit) = recorded {
-            ends.push((id.to_owned(), Event::InitExited, Some(exit)));
-            if id == root && !facts.supervisor_alive && snapshot.sandbox.pid_namespace == PidNamespace::Foreign {
-                // Not pid 1 of what it kept: the kernel has ended nobody else with it.
-                ends.push((id.to_owned(), Event::SupervisorGone, None));
+        match (facts.exit_of(id), snapshot.sandbox.pid_namespace) {
+            (Some(exit), namespace) => {
+                ends.push((id.to_owned(), Event::InitExited, Some(exit)));
+                if id == root && !facts.supervisor_alive && namespace == PidNamespace::Foreign {
+                    // Not pid 1 of what it kept: the kernel has ended nobody else with it.
+                    ends.push((id.to_owned(), Event::SupervisorGone, None));
+                }
             }
-        } else if !facts.supervisor_alive {
-            // The kernel killed everything with the supervisor, and nobody was left to write the status down.
-            ends.push((id.to_owned(), Event::SupervisorGone, Some(inferred(at))));
-        } else if !init_alive {
+            // The kernel kills everything with the supervisor, and nobody was left to write the status down.
+            (None, PidNamespace::Own) if !facts.supervisor_alive => {
+                ends.push((id.to_owned(), Event::SupervisorGone, Some(inferred(at))));
+            }
+            (None, _) if facts.init_alive(id) => {}
+            (None, PidNamespace::Foreign) if !facts.supervisor_alive => {
+                ends.push((id.to_owned(), Event::SupervisorGone, Some(unseen(at))));
+            }
             // The supervisor will know the status in a moment, or once the caller has reaped.
-            ends.push((id.to_owned(), Event::InitExited, None));
+            (None, _) => ends.push((id.to_owned(), Event::InitExited, None)),
         }
     }
     // The root's end takes the others along: record theirs first.
@@ -81,10 +111,19 @@ pub fn inferred(at: Nanos) -> Exit {
     Exit { code: 137, signal: Some(9), at, inferred: true }
 }
 
-/// The snapshot as it reads once the unrecorded ends are taken in: what `state` tells, without writing anything.
+/// Of what ran on after its supervisor had died: nobody saw how it ended.
+fn unseen(at: Nanos) -> Exit {
+    Exit { code: 255, signal: None, at, inferred: true }
+}
+
+/// The snapshot as it reads once the unrecorded ends are taken in: what `state` tells, without writing anything. What
+/// still lives is not told dead, however soon that will be.
 pub fn observe(snapshot: &Snapshot, facts: &Facts, at: Nanos) -> Snapshot {
     let mut seen = snapshot.clone();
     for (id, event, exit) in unrecorded_ends(snapshot, facts, at) {
+        if facts.exit_of(&id).is_none() && facts.init_alive(&id) {
+            continue;
+        }
         apply(&mut seen, &id, event, exit, exit.map_or(at, |exit| exit.at));
     }
     fill_in_exits(&mut seen, facts);
@@ -93,14 +132,21 @@ pub fn observe(snapshot: &Snapshot, facts: &Facts, at: Nanos) -> Snapshot {
 
 /// An end that was recorded before its status was known.
 fn fill_in_exits(seen: &mut Snapshot, facts: &Facts) {
-    let root = seen.sandbox.id.to_string();
+    let (root, namespace) = (seen.sandbox.id.to_string(), seen.sandbox.pid_namespace);
     let states = std::iter::once((&root, &mut seen.state.sandbox)).chain(seen.state.containers.iter_mut());
     for (id, state) in states {
         if state.phase == Phase::Stopped && state.exit.is_none() {
-            let recorded = facts.exits.iter().rev().find(|record| record.container == *id).map(|record| record.exit);
             // Without a supervisor nobody will write it down any more.
-            state.exit = recorded.or((!facts.supervisor_alive).then(|| inferred(state.since)));
+            state.exit = facts.exit_of(id).or((!facts.supervisor_alive).then(|| nobody_saw(namespace, state.since)));
         }
+    }
+}
+
+/// Of an end that its supervisor did not live to see.
+pub fn nobody_saw(namespace: PidNamespace, at: Nanos) -> Exit {
+    match namespace {
+        PidNamespace::Own => inferred(at),
+        PidNamespace::Foreign => unseen(at),
     }
 }
 

@@ -5,6 +5,7 @@
 //! | create, launch | whatever | undone: kill, remove cgroups, release the id |
 //! | start | the supervisor has sent the start message | recorded |
 //! | start | it has not, or it is dead | forgotten: still created, or ended |
+//! | start | it is dead, and the init is not, in a foreign PID namespace | recorded: it had been sent |
 //! | start | it lives and does not answer | left as it is: an error |
 //! | pause | frozen as a whole | recorded; otherwise thawed and forgotten |
 //! | resume | thawed | recorded; otherwise frozen again and forgotten |
@@ -18,7 +19,8 @@
 //!
 //! A container that is frozen although its sandbox runs is thawed: whoever freezes it only to signal it takes no lock.
 //!
-//! Then the ends that nobody has recorded yet are. All of it is deterministic and may itself be cut short: it starts
+//! Then the ends that nobody has recorded yet are. What runs on without a supervisor, in a foreign PID namespace, is left
+//! running: every command but start works without one, and `recover` gives it another ([`Held::renew`]). All of it is deterministic and may itself be cut short: it starts
 //! again from the same intent.
 
 use super::facts::{pod_of, unrecorded_ends};
@@ -224,6 +226,9 @@ fn record_ends<'a, E: Effects>(
     for (container, event, exit) in unrecorded_ends(&held.snapshot, facts, now()) {
         let Ok(container) = Id::parse(&container) else { continue };
         let how = match exit {
+            Some(exit) if exit.is_unknown() && event == Event::SupervisorGone => {
+                "it had ended after its supervisor; nobody saw its status".to_owned()
+            }
             Some(exit) if exit.is_unknown() => "it had ended; nobody could tell its status".to_owned(),
             Some(exit) if exit.inferred => format!("its supervisor was gone: status {} inferred", exit.code),
             Some(exit) => format!("it had ended with status {}", exit.code),

@@ -17,6 +17,7 @@ mod facts;
 pub mod heal;
 mod hold;
 mod recorder;
+mod renew;
 #[cfg(test)]
 mod tests;
 mod transition;
@@ -29,7 +30,7 @@ use crate::store::{LockError, StoreError};
 use crate::sys::procfs;
 
 pub use create::{NewSandbox, create};
-pub use facts::{Depth, Facts, Probe, apply, inferred, observe, pod_of};
+pub use facts::{Depth, Facts, Probe, apply, inferred, is_orphaned, nobody_saw, observe, pod_of};
 pub use hold::Held;
 pub use recorder::Recorder;
 pub use transition::Outcome;
@@ -57,7 +58,8 @@ pub trait Effects {
         Vec::new()
     }
 
-    /// What has come to be, as soon as every process of it is known: published before the transition is complete.
+    /// What has come to be, as soon as every process of it is known: published before a creation is complete, and with
+    /// the outcome of a renewal.
     fn records(&self) -> Option<(SandboxRecord, ContainerRecord)> {
         None
     }

@@ -56,7 +56,11 @@ impl<'a> Held<'a> {
         }
     }
 
-    fn perform_all<E: Effects>(&mut self, row: &Transition, effects: &mut E) -> Result<(), EngineError<E::Error>> {
+    pub(super) fn perform_all<E: Effects>(
+        &mut self,
+        row: &Transition,
+        effects: &mut E,
+    ) -> Result<(), EngineError<E::Error>> {
         for (done, effect) in row.effects.iter().enumerate() {
             if *effect == Effect::ReleaseId {
                 continue; // Ours: see `complete`.
@@ -122,7 +126,7 @@ impl<'a> Held<'a> {
         Ok(Outcome::Held(self))
     }
 
-    fn intent<E: std::error::Error + 'static>(
+    pub(super) fn intent<E: std::error::Error + 'static>(
         &self,
         container: &Id,
         row: &Transition,

@@ -115,7 +115,7 @@ impl<'a> Creation<'a> {
         terminal: TerminalTo,
     ) -> Result<Creation<'a>, HostError> {
         let cgroups = Cgroups::prepare(plan, &options.id, options.cgroup_driver, folder)?;
-        let rootfs = donate::rootfs(&plan.rootfs)?;
+        let rootfs = donate::rootfs(plan)?;
         let binds = donate::binds(plan)?;
         let seccomp = donate::seccomp(plan, folder.root())?;
         let notify = seccomp.as_ref().is_some_and(|program| program.notify);

@@ -7,13 +7,17 @@ use std::path::Path;
 
 use super::{HostError, Trying};
 use crate::container::{forgiven, seccomp};
-use crate::spec::plan::{IdMapping, IdmapPlan, MountKind, MountPlan, NamespaceKind, Plan, RootfsPlan};
+use crate::spec::plan::{IdMapping, IdmapPlan, MountKind, MountPlan, NamespaceKind, Plan, Unsupported};
 use crate::store::Root;
 use crate::sys::mount::{self, Attributes, Extent};
 
-/// The seccomp profile as a program: compiled once for all containers of this root that have the same.
+/// The seccomp profile as a program. What takes long to compile is compiled once for all containers of this root that have
+/// the same.
 pub fn seccomp(plan: &Plan, root: &Root) -> Result<Option<seccomp::Program>, HostError> {
     let Some(profile) = &plan.seccomp else { return Ok(None) };
+    if let Some(program) = seccomp::compile_plain(profile) {
+        return Ok(Some(program));
+    }
     let name = seccomp::fingerprint(profile);
     let kept = name.as_ref().and_then(|name| root.cached(name)).and_then(|bytes| seccomp::Program::from_bytes(&bytes));
     if kept.is_some() {
@@ -28,11 +32,19 @@ pub fn seccomp(plan: &Plan, root: &Root) -> Result<Option<seccomp::Program>, Hos
 }
 
 /// The rootfs and everything below it, as a detached tree whose mounts never reach the host.
-pub fn rootfs(plan: &RootfsPlan) -> Result<OwnedFd, HostError> {
-    let what = || format!("open the rootfs {:?}", plan.path);
-    let tree = clone_path(&plan.path, Extent::Tree, 0).trying(what)?;
-    let attributes = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
+pub fn rootfs(plan: &Plan) -> Result<OwnedFd, HostError> {
+    let rootfs = &plan.rootfs;
+    let what = || format!("open the rootfs {:?}", rootfs.path);
+    let tree = clone_path(&rootfs.path, Extent::Tree, 0).trying(what)?;
+    // A slave gets what the host mounts later, with the host's own flags: a tree that has others is better private.
+    let private = rootfs.propagation.is_some_and(|flags| flags & libc::MS_PRIVATE != 0);
+    let propagation = if private { libc::MS_PRIVATE } else { libc::MS_SLAVE };
+    let attributes = Attributes { set: rootfs.recursive_set, clear: 0, propagation };
     mount::set_attributes(tree.as_fd(), Extent::Tree, attributes, None).trying(what)?;
+    if let Some(idmap) = &rootfs.idmap {
+        let mapped = Mapped { destination: Path::new("/"), source: &rootfs.path, tree: tree.as_fd() };
+        Idmaps { plan, made: Vec::new() }.apply(idmap, &mapped)?;
+    }
     Ok(tree)
 }
 
@@ -59,7 +71,7 @@ fn bind(plan: &MountPlan, idmaps: &mut Idmaps<'_>) -> Result<Option<OwnedFd>, Ho
             .trying(|| format!("set the attributes of the bind mount at {:?}", plan.destination))?;
     }
     if let Some(idmap) = &plan.idmap {
-        idmaps.apply(plan, idmap, source, tree.as_fd())?;
+        idmaps.apply(idmap, &Mapped { destination: &plan.destination, source, tree: tree.as_fd() })?;
     }
     Ok(Some(tree))
 }
@@ -101,25 +113,29 @@ struct Idmaps<'a> {
 
 type Mappings = (Vec<IdMapping>, Vec<IdMapping>);
 
+/// What is to have other ids.
+struct Mapped<'a> {
+    destination: &'a Path,
+    source: &'a Path,
+    tree: BorrowedFd<'a>,
+}
+
 impl Idmaps<'_> {
-    fn apply(
-        &mut self,
-        mount: &MountPlan,
-        idmap: &IdmapPlan,
-        source: &Path,
-        tree: BorrowedFd<'_>,
-    ) -> Result<(), HostError> {
+    fn apply(&mut self, idmap: &IdmapPlan, mapped: &Mapped<'_>) -> Result<(), HostError> {
+        let Mapped { destination, source, tree } = *mapped;
         let namespace = self.namespace(idmap)?;
         let attributes = Attributes { set: libc::MOUNT_ATTR_IDMAP, ..Attributes::default() };
         let extent = if idmap.recursive { Extent::Tree } else { Extent::One };
-        mount::set_attributes(tree, extent, attributes, Some(namespace)).trying(|| {
-            format!(
-                "map the ids of the mount at {:?}: {} of {source:?} has to support idmapped mounts, in this kernel and for \
-                 this user",
-                mount.destination,
-                filesystem_of(tree)
-            )
-        })
+        match mount::set_attributes(tree, extent, attributes, Some(namespace)) {
+            Err(_) if idmap.unsupported == Unsupported::LeftAsItIs => Ok(()),
+            outcome => outcome.trying(|| {
+                format!(
+                    "map the ids of the mount at {destination:?}: {} of {source:?} has to support idmapped mounts, in this \
+                     kernel and for this user",
+                    filesystem_of(tree)
+                )
+            }),
+        }
     }
 
     fn namespace(&mut self, idmap: &IdmapPlan) -> Result<BorrowedFd<'_>, HostError> {

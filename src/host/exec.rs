@@ -68,7 +68,9 @@ const PASSING_FREEZE: Duration = Duration::from_millis(300);
 /// to be forwarded, if this process waits for it.
 pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launched, Option<Forwarding>), HostError> {
     let (boot, container, supervisor) = (&execution.sandbox.boot, execution.container, &execution.sandbox.supervisor);
-    let is_stopped = || !procfs::is_alive(&container.init, boot) || !procfs::is_alive(supervisor, boot);
+    let needs_supervisor = execution.sandbox.pid_namespace == PidNamespace::Own;
+    let is_stopped =
+        || !procfs::is_alive(&container.init, boot) || needs_supervisor && !procfs::is_alive(supervisor, boot);
     // One that ended meanwhile is reason enough, wherever it was noticed.
     launch(execution, terminal).map_err(|error| if is_stopped() { stopped(container) } else { error })
 }
@@ -82,16 +84,17 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launch
     let boot = &execution.sandbox.boot;
     let gone = || stopped(execution.container);
     let init = probe::open_if_alive(&execution.container.init, boot)?.ok_or_else(gone)?;
-    let supervisor = probe::open_if_alive(&execution.sandbox.supervisor, boot)?.ok_or_else(gone)?;
+    let supervisor = probe::open_if_alive(&execution.sandbox.supervisor, boot)?;
     let joiner = match execution.cgroups {
         Some(folders) => Joiner::exactly(folders)?,
         None => Joiner::open(&execution.container.cgroup, execution.container.init.pid)?,
     };
     let patience = patience_with(&joiner, execution.if_frozen)?;
     let namespaces = namespaces::differing(execution.container.init.pid)?;
-    let inside = match execution.sandbox.pid_namespace {
-        PidNamespace::Own => Inside::NamespaceOf(supervisor.as_fd()),
-        PidNamespace::Foreign => Inside::Ours,
+    let inside = match (execution.sandbox.pid_namespace, &supervisor) {
+        (PidNamespace::Own, Some(supervisor)) => Inside::NamespaceOf(supervisor.as_fd()),
+        (PidNamespace::Own, None) => return Err(gone()),
+        (PidNamespace::Foreign, _) => Inside::Ours,
     };
     let binary = Binary::protected().trying(|| "protect our own binary".into())?;
     let filtered = execution.seccomp.is_some();
@@ -128,8 +131,9 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launch
         .expect_ready(patience, &mut Attendant::new(terminal, execution.agent.as_ref()))
         .and_then(|_| verify::ready(launched.pid, &promise))
         .and_then(|()| match execution.reaper {
-            Reaper::Supervisor => adopt(execution.folder, execution.container, &launched),
-            Reaper::Caller => Ok(()),
+            // In a foreign PID namespace the container may run on without one; then nobody keeps what is launched either.
+            Reaper::Supervisor if supervisor.is_some() => adopt(execution.folder, execution.container, &launched),
+            Reaper::Supervisor | Reaper::Caller => Ok(()),
         })
         .and_then(|()| match &execution.pidfd_socket {
             Some(socket) => socket.send(PidfdOf::Exec, launched.pidfd.as_fd()),

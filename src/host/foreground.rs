@@ -1,7 +1,6 @@
 //! A foreground run or exec: this process is the parent, passes signals on, and exits as the application did.
 
 use std::cell::RefCell;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use nix::sys::termios::{self, SetArg, Termios};
 
 use super::launch::Launched;
 use super::{HostError, Trying};
+use crate::sys::descriptors::{STDIN, STDIO};
 use crate::sys::ready::{self, Readiness};
 use crate::sys::{pidfd, tty};
 
@@ -89,11 +89,43 @@ impl Forwarding {
     }
 }
 
-/// Waits for the process, our child, with its terminal's master if it has one. Returns its exit code, or 128 + signal.
-pub fn wait(process: &Launched, terminal: Option<OwnedFd>, signals: &Forwarding) -> Result<u8, HostError> {
-    let mut proxy = terminal.map(Proxy::begin).transpose()?;
+/// The application's terminal.
+pub struct Screen<'a> {
+    pub master: OwnedFd,
+    /// Those of our descriptors 0 to 2 that the application has itself: there is nothing to carry for them.
+    pub kept: &'a [i32],
+}
+
+/// What ends the wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Its exit code, or 128 + signal.
+    Exited(u8),
+    /// It still runs, and is still to be reaped.
+    TimeUp,
+}
+
+impl End {
+    /// When the time is up, that of timeout(1).
+    pub fn code(self) -> u8 {
+        match self {
+            End::Exited(code) => code,
+            End::TimeUp => 124,
+        }
+    }
+}
+
+/// Waits for the process, our child, with its terminal if it has one.
+pub fn wait(
+    process: &Launched,
+    screen: Option<Screen<'_>>,
+    signals: &Forwarding,
+    deadline: Option<Instant>,
+) -> Result<End, HostError> {
+    let mut proxy = screen.map(Proxy::begin).transpose()?;
     forward(signals, process.pidfd.as_fd(), proxy.as_ref());
     loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let mut watched = vec![
             PollFd::new(process.pidfd.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.signals.as_fd(), PollFlags::POLLIN),
@@ -101,8 +133,9 @@ pub fn wait(process: &Launched, terminal: Option<OwnedFd>, signals: &Forwarding)
         if let Some(proxy) = &proxy {
             watched.extend(proxy.interests());
         }
-        match poll(&mut watched, PollTimeout::NONE) {
+        match poll(&mut watched, left.map_or(PollTimeout::NONE, until)) {
             Err(nix::Error::EINTR) => continue,
+            Ok(0) if left == Some(Duration::ZERO) => return Ok(End::TimeUp),
             other => other.trying(|| "wait for the container".into())?,
         };
         let ready: Vec<PollFlags> = watched.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
@@ -121,9 +154,18 @@ pub fn wait(process: &Launched, terminal: Option<OwnedFd>, signals: &Forwarding)
                 if let Some(proxy) = &mut proxy {
                     proxy.drain();
                 }
-                return Ok(exit_code(status));
+                return Ok(End::Exited(exit_code(status)));
             }
         }
+    }
+}
+
+/// The kernel counts milliseconds: one more, so that the time is over when it says so.
+fn until(left: Duration) -> PollTimeout {
+    if left.is_zero() {
+        PollTimeout::ZERO
+    } else {
+        (left + Duration::from_millis(1)).try_into().unwrap_or(PollTimeout::MAX)
     }
 }
 
@@ -152,7 +194,7 @@ fn forward(signals: &Forwarding, process: BorrowedFd<'_>, proxy: Option<&Proxy>)
 
 /// Gives a container's terminal the size of ours; before the start, so that the application never sees another.
 pub fn fit(master: BorrowedFd<'_>) {
-    if let Ok(size) = tty::window_size(STDIN) {
+    if let Some(size) = STDIO.iter().find_map(|ours| tty::window_size(*ours).ok()) {
         let _ = tty::set_window_size(master, size);
     }
 }
@@ -166,14 +208,21 @@ struct Proxy {
     pending: Vec<u8>,
     stdin_open: bool,
     master_open: bool,
+    /// Where what it writes goes.
+    output: BorrowedFd<'static>,
 }
 
 impl Proxy {
-    fn begin(master: OwnedFd) -> Result<Proxy, HostError> {
+    fn begin(screen: Screen<'_>) -> Result<Proxy, HostError> {
         use nix::fcntl::{FcntlArg, OFlag, fcntl};
+        let Screen { master, kept } = screen;
         fcntl(master.as_raw_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).trying(|| "set up the terminal".into())?;
-        let saved = termios::tcgetattr(STDIN).ok();
-        let proxy = Proxy { master, saved, pending: Vec::new(), stdin_open: true, master_open: true };
+        let is_ours = |number: &usize| !kept.contains(&(*number as i32));
+        let stdin_open = is_ours(&0);
+        let saved = if stdin_open { termios::tcgetattr(STDIN).ok() } else { None };
+        // With all of them kept there is nobody to write to; with the input alone it is a terminal, open for both.
+        let output = STDIO[[1, 2, 0].into_iter().find(is_ours).unwrap_or(1)];
+        let proxy = Proxy { master, saved, pending: Vec::new(), stdin_open, master_open: true, output };
         match proxy.make_raw() {
             // Of a background job that no shell will ever bring to the foreground.
             Err(nix::Error::EIO) => {}
@@ -248,7 +297,7 @@ impl Proxy {
         match nix::unistd::read(self.master.as_raw_fd(), &mut buffer) {
             // The last holder of the slave is gone.
             Ok(0) | Err(nix::Error::EIO) => self.master_open = false,
-            Ok(length) => return write_out(&buffer[..length]),
+            Ok(length) => return write_out(self.output, &buffer[..length]),
             Err(_) => {}
         }
         Ok(Output::Wanted)
@@ -258,7 +307,7 @@ impl Proxy {
     fn drain(&mut self) {
         let mut buffer = [0u8; 16384];
         while let Ok(length) = nix::unistd::read(self.master.as_raw_fd(), &mut buffer) {
-            if length == 0 || !matches!(write_out(&buffer[..length]), Ok(Output::Wanted)) {
+            if length == 0 || !matches!(write_out(self.output, &buffer[..length]), Ok(Output::Wanted)) {
                 break;
             }
         }
@@ -281,14 +330,13 @@ enum Output {
 }
 
 /// All of it, also to a descriptor that somebody has made nonblocking.
-fn write_out(mut bytes: &[u8]) -> Result<Output, HostError> {
-    let out = io::stdout();
+fn write_out(out: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<Output, HostError> {
     while !bytes.is_empty() {
-        match nix::unistd::write(&out, bytes) {
+        match nix::unistd::write(out, bytes) {
             Ok(written) => bytes = &bytes[written..],
             Err(nix::Error::EINTR) => {}
             Err(nix::Error::EAGAIN) => {
-                let mut writable = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
+                let mut writable = [PollFd::new(out, PollFlags::POLLOUT)];
                 let _ = poll(&mut writable, PollTimeout::NONE);
             }
             Err(nix::Error::EPIPE) => return Ok(Output::Unwanted),
@@ -302,6 +350,3 @@ fn write_out(mut bytes: &[u8]) -> Result<Output, HostError> {
 fn is_ours() -> bool {
     nix::unistd::tcgetpgrp(STDIN).map_or(true, |foreground| foreground == nix::unistd::getpgrp())
 }
-
-/// Descriptor 0, which is open for as long as this process lives.
-const STDIN: BorrowedFd<'static> = crate::sys::descriptors::STDIN;

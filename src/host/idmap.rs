@@ -12,7 +12,15 @@ use crate::sys::{descriptors, pidfd};
 /// Maps the user namespace of the process `pid`, our own being its parent.
 pub fn write(pid: i32, plan: &Plan) -> Result<(), HostError> {
     write_map(pid, "uid_map", &plan.uid_mappings)?;
-    write_map(pid, "gid_map", &plan.gid_mappings)
+    match write_map(pid, "gid_map", &plan.gid_mappings) {
+        // Without CAP_SETGID, as in another container, one may map one's own gid, but then nobody sets groups there.
+        Err(HostError::Io { source, .. }) if source.raw_os_error() == Some(libc::EPERM) => {
+            let path = format!("/proc/{pid}/setgroups");
+            std::fs::write(&path, "deny").trying(|| format!("write \"deny\" to {path}"))?;
+            write_map(pid, "gid_map", &plan.gid_mappings)
+        }
+        other => other,
+    }
 }
 
 /// A user namespace that nobody lives in: it only carries mappings, for mount_setattr(2).
@@ -21,8 +29,9 @@ pub fn namespace_for(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd, 
     let (ours, theirs) = channel::pair().trying(what)?;
     let Cloned::Parent { pid, pidfd } = clone::clone(libc::CLONE_NEWUSER, Parent::Me, None).trying(what)? else {
         // It lives until we have what we need, or are gone, and holds none of our locks meanwhile.
-        let _ = descriptors::close_others(&[theirs.as_raw_fd()]);
-        let _ = channel::next_order(theirs.as_fd());
+        if descriptors::close_others(&[theirs.as_raw_fd()]).is_ok() {
+            let _ = channel::next_order(theirs.as_fd());
+        }
         clone::exit_now(0)
     };
     drop(theirs);

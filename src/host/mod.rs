@@ -26,10 +26,12 @@ pub mod placeholder;
 pub mod poststart;
 pub mod probe;
 pub mod protect;
+pub mod renewal;
 pub mod resctrl;
 pub mod rootless;
 pub mod running;
 pub mod supervisor;
+pub mod unreached;
 pub mod update;
 mod verify;
 

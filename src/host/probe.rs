@@ -6,16 +6,20 @@ use std::time::{Duration, Instant};
 
 use super::{HostError, Trying};
 use crate::cgroup;
-use crate::control::Client;
 use crate::control::method::ContainerStatus;
+use crate::control::{Client, ControlError};
 use crate::engine::{Depth, Facts, Probe};
 use crate::model::Phase;
-use crate::model::record::{Boot, ProcessRef, Snapshot};
+use crate::model::record::{Boot, ContainerRecord, PidNamespace, ProcessRef, Snapshot};
 use crate::store::Folder;
 use crate::sys::{pidfd, procfs};
 
 /// How long a supervisor is given to say what it knows: a hung one must not stop anybody.
 const ASK_DEADLINE: Duration = Duration::from_millis(500);
+
+/// How long those may take to end that end with their supervisor; looked at again this often.
+const END_DEADLINE: Duration = Duration::from_millis(500);
+const END_SLICE: Duration = Duration::from_millis(10);
 
 pub struct Prober;
 
@@ -37,8 +41,15 @@ impl Probe for Prober {
             facts.limited.insert(snapshot.sandbox.id.to_string(), limits.seq);
         }
         facts.exits = folder.read_exits().unwrap_or_default();
-        if depth == Depth::Deep && facts.supervisor_alive {
-            facts.released = ask(folder);
+        if !facts.supervisor_alive {
+            see_them_end(snapshot, &mut facts);
+        }
+        if depth == Depth::Deep {
+            facts.released = match (facts.supervisor_alive, snapshot.sandbox.pid_namespace) {
+                (true, _) => ask(folder),
+                (false, PidNamespace::Foreign) => Some(went_on(snapshot, &facts)),
+                (false, PidNamespace::Own) => None,
+            };
         }
         if facts.supervisor_alive && unwritten(snapshot, &facts).next().is_some() {
             wait_for_records(folder, snapshot, &facts);
@@ -49,10 +60,56 @@ impl Probe for Prober {
     }
 }
 
-fn ask(folder: &Folder) -> Option<BTreeMap<String, bool>> {
+/// Those that end with their supervisor are given the moment that this takes: what the kernel kills with pid 1 of its PID
+/// namespace; elsewhere an init that has not been started, which sees the end of its socket. What is frozen cannot end.
+fn see_them_end(snapshot: &Snapshot, facts: &mut Facts) {
+    let deadline = Instant::now() + END_DEADLINE;
+    let boot = &snapshot.sandbox.boot;
+    for (id, container) in &snapshot.containers {
+        let ends = snapshot.sandbox.pid_namespace == PidNamespace::Own
+            || matches!(phase_of(snapshot, id), Some(Phase::Creating | Phase::Booted));
+        if !ends || !facts.init_alive(id) {
+            continue;
+        }
+        let frozen = || container.cgroup.freezer.is_some() && cgroup::is_frozen(&container.cgroup).unwrap_or(false);
+        let Ok(pidfd) = pidfd::open(container.init.pid) else { continue };
+        let mut lives = procfs::is_alive(&container.init, boot);
+        while lives && Instant::now() < deadline && !frozen() {
+            // A process may be past doing anything before its pidfd says so.
+            let slice = (Instant::now() + END_SLICE).min(deadline);
+            let ended = pidfd::wait_exit(pidfd.as_fd(), Some(slice)).unwrap_or(true);
+            lives = !ended && procfs::is_alive(&container.init, boot);
+        }
+        facts.inits.insert(id.clone(), lives);
+    }
+}
+
+/// Which inits have not ended with the one that could have started them: those that it had started. One that is stopped
+/// says nothing.
+fn went_on(snapshot: &Snapshot, facts: &Facts) -> BTreeMap<String, bool> {
+    let runs = |pid: i32| procfs::stat(pid).ok().flatten().is_some_and(|stat| !matches!(stat.state, 'T' | 't'));
+    let goes_on = |(id, container): (&String, &ContainerRecord)| {
+        let frozen = container.cgroup.freezer.is_some() && cgroup::is_frozen(&container.cgroup).unwrap_or(false);
+        (id.clone(), facts.init_alive(id) && !frozen && runs(container.init.pid))
+    };
+    snapshot.containers.iter().map(goes_on).collect()
+}
+
+fn phase_of(snapshot: &Snapshot, id: &str) -> Option<Phase> {
+    if id == snapshot.sandbox.id.as_str() {
+        return Some(snapshot.state.sandbox.phase);
+    }
+    snapshot.state.containers.get(id).map(|state| state.phase)
+}
+
+/// What the supervisor says of its containers.
+pub fn ask_state(folder: &Folder) -> Result<Vec<ContainerStatus>, ControlError> {
     let deadline = Some(Instant::now() + ASK_DEADLINE);
-    let mut client = Client::connect(folder.dir(), deadline).ok()?;
-    let containers = client.state(deadline).ok()?;
+    Client::connect(folder.dir(), deadline)?.state(deadline)
+}
+
+fn ask(folder: &Folder) -> Option<BTreeMap<String, bool>> {
+    let containers = ask_state(folder).ok()?;
     // A supervisor of an older sandkeep says only whether the application runs.
     let released = |container: &ContainerStatus| container.released || container.started;
     Some(containers.iter().map(|container| (container.cid.clone(), released(container))).collect())

@@ -28,6 +28,15 @@ struct Range {
     size: u32,
 }
 
+/// Which ids the user namespace of an ordinary user has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ids {
+    /// The caller's, as 0, and all that /etc/subuid and /etc/subgid give.
+    Further,
+    /// The caller's alone, whatever there is: no other program is needed for it.
+    CallerAlone,
+}
+
 /// Whether the caller is an ordinary user.
 pub fn needed() -> bool {
     !nix::unistd::geteuid().is_root()
@@ -38,6 +47,12 @@ pub fn needed() -> bool {
 pub fn caller() -> u32 {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     caller_in(&map, nix::unistd::getuid().as_raw())
+}
+
+/// The same of the group.
+pub fn caller_group() -> u32 {
+    let map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+    caller_in(&map, nix::unistd::getgid().as_raw())
 }
 
 /// Whether this is the namespace that we have made.
@@ -59,7 +74,7 @@ fn caller_in(map: &str, ours: u32) -> u32 {
 }
 
 /// Makes a user namespace with the caller as root, and a mount namespace of its own. The caller has a single thread.
-pub fn enter_own_namespaces() -> Result<(), HostError> {
+pub fn enter_own_namespaces(ids: Ids) -> Result<(), HostError> {
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = name_of(uid, &passwd);
@@ -68,7 +83,7 @@ pub fn enter_own_namespaces() -> Result<(), HostError> {
         ranges(&text, uid, name, own)
     };
     let (uids, gids) = (further("/etc/subuid", uid), further("/etc/subgid", gid));
-    if uids.is_empty() || gids.is_empty() {
+    if ids == Ids::CallerAlone || uids.is_empty() || gids.is_empty() {
         make_namespace()?;
         map_ourselves(uid, gid)?;
     } else {
@@ -84,9 +99,28 @@ pub fn join_namespace_of(supervisor: BorrowedFd<'_>) -> Result<(), HostError> {
 }
 
 fn make_namespace() -> Result<(), HostError> {
-    unshare(CloneFlags::CLONE_NEWUSER).trying(|| {
-        "make a user namespace, which an ordinary user needs: run as root, or let the system allow it".into()
+    unshare(CloneFlags::CLONE_NEWUSER).trying(|| match why_refused() {
+        Some(why) => format!("make a user namespace, which an ordinary user needs: {why}"),
+        None => "make a user namespace, which an ordinary user needs: run as root, or let the system allow it".into(),
     })
+}
+
+/// The setting of this machine that refuses user namespaces to an ordinary user, in words, if it is one that we know.
+pub fn why_refused() -> Option<&'static str> {
+    let is = |path: &str, value: &str| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
+    if is("/proc/sys/user/max_user_namespaces", "0") {
+        return Some("none may be made here (user.max_user_namespaces is 0, as in a sandbox of `do`)");
+    }
+    if needed() && is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
+        return Some("only root may make one here (kernel.unprivileged_userns_clone is 0)");
+    }
+    if needed() && is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
+        return Some(
+            "AppArmor lets only programs with a profile make one (kernel.apparmor_restrict_unprivileged_userns is 1): \
+             give sandkeep a profile that allows `userns`, or run as root",
+        );
+    }
+    None
 }
 
 /// Without further ids: the caller alone, whose groups stay what they are (user_namespaces(7)).
@@ -108,8 +142,8 @@ fn map_by_helpers(uids: (u32, &[Range]), gids: (u32, &[Range])) -> Result<(), Ho
     let (ours, theirs) = channel::pair().trying(what)?;
     let target = std::process::id();
     let Cloned::Parent { pidfd: helper, .. } = clone::clone(0, Parent::Me, None).trying(what)? else {
-        let _ = descriptors::close_others(&[theirs.as_raw_fd()]);
-        if !matches!(channel::next_order(theirs.as_fd()), Ok(Order::Go)) {
+        let alone = descriptors::close_others(&[theirs.as_raw_fd()]).is_ok();
+        if !alone || !matches!(channel::next_order(theirs.as_fd()), Ok(Order::Go)) {
             clone::exit_now(1);
         }
         let outcome = run_mapper("newuidmap", target, uids).and_then(|()| run_mapper("newgidmap", target, gids));

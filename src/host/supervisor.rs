@@ -15,6 +15,7 @@ use crate::cgroup::Joiner;
 use crate::model::Id;
 use crate::model::record::PidNamespace;
 use crate::sys::clone::{self, Cloned, Parent};
+use crate::sys::image::Image as Program;
 use crate::sys::{descriptors, pidfd, ready};
 
 /// How long it may take to answer; it does nothing that waits for anybody.
@@ -50,7 +51,7 @@ pub struct Supervisor {
     ready: Cell<bool>,
 }
 
-/// Forks and executes it. The caller still has a single thread.
+/// Forks and executes it. The child allocates nothing before that, so that other threads of this process do no harm.
 pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
     let what = || "spawn the supervisor".to_owned();
     let (ours, theirs) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).trying(what)?;
@@ -171,13 +172,14 @@ impl CommandLine {
         }
         let donated = self.donated.into_iter().collect::<io::Result<Vec<_>>>()?;
         let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?.into();
-        Ok(Image { binary: binary.above(128)?, args, donated, null })
+        let program = Program::new(CString::default(), args, Vec::new());
+        Ok(Image { binary: binary.above(128)?, program, donated, null })
     }
 }
 
 struct Image {
     binary: Binary,
-    args: Vec<CString>,
+    program: Program,
     donated: Vec<OwnedFd>,
     null: OwnedFd,
 }
@@ -186,7 +188,7 @@ impl Image {
     /// In the child. Returns only on failure.
     fn execute(&self) -> io::Error {
         match self.arrange() {
-            Ok(()) => self.binary.execute(&self.args),
+            Ok(()) => self.program.execute_open(self.binary.as_fd()),
             Err(error) => error,
         }
     }

@@ -13,6 +13,9 @@ pub enum Effect {
     LaunchInit,
     /// Hand the init to the supervisor, which then no longer depends on its creator.
     AdoptInit,
+    /// Exec another supervisor for what runs on without one. It dies with its maker until it is on record and has been
+    /// given the init.
+    RenewSupervisor,
     /// The supervisor sends the start message; the init executes the application.
     ReleaseInit,
     Freeze,
@@ -41,12 +44,13 @@ pub enum Undo {
 }
 
 impl Effect {
-    pub const ALL: [Effect; 16] = [
+    pub const ALL: [Effect; 17] = [
         Effect::ClaimId,
         Effect::MakeCgroups,
         Effect::SpawnSupervisor,
         Effect::LaunchInit,
         Effect::AdoptInit,
+        Effect::RenewSupervisor,
         Effect::ReleaseInit,
         Effect::Freeze,
         Effect::Thaw,
@@ -69,7 +73,7 @@ impl Effect {
             Effect::Freeze => Undo::By(Effect::Thaw),
             Effect::Thaw => Undo::By(Effect::Freeze),
             Effect::ApplyLimits => Undo::By(Effect::ApplyLimits),
-            Effect::LaunchExec => Undo::Nothing,
+            Effect::LaunchExec | Effect::RenewSupervisor => Undo::Nothing,
             Effect::ReleaseInit
             | Effect::SendSignal
             | Effect::KillSandbox
@@ -87,6 +91,7 @@ impl Effect {
             Effect::SpawnSupervisor => "spawn-supervisor",
             Effect::LaunchInit => "launch-init",
             Effect::AdoptInit => "adopt-init",
+            Effect::RenewSupervisor => "renew-supervisor",
             Effect::ReleaseInit => "release-init",
             Effect::Freeze => "freeze",
             Effect::Thaw => "thaw",

@@ -28,10 +28,12 @@ pub enum Event {
     InitExited,
     /// Observed: the supervisor is dead, and with it every process of the sandbox.
     SupervisorGone,
+    /// Observed: the supervisor is dead, and what it kept runs on: in a foreign PID namespace nobody ends it.
+    SupervisorLost,
 }
 
 impl Event {
-    pub const ALL: [Event; 14] = [
+    pub const ALL: [Event; 15] = [
         Event::CreateRequested,
         Event::LaunchRequested,
         Event::StartRequested,
@@ -46,6 +48,7 @@ impl Event {
         Event::CreatorGone,
         Event::InitExited,
         Event::SupervisorGone,
+        Event::SupervisorLost,
     ];
 
     /// The name in the table, the intents and the journal.
@@ -65,6 +68,7 @@ impl Event {
             Event::CreatorGone => "creator-gone",
             Event::InitExited => "init-exited",
             Event::SupervisorGone => "supervisor-gone",
+            Event::SupervisorLost => "supervisor-lost",
         }
     }
 
@@ -81,11 +85,12 @@ impl Event {
             Event::DeleteRequested => "delete",
             Event::ForceDeleteRequested => "force-delete",
             Event::CreatorGone | Event::InitExited | Event::SupervisorGone => "record the end of",
+            Event::SupervisorLost => "give a new supervisor to",
         }
     }
 
     pub fn is_observation(self) -> bool {
-        matches!(self, Event::CreatorGone | Event::InitExited | Event::SupervisorGone)
+        matches!(self, Event::CreatorGone | Event::InitExited | Event::SupervisorGone | Event::SupervisorLost)
     }
 
     pub fn parse(name: &str) -> Option<Event> {

@@ -56,6 +56,16 @@ pub fn encode(record: &ExitRecord) -> Vec<u8> {
 
 /// Every whole record, in the order written. Total: any bytes give an answer.
 pub fn decode_all(bytes: &[u8]) -> Vec<ExitRecord> {
+    decode(bytes).0
+}
+
+/// Where the next record belongs: behind the last whole one.
+pub fn end_of(bytes: &[u8]) -> usize {
+    bytes.len() - decode(bytes).1.len()
+}
+
+/// The whole records, and what comes behind them.
+fn decode(bytes: &[u8]) -> (Vec<ExitRecord>, &[u8]) {
     let mut records = Vec::new();
     let mut rest = bytes;
     while let Some((payload, after)) = split_frame(rest) {
@@ -63,7 +73,7 @@ pub fn decode_all(bytes: &[u8]) -> Vec<ExitRecord> {
         records.extend(decode_payload(payload));
         rest = after;
     }
-    records
+    (records, rest)
 }
 
 /// The payload alone, as the golden bytes hold it.
@@ -114,6 +124,8 @@ mod tests {
         file.resize(PREALLOCATED, 0);
         assert_eq!(decode_all(&file), [record("web", 0), record("side", 137)]);
         assert_eq!(decode_all(&file[..written]).len(), 2);
+        assert_eq!(end_of(&file), written);
+        assert_eq!(end_of(&[]), 0);
     }
 
     #[test]

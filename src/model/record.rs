@@ -68,7 +68,8 @@ pub struct FileValue {
     pub value: String,
 }
 
-/// Immutable; written once, as soon as every process of it is known.
+/// Written once, as soon as every process of it is known, and never changed but for `supervisor`: one that died is
+/// replaced where its container runs on without it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxRecord {
     pub id: Id,

@@ -99,6 +99,7 @@ pub static TABLE: &[Transition] = rows! {
     Sandbox: Running + ForceDeleteRequested     => Absent  [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Sandbox: Running + InitExited               => Stopped [];
     Sandbox: Running + SupervisorGone           => Stopped [KillContainer];
+    Sandbox: Running + SupervisorLost           => Running [RenewSupervisor];
 
     Sandbox: Paused + ResumeRequested          => Running [Thaw];
     Sandbox: Paused + SignalRequested          => Paused  [SendSignal];
@@ -107,6 +108,7 @@ pub static TABLE: &[Transition] = rows! {
     Sandbox: Paused + ForceDeleteRequested     => Absent  [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Sandbox: Paused + InitExited               => Stopped [Thaw];
     Sandbox: Paused + SupervisorGone           => Stopped [Thaw, KillContainer];
+    Sandbox: Paused + SupervisorLost           => Paused  [RenewSupervisor];
 
     Sandbox: Stopped + DeleteRequested      => Absent  [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Sandbox: Stopped + ForceDeleteRequested => Absent  [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
@@ -136,6 +138,7 @@ pub static TABLE: &[Transition] = rows! {
     Container: Running + ForceDeleteRequested     => Absent  [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Container: Running + InitExited               => Stopped [];
     Container: Running + SupervisorGone           => Stopped [KillContainer];
+    Container: Running + SupervisorLost           => Running [AdoptInit];
 
     Container: Paused + ResumeRequested          => Running [Thaw];
     Container: Paused + SignalRequested          => Paused  [SendSignal];
@@ -144,6 +147,7 @@ pub static TABLE: &[Transition] = rows! {
     Container: Paused + ForceDeleteRequested     => Absent  [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Container: Paused + InitExited               => Stopped [Thaw];
     Container: Paused + SupervisorGone           => Stopped [Thaw, KillContainer];
+    Container: Paused + SupervisorLost           => Paused  [AdoptInit];
 
     Container: Stopped + DeleteRequested      => Absent  [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
     Container: Stopped + ForceDeleteRequested => Absent  [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
@@ -183,7 +187,10 @@ mod tests {
             match effect.undo() {
                 Undo::By(other) => assert!(Effect::ALL.contains(&other)),
                 Undo::Irreversible => {}
-                Undo::Nothing => assert_eq!(effect, Effect::LaunchExec, "{effect} claims to leave nothing behind"),
+                Undo::Nothing => assert!(
+                    matches!(effect, Effect::LaunchExec | Effect::RenewSupervisor),
+                    "{effect} claims to leave nothing behind"
+                ),
             }
         }
     }

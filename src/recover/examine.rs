@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::cgroup::{self, Hierarchies};
-use crate::engine::{self, Depth, Probe, Recorder};
-use crate::host::probe::Prober;
+use crate::control::ControlError;
+use crate::engine::{self, Depth, Facts, Probe, Recorder};
+use crate::host::probe::{self, Prober};
 use crate::host::{frozen, poststart};
 use crate::model::record::{CgroupRecord, Snapshot};
 use crate::model::{Id, Phase};
@@ -105,6 +106,13 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
         if snapshot.state.sandbox.phase == Phase::Running && facts.frozen.values().any(|frozen| *frozen) {
             found(snapshot.sandbox.id.as_str(), "is frozen, and recorded as running".to_owned());
         }
+        if engine::is_orphaned(&snapshot, &facts) {
+            let text = "runs on without its supervisor, which is dead: `recover` gives it another".to_owned();
+            found(snapshot.sandbox.id.as_str(), text);
+        }
+        if let Some(text) = deaf_supervisor(folder, &snapshot, &facts) {
+            found(snapshot.sandbox.id.as_str(), text);
+        }
         let seen = engine::observe(&snapshot, &facts, engine::now());
         if seen.state.sandbox.phase != snapshot.state.sandbox.phase {
             let (recorded, actual) = (snapshot.state.sandbox.phase, seen.state.sandbox.phase);
@@ -121,6 +129,24 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
         }
     }
     snapshots.push(snapshot);
+}
+
+/// What to say of a supervisor that lives and does not answer.
+fn deaf_supervisor(folder: &Folder, snapshot: &Snapshot, facts: &Facts) -> Option<String> {
+    if !facts.supervisor_alive || !snapshot.state.sandbox.phase.is_alive() {
+        return None;
+    }
+    let pid = snapshot.sandbox.supervisor.pid;
+    let error = probe::ask_state(folder).err()?;
+    // One that has ended meanwhile had nothing more to keep.
+    if !procfs::is_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot) {
+        return None;
+    }
+    let state = procfs::stat(pid).ok().flatten().map_or('?', |stat| stat.state);
+    Some(match error {
+        ControlError::Timeout { .. } => format!("its supervisor, process {pid}, does not answer (state {state})"),
+        other => format!("its supervisor, process {pid} (state {state}): {}", crate::container::one_line(&other)),
+    })
 }
 
 fn poststart_is_due(folder: &Folder, snapshot: &Snapshot) -> bool {
@@ -240,8 +266,9 @@ fn name_of(folder: &Path) -> Option<&str> {
 
 fn supervisors() -> impl Iterator<Item = i32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| is_supervisor(*pid))
+    // All of them first: numbers only rise, so that beside a fork bomb a slow reader never comes to the end.
+    let pids: Vec<i32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    pids.into_iter().filter(|pid| is_supervisor(*pid))
 }
 
 fn is_supervisor(pid: i32) -> bool {

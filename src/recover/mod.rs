@@ -1,17 +1,20 @@
 //! What crashes left behind in a root: found ([`examine`]), finished or undone ([`recover`]).
 //!
 //! Owns no rule of its own: whether a left-over transition goes forward or back is the engine's verdict, so that
-//! `recover` and the next command on the same sandbox cannot disagree. May itself be killed at any point and run again.
+//! `recover` and the next command on the same sandbox cannot disagree. What runs on without a supervisor is given another.
+//! May itself be killed at any point and run again.
 
 mod examine;
 
 use std::time::{Duration, Instant};
 
 use crate::cgroup;
-use crate::engine::{Held, Recorder, heal};
+use crate::engine::heal::{self, Wreck};
+use crate::engine::{self, Depth, EngineError, Held, Probe, Recorder};
 use crate::host::frozen::{destruction_of, ledger_of};
 use crate::host::probe::Prober;
-use crate::host::{HostError, poststart};
+use crate::host::renewal::{self, Renewal};
+use crate::host::{HostError, poststart, rootless};
 use crate::model::Id;
 use crate::store::{Commit, Folder, LockError, Root, StoreError};
 
@@ -67,17 +70,51 @@ fn recover_sandbox(root: &Root, folder: Folder) -> Report {
     };
     let healed = match heal::heal::<_, _>(folder, guard, Recorder::new(root), &Prober, destruction_of) {
         Ok(healed) => healed,
-        Err(error) => return failed::<crate::engine::EngineError<HostError>>(subject, &error),
+        Err(error) => return failed::<EngineError<HostError>>(subject, &error),
     };
     let mut report = Report { subject, actions: healed.actions, failure: None };
     if let Some(mut held) = healed.held {
         report.actions.extend(held.recorder().take_notices());
+        let held = match see_to_orphan(held, &mut report.actions) {
+            Ok(held) => held,
+            Err(error) => return Report { failure: Some(crate::container::one_line(&error)), ..report },
+        };
         match go_on_with_poststart(held) {
             Ok(told) => report.actions.extend(told.into_iter().map(|text| format!("{:?}: {text}", report.subject))),
             Err(error) => report.failure = Some(crate::container::one_line(&error)),
         }
     }
     report
+}
+
+/// A container that runs on without a supervisor is given another one. That of a foreground run is ended: the supervisor
+/// would have ended it with its command, and nobody can tell a new one which that was.
+fn see_to_orphan<'a>(held: Held<'a>, actions: &mut Vec<String>) -> Result<Held<'a>, EngineError<HostError>> {
+    let snapshot = held.snapshot().clone();
+    let id = snapshot.sandbox.id.as_str();
+    renewal::await_end_of_unfinished(held.folder(), &snapshot).map_err(EngineError::Effect)?;
+    if !engine::is_orphaned(&snapshot, &Prober.facts(held.folder(), &snapshot, Depth::Shallow)) {
+        return Ok(held);
+    }
+    if snapshot.sandbox.attached {
+        let mut destruction = destruction_of(&Wreck { folder: held.folder(), snapshot: Some(&snapshot), intent: None });
+        let held = held.end(engine::inferred(engine::now()), &mut destruction)?;
+        actions
+            .push(format!("{id:?}: its supervisor was gone, and it ran on: ended it, as its command's end would have"));
+        actions.extend(destruction.take_warnings().into_iter().map(|text| format!("{id:?}: {text}")));
+        return Ok(held);
+    }
+    if rootless::needed() {
+        let text = format!("{id:?} runs on without a supervisor: only root can give it another");
+        return Err(EngineError::Effect(HostError::Supervisor { text }));
+    }
+    let folder = held.folder().try_clone()?;
+    let mut renewal = Renewal::of(&folder, &snapshot).map_err(EngineError::Effect)?;
+    let held = held.renew(&mut renewal)?;
+    renewal.hand_over().map_err(EngineError::Effect)?;
+    let pid = renewal.pid().unwrap_or_default();
+    actions.push(format!("{id:?}: its supervisor was gone, and it ran on: gave it another, process {pid}"));
+    Ok(held)
 }
 
 /// The hooks that a start which was killed still owed to its container.

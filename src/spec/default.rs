@@ -1,10 +1,37 @@
-//! What `sandkeep spec` writes: a shell in a root file system beside the config.json.
+//! What `sandkeep spec` writes: a shell in a root file system beside the config.json, under the default seccomp profile and
+//! with the paths covered that docker covers.
+
+use std::fs;
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{getegid, geteuid};
 use oci_spec::runtime::Spec;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
+
+use super::{Abis, default_seccomp};
+
+/// Of the bounding set depends what the seccomp profile allows.
+const CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
+
+/// What tells of the host's hardware, memory, keys and timers, or of what others do at this moment: interrupts and power meters
+/// have betrayed keystrokes and cryptographic keys. As docker has it; [`thermal_counters`] come on top.
+const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// A configuration that runs as it is, on this host and for this user, given a `rootfs` folder in the bundle.
 pub fn default_spec(rootless: bool) -> Spec {
@@ -32,7 +59,7 @@ pub fn to_json(spec: &Spec) -> Vec<u8> {
 }
 
 fn common() -> Value {
-    let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
+    let masked: Vec<String> = MASKED.iter().map(|path| (*path).to_owned()).chain(thermal_counters()).collect();
     json!({
         "ociVersion": "1.2.0",
         "process": {
@@ -41,7 +68,7 @@ fn common() -> Value {
             "args": ["sh"],
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
             "cwd": "/",
-            "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
+            "capabilities": {"bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES},
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
             "noNewPrivileges": true,
         },
@@ -62,13 +89,25 @@ fn common() -> Value {
             "namespaces": [
                 {"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"},
             ],
-            "maskedPaths": [
-                "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-                "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi",
-            ],
-            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+            "maskedPaths": masked,
+            "readonlyPaths": READ_ONLY,
+            "seccomp": default_seccomp(&CAPABILITIES, Abis::All),
         },
     })
+}
+
+/// How often each processor got too hot, where the host counts that.
+fn thermal_counters() -> Vec<String> {
+    let processors = fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
+    let mut found: Vec<(u32, String)> = processors
+        .filter_map(|entry| {
+            let path = entry.path().join("thermal_throttle");
+            let number = entry.file_name().to_str()?.strip_prefix("cpu")?.parse().ok()?;
+            path.is_dir().then(|| (number, path.to_string_lossy().into_owned()))
+        })
+        .collect();
+    found.sort();
+    found.into_iter().map(|(_, path)| path).collect()
 }
 
 /// An ordinary user: root in the container is the user, the network is the host's (a new one could not be wired up),

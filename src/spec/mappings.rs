@@ -38,7 +38,9 @@ pub(super) fn of_container(
                 if mappings.is_empty() {
                     return Err(SpecError::invalid(field, "a new user namespace needs at least one mapping"));
                 }
-                if !contains(mappings, 0) {
+                // A single id can only be the creator's own, as whom the init begins.
+                let single = matches!(mappings[..], [IdMapping { size: 1, .. }]);
+                if !contains(mappings, 0) && !single {
                     return Err(SpecError::invalid(field, "containerID 0 must be mapped: it sets the container up"));
                 }
             }

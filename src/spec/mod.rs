@@ -16,6 +16,7 @@
 
 mod capabilities;
 mod check;
+mod confinement;
 mod default;
 mod default_seccomp;
 mod devices;
@@ -47,6 +48,7 @@ mod update;
 pub const OCI_VERSION: &str = "1.3.0";
 
 pub use capabilities::check_covered;
+pub use confinement::{LANDLOCK, SECUREBITS};
 pub use default::{default_spec, to_json};
 pub use default_seccomp::{Abis, default_seccomp};
 pub use error::SpecError;

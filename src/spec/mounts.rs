@@ -6,7 +6,7 @@ use oci_spec::runtime::{Linux, Mount, Spec};
 
 use super::mappings::{self, Mappings};
 use super::mount_options::{self, Options, Reach};
-use super::plan::{IdmapPlan, MountKind, MountPlan, NamespaceKind, NamespacePlan};
+use super::plan::{IdmapPlan, MountKind, MountPlan, NamespaceKind, NamespacePlan, Unsupported};
 use super::{SpecError, check, namespaces};
 
 /// What a mount can depend on.
@@ -212,5 +212,10 @@ fn idmap(
         let problem = "idmap without mappings needs a user namespace in linux.namespaces";
         return Err(SpecError::invalid(format!("{field}.options"), problem));
     }
-    Ok(Some(IdmapPlan { recursive: options.idmap == Some(Reach::Tree), uid_mappings, gid_mappings }))
+    Ok(Some(IdmapPlan {
+        recursive: options.idmap == Some(Reach::Tree),
+        uid_mappings,
+        gid_mappings,
+        unsupported: Unsupported::Refused,
+    }))
 }

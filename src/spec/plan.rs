@@ -107,7 +107,10 @@ pub struct RootfsPlan {
     pub readonly: bool,
     /// MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE, with or without MS_REC; None: MS_SLAVE | MS_REC (runc's).
     pub propagation: Option<u64>,
-    /// For `do`: a writable tmpfs overlay over `path`.
+    /// For `do`: MOUNT_ATTR_* bits of it and of all that is mounted below it; 0 leaves them as they are.
+    pub recursive_set: u64,
+    /// For `do --writable`: its files belong to the container's ids, and a writable overlay in memory covers it.
+    pub idmap: Option<IdmapPlan>,
     pub overlay: bool,
     pub switch: RootSwitch,
 }
@@ -150,6 +153,15 @@ pub struct IdmapPlan {
     /// Empty: the container's own user namespace.
     pub uid_mappings: Vec<IdMapping>,
     pub gid_mappings: Vec<IdMapping>,
+    pub unsupported: Unsupported,
+}
+
+/// What becomes of a mount whose file system maps no ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unsupported {
+    Refused,
+    /// Its files belong to whom they belong on the host.
+    LeftAsItIs,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +205,8 @@ pub struct ProcessPlan {
     #[serde(with = "crate::sys::carried")]
     pub cwd: PathBuf,
     pub terminal: bool,
+    /// Those of the descriptors 0 to 2 that a terminal does not replace: they are no terminals of the caller's.
+    pub kept_stdio: Vec<i32>,
     /// (rows, columns)
     pub console_size: Option<(u16, u16)>,
     pub uid: u32,
@@ -203,6 +217,9 @@ pub struct ProcessPlan {
     /// (RLIMIT_* number, soft, hard)
     pub rlimits: Vec<(u32, u64, u64)>,
     pub no_new_privileges: bool,
+    /// SECBIT_* bits (capabilities(7)); 0 leaves them as they are.
+    pub securebits: u32,
+    pub landlock: Option<LandlockPlan>,
     pub oom_score_adj: Option<i32>,
     pub apparmor_profile: Option<String>,
     pub selinux_label: Option<String>,
@@ -212,6 +229,24 @@ pub struct ProcessPlan {
     pub personality: Option<u64>,
     pub affinity: AffinityPlan,
     pub memory_policy: Option<MemoryPolicyPlan>,
+}
+
+/// What landlock(7) still lets the process do, where the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LandlockPlan {
+    /// It writes at and below these only, absolute in the container, and to files that are open as its stdio.
+    pub writable: Vec<PathBuf>,
+    pub abstract_sockets: AbstractSockets,
+}
+
+/// Sockets without a file belong to a network namespace, whoever else is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AbstractSockets {
+    All,
+    /// Only those that it and its children have made.
+    Own,
 }
 
 /// CPUs as bit masks, lowest word first; an empty one changes nothing. For processes that join a container.

@@ -10,8 +10,8 @@ use super::mounts::{self, Surroundings};
 use super::plan::{CgroupPlan, NamespaceKind, NamespacePlan, Plan, ProcessPlan, RootSwitch, RootfsPlan};
 use super::process::{check_mapped, process_plan};
 use super::{
-    Host, SpecError, check, devices, hooks, intel_rdt, mappings, mount_options, namespaces, net_devices, placement,
-    resources, seccomp, sysctl,
+    Host, SpecError, check, confinement, devices, hooks, intel_rdt, mappings, mount_options, namespaces, net_devices,
+    placement, resources, seccomp, sysctl,
 };
 
 /// Everything that the container will be, and warnings about what was accepted but has no effect. Touches nothing.
@@ -50,6 +50,7 @@ pub fn plan_frozen(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec
             check_mapped(&process, &own)?;
             process.personality = placement::personality(linux)?;
             process.memory_policy = placement::memory_policy(linux)?;
+            confinement::add(spec, &mut process)?;
             Some(process)
         }
     };
@@ -153,6 +154,8 @@ fn rootfs(spec: &Spec, linux: &Linux, bundle: &Path) -> Result<RootfsPlan, SpecE
         path,
         readonly: root.readonly().unwrap_or(false),
         propagation,
+        recursive_set: 0,
+        idmap: None,
         overlay: false,
         switch: RootSwitch::Pivot,
     })

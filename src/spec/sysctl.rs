@@ -67,6 +67,8 @@ fn namespace_of(field: &str, path: &str) -> Result<NamespaceKind, SpecError> {
         Ok(NamespaceKind::Ipc)
     } else if path.starts_with("net/") {
         Ok(NamespaceKind::Network)
+    } else if path.starts_with("user/max_") {
+        Ok(NamespaceKind::User)
     } else if path == "kernel/domainname" {
         Ok(NamespaceKind::Uts)
     } else if path == "kernel/hostname" {
@@ -81,6 +83,7 @@ fn is_the_hosts(kind: NamespaceKind, path: &Path) -> bool {
     let own = match kind {
         NamespaceKind::Network => "/proc/self/ns/net",
         NamespaceKind::Ipc => "/proc/self/ns/ipc",
+        NamespaceKind::User => "/proc/self/ns/user",
         _ => "/proc/self/ns/uts",
     };
     match (fs::metadata(own), fs::metadata(path)) {
@@ -104,6 +107,12 @@ mod tests {
         for name in ["net/../kernel/core_pattern", "net.//.kernel", "net/./x", "net//x", "", "net/", "net/a\nb"] {
             assert!(path_of("f", name).is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn limits_of_a_user_namespace_are_its_own() {
+        assert_eq!(namespace_of("f", "user/max_user_namespaces").unwrap(), NamespaceKind::User);
+        assert!(namespace_of("f", "user").is_err());
     }
 
     #[test]

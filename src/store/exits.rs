@@ -1,7 +1,7 @@
 //! The file of exit records: made by us, written by the supervisor through the descriptor we donate.
 
-use std::fs::OpenOptions;
-use std::io::ErrorKind;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 
 use fs2::FileExt;
@@ -29,6 +29,15 @@ impl Folder {
         Ok(file.into())
     }
 
+    /// The same for another supervisor, which goes on behind what the one before it has written.
+    pub fn reopen_exits(&self) -> Result<OwnedFd, StoreError> {
+        let written = self.read_file(EXITS, exits::MAX_FILE)?.unwrap_or_default();
+        let mut file = File::from(self.make_exits()?);
+        let failed = |source| StoreError::Write { path: self.path().join(EXITS), source };
+        file.seek(SeekFrom::Start(exits::end_of(&written) as u64)).map_err(failed)?;
+        Ok(file.into())
+    }
+
     /// How containers ended, in the order of their ends. Nothing was recorded when there is no such file.
     pub fn read_exits(&self) -> Result<Vec<ExitRecord>, StoreError> {
         let bytes = self.read_file(EXITS, exits::MAX_FILE)?;
@@ -38,7 +47,6 @@ impl Folder {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
     use std::io::Write;
 
     use super::super::Root;
@@ -57,6 +65,9 @@ mod tests {
             exit: Exit { code: 137, signal: Some(9), at: 5, inferred: false },
         };
         file.write_all(&exits::encode(&record)).unwrap();
-        assert_eq!(folder.read_exits().unwrap(), [record]);
+        assert_eq!(folder.read_exits().unwrap(), [record.clone()]);
+        let later = ExitRecord { container: "side".to_owned(), ..record.clone() };
+        File::from(folder.reopen_exits().unwrap()).write_all(&exits::encode(&later)).unwrap();
+        assert_eq!(folder.read_exits().unwrap(), [record, later]);
     }
 }

@@ -85,8 +85,12 @@ pub fn above(fd: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// Descriptor 0. Rust opens it on /dev/null at start if nothing else has, and nobody here closes it.
-// SAFETY: see above: it is open for as long as the process lives.
-pub const STDIN: BorrowedFd<'static> = unsafe { BorrowedFd::borrow_raw(0) };
+pub const STDIN: BorrowedFd<'static> = STDIO[0];
+
+/// Descriptors 0, 1 and 2, the same way.
+// SAFETY: see above: they are open for as long as the process lives.
+pub const STDIO: [BorrowedFd<'static>; 3] =
+    unsafe { [BorrowedFd::borrow_raw(0), BorrowedFd::borrow_raw(1), BorrowedFd::borrow_raw(2)] };
 
 fn close_range(first: u32, last: u32, flags: u32) -> io::Result<()> {
     // SAFETY: by contract nothing in this range is owned by anybody in this process.

@@ -3,6 +3,7 @@
 
 use std::ffi::{CString, c_char};
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// A program with its arguments and its whole environment.
 pub struct Image {
@@ -26,6 +27,14 @@ impl Image {
     pub fn execute(&self) -> io::Error {
         // SAFETY: both lists end with a null pointer, and all texts live as long as `self`.
         unsafe { libc::execve(self.path.as_ptr(), self.args.as_ptr(), self.env.as_ptr()) };
+        io::Error::last_os_error()
+    }
+
+    /// The same with the program that is open here, whatever the path is. Returns only on failure.
+    pub fn execute_open(&self, program: BorrowedFd<'_>) -> io::Error {
+        let (args, env) = (self.args.as_ptr(), self.env.as_ptr());
+        // SAFETY: as above; the empty path stands for the descriptor.
+        unsafe { libc::syscall(libc::SYS_execveat, program.as_raw_fd(), c"".as_ptr(), args, env, libc::AT_EMPTY_PATH) };
         io::Error::last_os_error()
     }
 }

@@ -20,6 +20,19 @@ pub fn keep_only(kept: &[Capability]) -> io::Result<()> {
     caps::set(None, CapSet::Permitted, &kept).map_err(io::Error::other)
 }
 
+/// How many descriptors this process may have.
+pub fn descriptor_limit() -> io::Result<u64> {
+    use nix::sys::resource::{Resource, getrlimit};
+    Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
+}
+
+/// prctl(2), PR_SET_SECUREBITS: needs CAP_SETPCAP, so it comes before the capabilities go.
+pub fn set_securebits(bits: u32) -> io::Result<()> {
+    // SAFETY: takes integers only.
+    super::check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, libc::c_ulong::from(bits), 0u64, 0u64, 0u64) }.into())
+        .map(drop)
+}
+
 /// Drops from the bounding set whatever is not in `kept` (bit n: the capability with number n), those of a newer kernel
 /// that have no name here included. What is not in the set needs no privilege to be dropped.
 pub fn limit_bounding_set(kept: u64) -> io::Result<()> {
@@ -46,4 +59,31 @@ pub fn raise_descriptor_limit(most: u64) -> io::Result<()> {
         setrlimit(Resource::RLIMIT_NOFILE, hard.min(most), hard)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of one thread alone: each has a set of its own.
+    #[test]
+    fn the_bounding_set_holds_what_is_kept_and_nothing_above_what_has_a_name() {
+        let held = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap();
+            u64::from_str_radix(line.trim(), 16).unwrap()
+        };
+        let limited = std::thread::spawn(move || {
+            let before = held();
+            let first = limit_bounding_set(0b11);
+            let after = held();
+            // Nothing is left to drop, and nothing needed for that.
+            (before, first.is_ok(), after, limit_bounding_set(0b11).is_ok())
+        });
+        let (before, possible, after, again) = limited.join().unwrap();
+        match possible {
+            true => assert_eq!((after, again), (before & 0b11, true)),
+            false => eprintln!("skipped: without CAP_SETPCAP nothing can be dropped"),
+        }
+    }
 }

@@ -75,6 +75,11 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socket::socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
+/// The other side reads an end; what it sends still arrives here.
+pub fn end_writing(socket: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(socket::shutdown(socket.as_raw_fd(), socket::Shutdown::Write)?)
+}
+
 pub fn is_listening(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(getsockopt(&fd, sockopt::AcceptConn)?)
 }

@@ -34,7 +34,9 @@ impl Bundle {
     fn empty(dir: &Path) -> Bundle {
         fs::create_dir_all(dir.join("rootfs")).expect("a bundle");
         let bundle = Bundle { dir: dir.to_owned() };
-        let mut config = default_config().clone();
+        let mut config = written_config().clone();
+        // Tests try what it refuses; it has tests of its own.
+        config["linux"].as_object_mut().expect("linux").remove("seccomp");
         config["process"]["terminal"] = json!(false);
         config["root"]["readonly"] = json!(false);
         config["process"]["env"] = json!(["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]);
@@ -110,6 +112,11 @@ impl Bundle {
         })
     }
 
+    /// Under the seccomp profile that `sandkeep spec` writes.
+    pub fn default_profile(self) -> Bundle {
+        self.edit(|config| config["linux"]["seccomp"] = written_config()["linux"]["seccomp"].clone())
+    }
+
     /// A file of the rootfs, executable.
     pub fn program(self, path: &str, text: &str) -> Bundle {
         let file = self.rootfs().join(path.trim_start_matches('/'));
@@ -134,7 +141,7 @@ pub fn busybox_rootfs(rootfs: &Path) {
 }
 
 /// What `sandkeep spec` writes, made once.
-fn default_config() -> &'static Value {
+fn written_config() -> &'static Value {
     static CONFIG: OnceLock<Value> = OnceLock::new();
     CONFIG.get_or_init(|| {
         let dir = tempfile::tempdir().expect("a folder for the default spec");

@@ -15,17 +15,25 @@ pub mod cgroup;
 pub mod command;
 pub mod debian;
 pub mod env;
+pub mod filter;
+pub mod host_nodes;
 pub mod leftovers;
+pub mod ordinary;
+pub mod probe;
 pub mod process;
 pub mod strace;
 pub mod stream;
+pub mod swapping;
 pub mod terminal;
 
 pub use bundle::Bundle;
 pub use command::{Cmd, Outcome};
 pub use env::Env;
+pub use host_nodes::HostNodes;
+pub use ordinary::Ordinary;
 pub use process::{in_own_process, until};
 pub use stream::Lines;
+pub use swapping::Swapping;
 pub use terminal::Terminal;
 
 /// Says aloud that a test cannot be done here, and why, and leaves the test.

@@ -24,17 +24,19 @@ pub struct Creation {
     machine: Shared,
     id: Id,
     incarnation: String,
+    namespace: PidNamespace,
     exits: Option<OwnedFd>,
     supervisor: Option<i32>,
     init: Option<i32>,
 }
 
 impl Creation {
-    pub fn new(machine: &Shared, id: &Id, incarnation: String, exits: OwnedFd) -> Creation {
+    pub fn new(machine: &Shared, id: &Id, incarnation: String, namespace: PidNamespace, exits: OwnedFd) -> Creation {
         Creation {
             machine: machine.clone(),
             id: id.clone(),
             incarnation,
+            namespace,
             exits: Some(exits),
             supervisor: None,
             init: None,
@@ -58,7 +60,7 @@ impl Effects for Creation {
                 }
                 Effect::SpawnSupervisor => {
                     let exits = self.exits.take().ok_or(Failed::to(effect))?;
-                    self.supervisor = Some(machine.spawn_supervisor(exits));
+                    self.supervisor = Some(machine.spawn_supervisor(exits, self.namespace));
                 }
                 Effect::LaunchInit => {
                     let supervisor = self.supervisor.ok_or(Failed::to(effect))?;
@@ -92,7 +94,7 @@ impl Effects for Creation {
             incarnation: self.incarnation.clone(),
             supervisor: process(self.supervisor?),
             boot: Boot { boot_id: "00000000-0000-0000-0000-000000000000".to_owned(), time_namespace: 1 },
-            pid_namespace: PidNamespace::Own,
+            pid_namespace: self.namespace,
             supervisor_cgroup: record(keeper, None),
             created: 1,
             attached: false,
@@ -119,6 +121,7 @@ pub struct Control {
     machine: Shared,
     supervisor: Option<i32>,
     init: Option<i32>,
+    namespace: PidNamespace,
     cgroups: Vec<PathBuf>,
     freezer: Option<PathBuf>,
     /// Of the transition that these effects are of; None: they heal.
@@ -130,7 +133,8 @@ impl Control {
         let Some(snapshot) = wreck.snapshot else {
             let cgroups = wreck.intent.map(|intent| intent.cgroups.clone()).unwrap_or_default();
             let (supervisor, init, freezer) = Default::default();
-            return Control { machine: machine.clone(), supervisor, init, cgroups, freezer, seq: None };
+            let namespace = PidNamespace::Foreign;
+            return Control { machine: machine.clone(), supervisor, init, namespace, cgroups, freezer, seq: None };
         };
         let container = &snapshot.containers[snapshot.sandbox.id.as_str()];
         let folders = container.cgroup.folders.iter().chain(&snapshot.sandbox.supervisor_cgroup.folders);
@@ -138,6 +142,7 @@ impl Control {
             machine: machine.clone(),
             supervisor: Some(snapshot.sandbox.supervisor.pid),
             init: Some(container.init.pid),
+            namespace: snapshot.sandbox.pid_namespace,
             cgroups: folders.cloned().collect(),
             freezer: container.cgroup.freezer.clone(),
             seq: wreck.intent.is_none().then_some(snapshot.state.seq + 1),
@@ -152,6 +157,7 @@ impl Effects for Control {
         let machine = self.machine.clone();
         machine.borrow_mut().perform(effect, |machine| {
             let reachable = self.supervisor.is_some_and(|pid| machine.supervisor_alive(pid));
+            let enterable = reachable || self.namespace == PidNamespace::Foreign;
             match effect {
                 Effect::ReleaseInit => {
                     let init = self.init.and_then(|init| machine.inits.get_mut(&init)).ok_or(Failed::to(effect))?;
@@ -165,7 +171,7 @@ impl Effects for Control {
                     cgroup.ok_or(Failed::to(effect))?.frozen = effect == Effect::Freeze;
                 }
                 Effect::KillContainer => self.init.iter().for_each(|init| machine.kill_init(*init)),
-                Effect::SendSignal | Effect::LaunchExec if reachable => {}
+                Effect::SendSignal | Effect::LaunchExec if enterable => {}
                 Effect::ApplyLimits => {
                     let halfway = machine.halfway;
                     let cgroup = self.freezer.as_ref().and_then(|folder| machine.cgroups.get_mut(folder));
@@ -179,7 +185,12 @@ impl Effects for Control {
                     }
                 }
                 Effect::KillSandbox => match self.supervisor {
-                    Some(pid) => machine.kill_supervisor(pid),
+                    Some(pid) => {
+                        machine.kill_supervisor(pid);
+                        if self.namespace == PidNamespace::Foreign {
+                            self.init.iter().for_each(|init| machine.kill_init(*init));
+                        }
+                    }
                     None => self.cgroups.iter().for_each(|cgroup| machine.kill_cgroup(cgroup)),
                 },
                 Effect::RunPoststopHooks => {
@@ -202,6 +213,57 @@ impl Effects for Control {
     }
 }
 
+/// The effects of giving a sandbox another supervisor.
+pub struct Renewal {
+    machine: Shared,
+    exits: Option<OwnedFd>,
+    sandbox: SandboxRecord,
+    container: ContainerRecord,
+    renewed: Option<i32>,
+}
+
+impl Renewal {
+    pub fn of(machine: &Shared, folder: &Folder, snapshot: &Snapshot) -> Renewal {
+        let container = snapshot.containers[snapshot.sandbox.id.as_str()].clone();
+        let exits = folder.reopen_exits().expect("exits can be opened");
+        Renewal {
+            machine: machine.clone(),
+            exits: Some(exits),
+            sandbox: snapshot.sandbox.clone(),
+            container,
+            renewed: None,
+        }
+    }
+
+    /// Once it is on record.
+    pub fn hand_over(&self) -> Result<(), Failed> {
+        self.machine.borrow_mut().perform(Effect::AdoptInit, |machine| {
+            machine.hand_over(self.container.init.pid, self.renewed.ok_or(Failed::to(Effect::AdoptInit))?);
+            Ok(())
+        })
+    }
+}
+
+impl Effects for Renewal {
+    type Error = Failed;
+
+    fn perform(&mut self, effect: Effect) -> Result<(), Failed> {
+        let machine = self.machine.clone();
+        machine.borrow_mut().perform(effect, |machine| {
+            assert_eq!(effect, Effect::RenewSupervisor);
+            assert!(!machine.supervisor_alive(self.sandbox.supervisor.pid), "it has a supervisor");
+            let exits = self.exits.take().ok_or(Failed::to(effect))?;
+            self.renewed = Some(machine.spawn_supervisor(exits, PidNamespace::Foreign));
+            Ok(())
+        })
+    }
+
+    fn records(&self) -> Option<(SandboxRecord, ContainerRecord)> {
+        let supervisor = process(self.renewed?);
+        Some((SandboxRecord { supervisor, ..self.sandbox.clone() }, self.container.clone()))
+    }
+}
+
 pub struct Prober(pub Shared);
 
 impl Probe for Prober {
@@ -219,7 +281,8 @@ impl Probe for Prober {
         }
         if depth == Depth::Deep {
             facts.limited.insert(id.clone(), machine.cgroups.get(&init.cgroup).map_or(0, |cgroup| cgroup.kept));
-            facts.released = supervisor_alive.then(|| BTreeMap::from([(id, init.life == Life::Running)]));
+            let tells = supervisor_alive || snapshot.sandbox.pid_namespace == PidNamespace::Foreign;
+            facts.released = tells.then(|| BTreeMap::from([(id, init.life == Life::Running)]));
         }
         facts
     }

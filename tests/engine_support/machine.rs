@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sandkeep::model::Effect;
 use sandkeep::model::exits::{self, ExitRecord};
-use sandkeep::model::record::Exit;
+use sandkeep::model::record::{Exit, PidNamespace};
 
 #[derive(Default)]
 pub struct Machine {
@@ -28,6 +28,8 @@ pub struct Supervisor {
     pub alive: bool,
     /// Dies with its creator until then.
     pub adopted: bool,
+    /// Of which PID namespace it is pid 1, if any.
+    pub namespace: PidNamespace,
     exits: File,
 }
 
@@ -133,10 +135,18 @@ impl Machine {
         self.last_pid
     }
 
-    pub fn spawn_supervisor(&mut self, exits: OwnedFd) -> i32 {
+    pub fn spawn_supervisor(&mut self, exits: OwnedFd, namespace: PidNamespace) -> i32 {
         let pid = self.pid();
-        self.supervisors.insert(pid, Supervisor { alive: true, adopted: false, exits: exits.into() });
+        self.supervisors.insert(pid, Supervisor { alive: true, adopted: false, namespace, exits: exits.into() });
         pid
+    }
+
+    /// An init that has lost its supervisor is kept by this one.
+    pub fn hand_over(&mut self, init: i32, supervisor: i32) {
+        if let (Some(init), Some(keeper)) = (self.inits.get_mut(&init), self.supervisors.get_mut(&supervisor)) {
+            init.supervisor = supervisor;
+            keeper.adopted = true;
+        }
     }
 
     pub fn launch(&mut self, supervisor: i32, cgroup: &Path) -> i32 {
@@ -156,12 +166,14 @@ impl Machine {
         }
     }
 
-    /// It was pid 1 of its namespace: everything in there dies, and nobody writes down how.
+    /// Where it is pid 1 of its namespace, everything in there dies, and nobody writes down how. Elsewhere those die that
+    /// wait for its start message.
     pub fn kill_supervisor(&mut self, pid: i32) {
-        if let Some(supervisor) = self.supervisors.get_mut(&pid) {
-            supervisor.alive = false;
-        }
-        for init in self.inits.values_mut().filter(|init| init.supervisor == pid) {
+        let Some(supervisor) = self.supervisors.get_mut(&pid) else { return };
+        supervisor.alive = false;
+        let namespace = supervisor.namespace;
+        let ends = |init: &Init| namespace == PidNamespace::Own || init.life == Life::Waiting;
+        for init in self.inits.values_mut().filter(|init| init.supervisor == pid && ends(init)) {
             init.life = Life::Dead;
         }
     }

@@ -1,8 +1,9 @@
 //! Bytes as a sequence of operations: what a fuzzer and a property test feed in.
 //!
-//! Three bytes a step: whom, what, and what goes wrong. Without the top bit of the first, the sandbox is healed and compared
+//! The first byte says whose PID namespaces the sandboxes are in. Three bytes a step: whom, what, and what goes wrong. Without the top bit of the first, the sandbox is healed and compared
 //! afterwards; with it, whatever is wrong meets the next step as it is.
 
+use sandkeep::model::record::PidNamespace;
 use sandkeep::model::{Event, Id};
 
 use super::machine::Fault;
@@ -27,7 +28,9 @@ const MISHAPS: [Mishap; 4] =
     [Mishap::InitExits, Mishap::InitExitsUnrecorded, Mishap::ExitIsRecorded, Mishap::SupervisorDies];
 
 pub fn run(bytes: &[u8]) {
-    let mut world = World::new();
+    let (first, bytes) = bytes.split_first().unwrap_or((&0, &[]));
+    let namespace = if first % 2 == 0 { PidNamespace::Own } else { PidNamespace::Foreign };
+    let mut world = World::new(namespace);
     for step in bytes.chunks_exact(3).take(MOST) {
         let id = Id::parse(IDS[step[0] as usize % IDS.len()]).expect("an id");
         let trouble = trouble(step[2]);

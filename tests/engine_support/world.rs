@@ -10,12 +10,12 @@ use std::time::Duration;
 use sandkeep::engine::heal::Wreck;
 use sandkeep::engine::{self, Depth, EngineError, Held, NewSandbox, Outcome, Probe, Recorder};
 use sandkeep::model::pod::Pod;
-use sandkeep::model::record::Exit;
+use sandkeep::model::record::{Exit, PidNamespace};
 use sandkeep::model::{Event, Id, Phase};
 use sandkeep::store::{Root, name_of};
 use tempfile::TempDir;
 
-use super::effects::{Control, Creation, Prober, Shared, cgroups_of};
+use super::effects::{Control, Creation, Prober, Renewal, Shared, cgroups_of};
 use super::machine::{Cgroup, Crashed, Failed, Fault, Life, Script};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct World {
     root: Root,
     machine: Shared,
+    /// Of all its sandboxes.
+    namespace: PidNamespace,
     /// What each may be found to be; more than one while an operation that went wrong has not been healed.
     may_be: BTreeMap<Id, BTreeSet<Phase>>,
     /// Every sandbox that ever was, as (id, incarnation).
@@ -68,12 +70,12 @@ pub enum Mishap {
 }
 
 impl World {
-    pub fn new() -> World {
+    pub fn new(namespace: PidNamespace) -> World {
         // No disk is waited for: the crashes here are those of processes. Anywhere else it only takes longer.
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder for the root");
         let root = Root::open_or_make(dir.path()).expect("a root");
         let (machine, may_be) = Default::default();
-        World { root, machine, may_be, lives: Vec::new(), abandoned: BTreeSet::new(), _dir: dir }
+        World { root, machine, namespace, may_be, lives: Vec::new(), abandoned: BTreeSet::new(), _dir: dir }
     }
 
     /// What it may be; exactly one thing when nothing is waiting to be healed.
@@ -106,7 +108,7 @@ impl World {
             seen.set(Some(Phase::Absent));
             let (folder, guard) = self.root.prepare()?;
             let exits = folder.make_exits()?;
-            let mut creation = Creation::new(&self.machine, id, incarnation.clone(), exits);
+            let mut creation = Creation::new(&self.machine, id, incarnation.clone(), self.namespace, exits);
             let path = self.root.path().join("sandboxes").join(name_of(id.as_str()));
             self.machine.borrow_mut().script.folder = Some(path);
             let new = NewSandbox { id: id.clone(), folder, guard, cgroups: cgroups_of(id).into() };
@@ -205,18 +207,22 @@ impl World {
                 machine.record_exit(supervisor, id.as_str(), exit);
             }
         }
+        let runs_on = machine.inits[&init].life != Life::Dead;
         drop(machine);
+        if runs_on {
+            return;
+        }
         let now = self.may_be(id).into_iter().map(|phase| if phase.is_alive() { Phase::Stopped } else { phase });
         let now = now.collect();
         self.may_be.insert(id.clone(), now);
     }
 
-    /// Heals, as `recover` does, and compares everything that is remembered of the sandbox with what is.
+    /// Heals and gives what runs on without a supervisor another one, as `recover` does, and compares everything that is remembered of the sandbox with what is.
     pub fn settle(&mut self, id: &Id, trouble: Trouble) -> Went {
         self.look(id);
         let seen = Cell::new(None);
         let outcome = self.live(trouble, || {
-            let held = self.acquire(id)?;
+            let held = self.acquire(id)?.map(|held| self.renew(held, trouble)).transpose()?;
             seen.set(Some(held.as_ref().map_or(Phase::Absent, |held| held.snapshot().state.sandbox.phase)));
             for folder in self.root.leftovers()? {
                 if folder.try_lock().is_ok_and(|guard| guard.is_some()) {
@@ -230,6 +236,9 @@ impl World {
             Ok(Went::Well)
         });
         self.resolve(id, seen.get());
+        if matches!(outcome, Ok(Went::Died)) {
+            self.rewind(trouble);
+        }
         self.judge(outcome)
     }
 
@@ -260,11 +269,31 @@ impl World {
         let Some(snapshot) = folder.read_snapshot().expect("a snapshot is always whole") else { return };
         let facts = Prober(self.machine.clone()).facts(&folder, &snapshot, Depth::Shallow);
         let seen = engine::observe(&snapshot, &facts, engine::now()).state.sandbox.phase;
-        let alive = facts.supervisor_alive && facts.inits[id.as_str()];
+        let kept = facts.supervisor_alive || self.namespace == PidNamespace::Foreign;
+        let alive = kept && facts.inits[id.as_str()];
         assert!(alive || !seen.is_alive(), "{id} is dead, and was shown as {seen}");
         if folder.intent_unlocked().expect("the lock is whole").is_none() {
             assert!(self.may_be(id).contains(&seen), "{id} was shown as {seen}, and may be {:?}", self.may_be(id));
         }
+    }
+
+    fn renew<'a>(&'a self, held: Held<'a>, trouble: Trouble) -> Result<Held<'a>, EngineError<Failed>> {
+        let snapshot = held.snapshot().clone();
+        let facts = Prober(self.machine.clone()).facts(held.folder(), &snapshot, Depth::Shallow);
+        if !engine::is_orphaned(&snapshot, &facts) {
+            return Ok(held);
+        }
+        self.machine.borrow_mut().script.folder = Some(held.folder().path());
+        let mut renewal = Renewal::of(&self.machine, held.folder(), &snapshot);
+        let held = held.renew(&mut renewal)?;
+        if matches!(trouble, Trouble::Committed | Trouble::Published) {
+            drop(held);
+            resume_unwind(Box::new(Crashed));
+        }
+        renewal.hand_over().map_err(EngineError::Effect)?;
+        let supervisor = held.snapshot().sandbox.supervisor.pid;
+        assert!(self.machine.borrow().supervisor_alive(supervisor), "the new supervisor is not the one on record");
+        Ok(held)
     }
 
     fn acquire(&self, id: &Id) -> Result<Option<Held<'_>>, EngineError<Failed>> {
@@ -286,7 +315,10 @@ impl World {
         };
         self.machine.borrow_mut().script = Script { faults, ..Script::default() };
         match catch_unwind(AssertUnwindSafe(command)) {
-            Ok(outcome) => outcome,
+            Ok(outcome) => {
+                self.machine.borrow_mut().creator_died();
+                outcome
+            }
             Err(panic) if panic.is::<Crashed>() => {
                 self.machine.borrow_mut().creator_died();
                 Ok(Went::Died)

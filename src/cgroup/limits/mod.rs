@@ -8,6 +8,7 @@ mod change;
 mod device_program;
 mod devices;
 mod previous;
+mod supervisor;
 mod v1;
 mod v2;
 
@@ -23,6 +24,7 @@ use super::layout::Folder;
 use super::{Error, Result};
 
 pub use change::{Change, set_back};
+pub(super) use supervisor::bound_supervisor;
 pub(super) use v2::weight_of_shares;
 
 /// One value for one file of one controller.

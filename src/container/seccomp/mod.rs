@@ -1,4 +1,5 @@
-//! A seccomp profile becomes a filter program. The compiling is libseccomp's; what a profile means is here:
+//! A seccomp profile becomes a filter program: by [`search`], fast and for plain profiles, or by libseccomp, for all others.
+//! What a profile means is here:
 //! * the native architecture is always part of it;
 //! * names of system calls that are not known are skipped: profiles are written for every kernel at once;
 //! * a rule that does what happens anyway is left out;
@@ -8,7 +9,9 @@
 //! Nothing here touches the calling process: [`crate::sys::seccomp::load`] does, with what this returns.
 
 mod encoded;
+mod instruction;
 mod newer_calls;
+mod search;
 mod vocabulary;
 
 use std::ffi::CStr;
@@ -57,40 +60,69 @@ pub enum CompileError {
 
 /// Compiles a profile that `spec::plan` has judged.
 pub fn compile(profile: &LinuxSeccomp) -> Result<Program, CompileError> {
-    let default = action(profile.default_action(), profile.default_errno_ret());
-    let mut filter = ScmpFilterContext::new(default)
-        .map_err(|source| CompileError::Start { action: profile.default_action(), source })?;
-    for arch in profile.architectures().iter().flatten() {
-        filter.add_arch(architecture(*arch)).map_err(|source| CompileError::Architecture { arch: *arch, source })?;
+    match compile_plain(profile) {
+        Some(program) => Ok(program),
+        None => by_libseccomp(profile, &architectures(profile)).map(|bpf| program(profile, bpf)),
     }
+}
+
+/// The same where it takes less time than to look whether the program was kept: most profiles. None: they must be compiled by
+/// libseccomp.
+pub fn compile_plain(profile: &LinuxSeccomp) -> Option<Program> {
+    search::program(profile, &architectures(profile)).map(|bpf| program(profile, bpf))
+}
+
+fn program(profile: &LinuxSeccomp, bpf: Vec<u8>) -> Program {
+    let (unknown, notify) = names(profile);
+    Program { bpf, flags: flags(profile, notify), notify, unknown }
+}
+
+/// The native one first, each once.
+fn architectures(profile: &LinuxSeccomp) -> Vec<ScmpArch> {
     let mut archs = vec![ScmpArch::native()];
     for arch in profile.architectures().iter().flatten().map(|arch| architecture(*arch)) {
         if arch != ScmpArch::Native && !archs.contains(&arch) {
             archs.push(arch);
         }
     }
+    archs
+}
+
+/// Of all rules that do something: the names that are no system calls here, and whether an agent is to be asked.
+fn names(profile: &LinuxSeccomp) -> (Vec<String>, bool) {
+    let default = action(profile.default_action(), profile.default_errno_ret());
     let mut unknown = Vec::new();
     let mut notify = false;
     for rule in profile.syscalls().iter().flatten() {
         let wanted = action(rule.action(), rule.errno_ret());
-        if wanted == default {
-            continue;
-        }
-        for name in rule.names() {
+        for name in rule.names().iter().filter(|_| wanted != default) {
             match ScmpSyscall::from_name(name) {
-                Ok(syscall) => add(&mut filter, wanted, syscall, rule)
-                    .map_err(|source| CompileError::Rule { syscall: name.clone(), source })?,
-                Err(_) => {
-                    unknown.push(name.clone());
-                    continue;
-                }
+                Ok(_) => notify |= wanted == ScmpAction::Notify,
+                Err(_) => unknown.push(name.clone()),
             }
-            notify |= wanted == ScmpAction::Notify;
         }
     }
-    let mut bpf = newer_calls::before(profile, &archs);
+    (unknown, notify)
+}
+
+fn by_libseccomp(profile: &LinuxSeccomp, archs: &[ScmpArch]) -> Result<Vec<u8>, CompileError> {
+    let default = action(profile.default_action(), profile.default_errno_ret());
+    let mut filter = ScmpFilterContext::new(default)
+        .map_err(|source| CompileError::Start { action: profile.default_action(), source })?;
+    for arch in profile.architectures().iter().flatten() {
+        filter.add_arch(architecture(*arch)).map_err(|source| CompileError::Architecture { arch: *arch, source })?;
+    }
+    for rule in profile.syscalls().iter().flatten() {
+        let wanted = action(rule.action(), rule.errno_ret());
+        for name in rule.names().iter().filter(|_| wanted != default) {
+            let Ok(syscall) = ScmpSyscall::from_name(name) else { continue };
+            add(&mut filter, wanted, syscall, rule)
+                .map_err(|source| CompileError::Rule { syscall: name.clone(), source })?;
+        }
+    }
+    let mut bpf = newer_calls::before(profile, archs);
     bpf.extend(export(&filter)?);
-    Ok(Program { bpf, flags: flags(profile, notify), notify, unknown })
+    Ok(bpf)
 }
 
 fn add(
@@ -99,20 +131,29 @@ fn add(
     syscall: ScmpSyscall,
     rule: &LinuxSyscall,
 ) -> Result<(), libseccomp::error::SeccompError> {
+    let alternatives = alternatives(rule);
+    if alternatives.is_empty() {
+        filter.add_rule(action, syscall)?;
+    }
+    for conditions in alternatives {
+        let compared: Vec<ScmpArgCompare> = conditions.iter().map(comparison).collect();
+        filter.add_rule_conditional(action, syscall, &compared)?;
+    }
+    Ok(())
+}
+
+/// Of each list all conditions must hold, and one list is enough; no list: the rule has no conditions. A filter can compare
+/// an argument once in a rule: then each condition is a list of its own, as other runtimes have it.
+fn alternatives(rule: &LinuxSyscall) -> Vec<Vec<LinuxSeccompArg>> {
     let conditions = rule.args().as_deref().unwrap_or_default();
     let mut seen = [false; 6];
     let repeated =
         conditions.iter().any(|arg| seen.get_mut(arg.index()).is_some_and(|seen| std::mem::replace(seen, true)));
-    let compared: Vec<ScmpArgCompare> = conditions.iter().map(comparison).collect();
-    if repeated {
-        // libseccomp can compare an argument once in a rule: one rule for each condition.
-        for comparison in compared {
-            filter.add_rule_conditional(action, syscall, &[comparison])?;
-        }
-    } else {
-        filter.add_rule_conditional(action, syscall, &compared)?;
+    match conditions {
+        [] => Vec::new(),
+        several if repeated => several.iter().map(|arg| vec![*arg]).collect(),
+        all => vec![all.to_vec()],
     }
-    Ok(())
 }
 
 fn comparison(arg: &LinuxSeccompArg) -> ScmpArgCompare {

@@ -7,28 +7,10 @@
 use libseccomp::{ScmpArch, ScmpSyscall};
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction};
 
-/// One `struct sock_filter` (linux/filter.h).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Instruction {
-    code: u16,
-    if_true: u8,
-    if_false: u8,
-    k: u32,
-}
-
-const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
-const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-const GREATER: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
-const AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
-const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-
-/// Offsets in `struct seccomp_data`.
-const NUMBER: u32 = 0;
-const ARCHITECTURE: u32 = 4;
-
-/// An x32 process calls with the architecture of x86-64 and this bit in the number.
-const X32_BIT: u32 = 0x4000_0000;
+use super::instruction::{
+    ARCHITECTURE, AT_LEAST, EQUAL, GREATER, Instruction, JUMP, NO_SUCH_CALL, NUMBER, X32_BIT, answer, branch, jump,
+    load,
+};
 
 /// The instructions that go before the filter; none when the profile needs none.
 pub(super) fn before(profile: &LinuxSeccomp, archs: &[ScmpArch]) -> Vec<u8> {
@@ -54,7 +36,7 @@ pub(super) fn before(profile: &LinuxSeccomp, archs: &[ScmpArch]) -> Vec<u8> {
 }
 
 /// Whoever is asked, or lets calls through, knows what to do with new ones.
-fn answers_unknown_calls_itself(profile: &LinuxSeccomp) -> bool {
+pub(super) fn answers_unknown_calls_itself(profile: &LinuxSeccomp) -> bool {
     match profile.default_action() {
         LinuxSeccompAction::ScmpActAllow
         | LinuxSeccompAction::ScmpActLog
@@ -88,28 +70,29 @@ fn largest_number(profile: &LinuxSeccomp, arch: ScmpArch) -> Option<u32> {
 }
 
 fn section(audit_arch: u32, largest: u32) -> Vec<Instruction> {
-    vec![branch(EQUAL, audit_arch, 0, 4), load(NUMBER), branch(GREATER, largest, 0, 1), no_such_call(), jump(0)]
+    vec![branch(EQUAL, audit_arch, 0, 4), load(NUMBER), branch(GREATER, largest, 0, 1), answer(NO_SUCH_CALL), jump(0)]
 }
 
 fn x86_64(largest: u32, largest_x32: Option<u32>) -> Vec<Instruction> {
-    const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
     vec![
         branch(EQUAL, AUDIT_ARCH_X86_64, 0, 8),
         load(NUMBER),
         branch(AT_LEAST, X32_BIT, 0, 3),
         // Without x32 in the profile the filter says what becomes of such calls.
         branch(GREATER, largest_x32.unwrap_or(u32::MAX), 0, 1),
-        no_such_call(),
+        answer(NO_SUCH_CALL),
         jump(0),
         branch(GREATER, largest, 0, 1),
-        no_such_call(),
+        answer(NO_SUCH_CALL),
         jump(0),
     ]
 }
 
+pub(super) const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+
 /// AUDIT_ARCH_* (linux/audit.h) of the architectures that we run on and their 32-bit kin; the others are left to the
 /// filter alone.
-fn audit_arch(arch: ScmpArch) -> Option<u32> {
+pub(super) fn audit_arch(arch: ScmpArch) -> Option<u32> {
     match arch {
         ScmpArch::X86 => Some(0x4000_0003),
         ScmpArch::Arm => Some(0x4000_0028),
@@ -120,37 +103,9 @@ fn audit_arch(arch: ScmpArch) -> Option<u32> {
     }
 }
 
-fn load(offset: u32) -> Instruction {
-    Instruction { code: LOAD, if_true: 0, if_false: 0, k: offset }
-}
-
-fn branch(code: u16, k: u32, if_true: u8, if_false: u8) -> Instruction {
-    Instruction { code, if_true, if_false, k }
-}
-
-fn jump(over: usize) -> Instruction {
-    Instruction { code: JUMP, if_true: 0, if_false: 0, k: over as u32 }
-}
-
-fn no_such_call() -> Instruction {
-    /// SECCOMP_RET_ERRNO
-    const ERRNO: u32 = 0x0005_0000;
-    Instruction { code: RETURN, if_true: 0, if_false: 0, k: ERRNO | libc::ENOSYS as u32 }
-}
-
-impl Instruction {
-    fn bytes(&self) -> [u8; 8] {
-        let mut bytes = [0; 8];
-        bytes[..2].copy_from_slice(&self.code.to_ne_bytes());
-        bytes[2] = self.if_true;
-        bytes[3] = self.if_false;
-        bytes[4..].copy_from_slice(&self.k.to_ne_bytes());
-        bytes
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::instruction::run;
     use super::*;
     use serde_json::json;
 
@@ -161,27 +116,7 @@ mod tests {
 
     /// What the stub says of a call: None is "ask the filter".
     fn verdict(program: &[u8], arch: u32, number: u32) -> Option<u32> {
-        let mut accumulator = 0;
-        let mut at = 0;
-        loop {
-            let bytes = program.get(at * 8..at * 8 + 8)?;
-            let code = u16::from_ne_bytes([bytes[0], bytes[1]]);
-            let k = u32::from_ne_bytes(bytes[4..].try_into().unwrap());
-            let (if_true, if_false) = (usize::from(bytes[2]), usize::from(bytes[3]));
-            let branch = |taken: bool| if taken { if_true } else { if_false };
-            at += 1 + match code {
-                LOAD => {
-                    accumulator = if k == NUMBER { number } else { arch };
-                    0
-                }
-                JUMP => k as usize,
-                EQUAL => branch(accumulator == k),
-                GREATER => branch(accumulator > k),
-                AT_LEAST => branch(accumulator >= k),
-                RETURN => return Some(k & 0xffff),
-                other => panic!("instruction {other:#x}"),
-            };
-        }
+        run(program, arch, number, [0; 6]).map(|answer| answer & 0xffff)
     }
 
     #[test]

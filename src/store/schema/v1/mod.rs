@@ -242,7 +242,7 @@ frozen! {
     EventV1 = Event {
         CreateRequested, LaunchRequested, StartRequested, PauseRequested, ResumeRequested, SignalRequested,
         ExecRequested, ExecWhilePausedRequested, UpdateRequested, DeleteRequested, ForceDeleteRequested, CreatorGone,
-        InitExited, SupervisorGone
+        InitExited, SupervisorGone, SupervisorLost
     }
     ActorV1 = Actor { Command, Recovery }
     ReaperV1 = Reaper { Supervisor, Caller }

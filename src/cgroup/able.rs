@@ -1,0 +1,32 @@
+//! Whether a limit could be set at all, asked before anything is made: for limits that nobody insists on.
+
+use std::path::Path;
+
+use nix::unistd::{AccessFlags, access};
+
+use super::hierarchies::{Hierarchies, Version};
+use super::layout::{Driver, TOP};
+
+/// Whether this caller can make a container's cgroup that has this controller. What systemd can is its business.
+pub fn can_limit(driver: Driver, controller: &str) -> bool {
+    let Ok(hierarchies) = Hierarchies::read() else { return false };
+    match driver {
+        Driver::Disabled => false,
+        Driver::Systemd => nix::unistd::geteuid().is_root(),
+        Driver::Cgroupfs => hierarchies.all().iter().any(|hierarchy| {
+            let has = match hierarchy.version {
+                Version::V1 => hierarchy.controllers.iter().any(|name| name == controller),
+                Version::V2 => has_v2(&hierarchy.mount, controller),
+                Version::Beside => false,
+            };
+            let top = hierarchy.mount.join(TOP);
+            let place = if top.is_dir() { &top } else { &hierarchy.mount };
+            has && access(place, AccessFlags::W_OK).is_ok()
+        }),
+    }
+}
+
+fn has_v2(mount: &Path, controller: &str) -> bool {
+    let text = std::fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
+    text.split_whitespace().any(|name| name == controller)
+}

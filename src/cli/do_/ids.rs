@@ -1,0 +1,86 @@
+//! Who the command is: root's is nobody that the host knows, an ordinary user's is the user.
+
+use caps::{CapSet, Capability};
+use nix::unistd::geteuid;
+use serde_json::{Value, json};
+
+use crate::host::rootless;
+
+/// Where no distribution gives ids away: what systemd's list of uids calls unused. Each range is 65,536 ids long.
+const FIRST: u32 = 0x7000_0000;
+const RANGES: u32 = 4094;
+const LENGTH: u32 = 65_536;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ids {
+    /// 0 to 65,535 inside are ids of the host's that belong to nobody.
+    Range { first: u32 },
+    /// The caller's own alone.
+    Caller { uid: u32, gid: u32 },
+}
+
+impl Ids {
+    /// Root maps a range, if it may: in another container it may lack the right, or the ids.
+    pub(super) fn of_caller() -> Ids {
+        let first = FIRST + std::process::id() % RANGES * LENGTH;
+        let may = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+        let own = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
+        let has_range = || holds(&own("uid_map"), first) && holds(&own("gid_map"), first);
+        if geteuid().is_root() && may(Capability::CAP_SETUID) && may(Capability::CAP_SETGID) && has_range() {
+            return Ids::Range { first };
+        }
+        // In the namespace that we make for an ordinary user, that user.
+        Ids::Caller { uid: rootless::caller(), gid: rootless::caller_group() }
+    }
+
+    pub(super) fn uid(self) -> u32 {
+        match self {
+            Ids::Range { .. } => 0,
+            Ids::Caller { uid, .. } => uid,
+        }
+    }
+
+    pub(super) fn gid(self) -> u32 {
+        match self {
+            Ids::Range { .. } => 0,
+            Ids::Caller { gid, .. } => gid,
+        }
+    }
+
+    pub(super) fn uid_mappings(self) -> Value {
+        self.mappings(self.uid())
+    }
+
+    pub(super) fn gid_mappings(self) -> Value {
+        self.mappings(self.gid())
+    }
+
+    fn mappings(self, own: u32) -> Value {
+        match self {
+            Ids::Range { first } => json!([{ "containerID": 0, "hostID": first, "size": LENGTH }]),
+            Ids::Caller { .. } => json!([{ "containerID": own, "hostID": own, "size": 1 }]),
+        }
+    }
+}
+
+/// Whether a whole range is mapped in one line of a uid_map.
+fn holds(map: &str, first: u32) -> bool {
+    let (first, last) = (u64::from(first), u64::from(first) + u64::from(LENGTH) - 1);
+    map.lines().any(|line| match line.split_whitespace().map(str::parse::<u64>).collect::<Result<Vec<_>, _>>() {
+        Ok(numbers) => matches!(numbers[..], [inside, _, length] if first >= inside && last < inside + length),
+        Err(_) => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_range_is_below_what_a_signed_number_holds_and_mapped_on_a_machine() {
+        let last = FIRST + (RANGES - 1) * LENGTH;
+        assert!(u64::from(last) + u64::from(LENGTH) < 1 << 31);
+        assert!(holds("         0          0 4294967295\n", last));
+        assert!(!holds("0 1000 1\n1 100000 65536\n", FIRST));
+    }
+}

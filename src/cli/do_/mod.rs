@@ -1,0 +1,238 @@
+//! `do`: a command that nobody has to trust, in a throw-away sandbox over a read-only view of the host.
+//!
+//! Everything is expressed in a configuration, as if somebody had written the bundle, and goes the usual way of `run`:
+//!
+//! ```text
+//!  who       user namespace: a range of ids of its own (root), or the caller's one id; no capability, no way to more
+//!  sees      the host's root, read-only with all that is mounted below; empty folders over what is private; masks
+//!  writes    a few small file systems in memory, and what is shared for writing
+//!  reaches   a network namespace with nothing in it, unless --network host
+//!  uses      limits of memory, CPUs, processes and time
+//!  calls     what the default seccomp profile allows; Landlock behind it
+//! ```
+//!
+//! A crash leaves what a crash of `run` leaves: `recover` knows nothing of `do`.
+
+mod environment;
+mod ids;
+mod limits;
+mod refusals;
+mod shares;
+mod sizes;
+mod sockets;
+mod view;
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::create::{LaunchArguments, Lifetime, Mode, Request};
+use super::failure::Failure;
+use super::run::{self, Course, Ending};
+use crate::container::landlock;
+use crate::host::rootless::Ids as NamespaceIds;
+use crate::model::record::Reaper;
+use crate::spec;
+use crate::spec::plan::{IdmapPlan, Plan, Unsupported};
+use ids::Ids;
+use limits::Limits;
+use view::{View, Wanted};
+
+/// Runs a command that need not be trusted. It sees the machine read-only, has an empty home and empty temporary folders
+/// in memory, no network, no capabilities and a clean environment, and can do harm to none of what it sees.
+///
+/// The current folder is shown read-only, unless it is a home: then share it. What is in /home, /root, /run, /mnt, /media and
+/// /srv is not shown unless it is shared.
+#[derive(Args)]
+pub struct Arguments {
+    /// What the command sees as /
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    rootfs: PathBuf,
+    /// Show DIR too, at its own path or at PLACE, for reading, or with :rw for writing; may be given again
+    #[arg(long, value_name = "DIR[:PLACE][:rw]")]
+    share: Vec<String>,
+    /// As root: everything can be written, in memory, and is gone afterwards
+    #[arg(long)]
+    writable: bool,
+    /// Without one, nothing can be reached and no name be resolved
+    #[arg(long, value_enum, default_value = "none")]
+    network: Network,
+    /// One more variable, the caller's or with a value; may be given again
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// The caller's whole environment, secrets and all
+    #[arg(long)]
+    keep_env: bool,
+    /// At most so much memory, such as 512m or 2g [default: half of the machine's, where there is a cgroup]
+    #[arg(long, value_name = "SIZE", value_parser = sizes::bytes)]
+    memory: Option<u64>,
+    /// At most the time of so many CPUs, such as 1.5
+    #[arg(long, value_name = "N", value_parser = sizes::cpus)]
+    cpus: Option<f64>,
+    /// At most so many processes and threads
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    pids: u32,
+    /// Kill it, and exit with 124, after so much time, such as 30, 1.5m or 2h
+    #[arg(long, value_name = "TIME", value_parser = sizes::time)]
+    time: Option<Duration>,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Network {
+    /// Loopback only
+    None,
+    /// The caller's
+    Host,
+}
+
+/// Over its own ids, so that a package manager works over `--writable`: nothing that reaches beyond them, and never
+/// CAP_SYS_ADMIN, to which a read-only mount of ours is no wall.
+const CAPABILITIES_TO_WRITE: [&str; 11] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+];
+
+/// SECBIT_NOROOT, SECBIT_NO_SETUID_FIXUP and SECBIT_NO_CAP_AMBIENT_RAISE, and all four locks (capabilities(7)): uid 0 is a
+/// number.
+const UID_0_IS_A_NUMBER: u32 = 0b1110_1111;
+
+const NETWORK_HINT: &str = "the command asked for the network, and has none: `do --network host` gives it the caller's";
+
+pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let ids = Ids::of_caller();
+    refusals::check(ids, arguments.writable)?;
+    let rootfs = std::fs::canonicalize(&arguments.rootfs)
+        .map_err(|error| Failure::new(format!("--rootfs {:?}: {error}", arguments.rootfs)))?;
+    let limits = Limits::of(arguments, context.driver)?;
+    for warning in &limits.warnings {
+        context.log.warn(warning);
+    }
+    let wanted = Wanted {
+        rootfs: &rootfs,
+        shares: &arguments.share,
+        state: &context.root,
+        network: arguments.network,
+        writable: arguments.writable,
+        memory: limits.memory,
+        ids,
+    };
+    let view = View::of(&wanted)?;
+    let config = configuration(arguments, &view, &limits, ids)?;
+    if !landlock::is_there() {
+        context.log.debug("do: this kernel has no Landlock, or an old one: there is no second wall behind the mounts");
+    }
+    let launch = LaunchArguments {
+        bundle: rootfs.clone(),
+        console_socket: None,
+        pid_file: None,
+        pidfd_socket: None,
+        no_pivot: false,
+        no_new_keyring: false,
+        preserve_fds: 0,
+    };
+    let id = format!("do-{}-{:x}", std::process::id(), crate::engine::now());
+    let loaded = spec::Loaded::from_bytes(config.to_string().into_bytes(), rootfs)?;
+    let (reaper, lifetime, alone) = (Reaper::Caller, Lifetime::Attached, NamespaceIds::CallerAlone);
+    let mut request = Request::checked(loaded, &launch, context, &id, reaper, lifetime, alone)?;
+    finish_plan(&mut request.plan, arguments, &view);
+    let network_hint = (arguments.network == Network::None).then_some(NETWORK_HINT);
+    let course = Course { mode: Mode::Foreground, ending: Ending::Delete, time: arguments.time, network_hint };
+    run::execute(context, &request, &launch, &course)
+}
+
+fn configuration(arguments: &Arguments, view: &View, limits: &Limits, ids: Ids) -> Result<Value, Failure> {
+    let text = spec::to_json(&spec::default_spec(false));
+    let mut config: Value = serde_json::from_slice(&text).map_err(|error| Failure::new(error.to_string()))?;
+    let capabilities: &[&str] = if arguments.writable { &CAPABILITIES_TO_WRITE } else { &[] };
+    let terminal = (0..3).any(is_terminal);
+    config["process"] = json!({
+        "terminal": terminal,
+        "user": { "uid": ids.uid(), "gid": ids.gid() },
+        "args": arguments.command,
+        "env": environment::of(&arguments.env, arguments.keep_env, &view.home)?,
+        "cwd": view.cwd,
+        "capabilities": { "bounding": capabilities, "effective": capabilities, "permitted": capabilities },
+        "rlimits": limits.rlimits,
+        "noNewPrivileges": true,
+    });
+    config["root"] = json!({ "path": view.rootfs, "readonly": !arguments.writable });
+    config["hostname"] = json!("sandkeep");
+    config["mounts"] = json!(view.mounts);
+    config["annotations"] = json!({});
+    if !arguments.writable {
+        config["annotations"][spec::SECUREBITS] = json!(UID_0_IS_A_NUMBER.to_string());
+    }
+    config["annotations"][spec::LANDLOCK] = json!(landlock_rules(arguments, view).to_string());
+    let linux = &mut config["linux"];
+    linux["namespaces"] = namespaces(arguments.network);
+    linux["uidMappings"] = ids.uid_mappings();
+    linux["gidMappings"] = ids.gid_mappings();
+    linux["sysctl"] = json!({ "user.max_user_namespaces": "0" });
+    linux["rootfsPropagation"] = json!("rprivate");
+    linux["resources"] = limits.resources.clone();
+    linux["seccomp"] = json!(spec::default_seccomp(capabilities, spec::Abis::Native));
+    if let Some(masked) = linux["maskedPaths"].as_array_mut() {
+        masked.extend(view.masked.iter().map(|path| json!(path)));
+    }
+    Ok(config)
+}
+
+fn namespaces(network: Network) -> Value {
+    let kinds = ["user", "pid", "mount", "ipc", "uts", "cgroup", "network"].into_iter();
+    kinds.filter(|kind| network == Network::None || *kind != "network").map(|kind| json!({ "type": kind })).collect()
+}
+
+fn landlock_rules(arguments: &Arguments, view: &View) -> Value {
+    let sockets = if arguments.network == Network::Host { "own" } else { "all" };
+    json!({ "writable": view.landlock, "abstract_sockets": sockets })
+}
+
+/// What the runtime specification has no words for.
+fn finish_plan(plan: &mut Plan, arguments: &Arguments, view: &View) {
+    if arguments.writable {
+        let idmap = IdmapPlan {
+            recursive: false,
+            uid_mappings: Vec::new(),
+            gid_mappings: Vec::new(),
+            unsupported: Unsupported::Refused,
+        };
+        plan.rootfs.idmap = Some(idmap);
+        plan.rootfs.overlay = true;
+    } else {
+        plan.rootfs.recursive_set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    }
+    for mount in &mut plan.mounts {
+        let for_reading = view.for_reading.iter().any(|place| mount.destination == Path::new(place));
+        if let Some(idmap) = mount.idmap.as_mut().filter(|_| for_reading) {
+            idmap.unsupported = Unsupported::LeftAsItIs;
+        }
+    }
+    if let Some(process) = &mut plan.process {
+        process.kept_stdio = (0..3).filter(|number| !is_terminal(*number)).collect();
+    }
+}
+
+/// The caller's own terminal is never the command's: it could be typed into, or be drawn over.
+fn is_terminal(number: i32) -> bool {
+    match number {
+        0 => std::io::stdin().is_terminal(),
+        1 => std::io::stdout().is_terminal(),
+        _ => std::io::stderr().is_terminal(),
+    }
+}

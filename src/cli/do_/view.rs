@@ -1,0 +1,405 @@
+//! What the command sees: the root as it is, for reading; empty folders over what is private; a few writable ones; and,
+//! put back into them, the current folder and what is shared.
+//!
+//! Paths are those inside, which for the host's own root are the host's. Nothing here touches anything: it looks, and says
+//! which mounts to make, in order.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::ids::Ids;
+use super::shares::{self, Access, Share};
+use super::{Failure, Network, sockets};
+use crate::host::rootless;
+use crate::sys::procfs::unescape;
+
+pub(super) struct Wanted<'a> {
+    /// Absolute, without symbolic links.
+    pub(super) rootfs: &'a Path,
+    pub(super) shares: &'a [String],
+    /// Where sandboxes are recorded.
+    pub(super) state: &'a Path,
+    pub(super) network: Network,
+    pub(super) writable: bool,
+    pub(super) memory: u64,
+    pub(super) ids: Ids,
+}
+
+pub(super) struct View {
+    pub(super) rootfs: String,
+    pub(super) cwd: String,
+    pub(super) home: String,
+    pub(super) mounts: Vec<Value>,
+    /// Beside those that every container has.
+    pub(super) masked: Vec<String>,
+    /// What Landlock is to leave writable.
+    pub(super) landlock: Vec<String>,
+    /// Destinations of mounts whose ids are only mapped where that can be.
+    pub(super) for_reading: Vec<String>,
+}
+
+/// A new, empty file system in memory over a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cover {
+    /// Nothing can be written.
+    Empty,
+    /// With this mode.
+    Writable(&'static str),
+}
+
+/// What other users, services and sessions keep.
+const PRIVATE: [&str; 23] = [
+    "/etc/ssh",
+    "/etc/ssl/private",
+    "/home",
+    "/media",
+    "/mnt",
+    "/root",
+    "/run",
+    "/srv",
+    "/var/lib/containerd",
+    "/var/lib/containers",
+    "/var/lib/docker",
+    "/var/lib/etcd",
+    "/var/lib/incus",
+    "/var/lib/kubelet",
+    "/var/lib/libvirt",
+    "/var/lib/lxc",
+    "/var/lib/lxd",
+    "/var/lib/machines",
+    "/var/lib/rancher",
+    "/var/lib/sandkeep",
+    "/var/lib/systemd/coredump",
+    "/var/mail",
+    "/var/spool",
+];
+
+const FOR_ALL: [&str; 2] = ["/tmp", "/var/tmp"];
+
+const SECRET_FILES: [&str; 6] =
+    ["/etc/gshadow", "/etc/gshadow-", "/etc/krb5.keytab", "/etc/security/opasswd", "/etc/shadow", "/etc/shadow-"];
+
+/// What belongs to the machine is no home, whatever /etc/passwd says.
+const OF_THE_MACHINE: [&str; 12] =
+    ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/sbin", "/sys", "/usr"];
+
+/// Devices, and file systems in memory, that are in every container.
+const ALWAYS_WRITABLE: [&str; 10] = [
+    "/dev/full",
+    "/dev/mqueue",
+    "/dev/null",
+    "/dev/ptmx",
+    "/dev/pts",
+    "/dev/random",
+    "/dev/shm",
+    "/dev/tty",
+    "/dev/urandom",
+    "/dev/zero",
+];
+
+impl View {
+    pub(super) fn of(wanted: &Wanted<'_>) -> Result<View, Failure> {
+        let host = wanted.rootfs == Path::new("/");
+        let mut shares = wanted.shares.iter().map(|text| shares::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let homes = if host { homes_of_caller() } else { homes_elsewhere(wanted.ids) };
+        let mut covers = covers(wanted.rootfs, &homes);
+        if host {
+            cover_runtime_folder(&mut covers);
+        }
+        let cwd = if host { current_folder()? } else { PathBuf::from("/") };
+        let mut places = Vec::new();
+        if host && wanted.writable {
+            places.extend(other_file_systems(&covers));
+        }
+        let shown = shows_cwd(&cwd, &covers, &homes, wanted);
+        if let Some(closed) = &shown.closed {
+            covers.entry(closed.clone()).or_insert(Cover::Empty);
+        }
+        if shown.put_back && !shares.iter().any(|share| cwd.starts_with(&share.at)) {
+            places.push(Share { source: cwd.clone(), at: cwd.clone(), access: Access::Read });
+        }
+        for share in &shares {
+            if let Some(closed) = closed_above(&share.at, &covers, wanted) {
+                covers.entry(closed).or_insert(Cover::Empty);
+            }
+        }
+        if host && wanted.network == Network::Host {
+            shares.extend(resolver(&covers));
+        }
+        check_places(&shares, &covers, wanted)?;
+        let explicit = shares.clone();
+        places.extend(shares);
+        let home =
+            homes.iter().find(|home| covers.contains_key(*home) || covers.keys().any(|cover| home.starts_with(cover)));
+        let home = home.map_or("/tmp", |home| home.to_str().unwrap_or("/tmp")).to_owned();
+        Ok(View {
+            rootfs: text(wanted.rootfs)?,
+            cwd: text(&cwd)?,
+            home,
+            mounts: mounts(&covers, &places, wanted)?,
+            masked: masked(&covers, &places, &explicit, wanted),
+            landlock: landlock(&covers, &places, wanted)?,
+            for_reading: places
+                .iter()
+                .filter(|place| place.access == Access::Read)
+                .map(|place| text(&place.at))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// $HOME, and the one of /etc/passwd: a folder is no less private for the other one being named.
+fn homes_of_caller() -> Vec<PathBuf> {
+    let named = std::env::var_os("HOME").map(PathBuf::from);
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let uid = rootless::caller().to_string();
+    let listed = passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        (fields.len() >= 6 && fields[2] == uid).then(|| PathBuf::from(fields[5]))
+    });
+    let mut homes = Vec::new();
+    for home in named.into_iter().chain(listed).filter(|home| home.is_absolute()) {
+        // One that does not exist is still where programs will look.
+        let home = std::fs::canonicalize(&home).unwrap_or(home);
+        if home.to_str().is_some() && is_no_machines(&home) && !homes.contains(&home) {
+            homes.push(home);
+        }
+    }
+    homes
+}
+
+fn is_no_machines(home: &Path) -> bool {
+    home != Path::new("/") && !OF_THE_MACHINE.iter().any(|folder| home.starts_with(folder)) && home != Path::new("/var")
+}
+
+fn homes_elsewhere(ids: Ids) -> Vec<PathBuf> {
+    if ids.uid() == 0 { vec!["/root".into()] } else { Vec::new() }
+}
+
+type Covers = BTreeMap<PathBuf, Cover>;
+
+/// In the order of their paths, so that one within another comes after it.
+fn covers(rootfs: &Path, homes: &[PathBuf]) -> Covers {
+    let mut covers = Covers::new();
+    for path in PRIVATE.iter().filter_map(|path| folder(rootfs, Path::new(path))) {
+        covers.insert(path, Cover::Empty);
+    }
+    for path in FOR_ALL.iter().filter_map(|path| folder(rootfs, Path::new(path))) {
+        covers.insert(path, Cover::Writable("1777"));
+    }
+    let hidden = |covers: &Covers, path: &Path| covers.keys().any(|cover| path != cover && path.starts_with(cover));
+    for home in homes {
+        let own = || std::fs::metadata(home).is_ok_and(|found| found.uid() == nix::unistd::geteuid().as_raw());
+        let there = folder(rootfs, home).is_some() && (rootfs != Path::new("/") || own());
+        if covers.contains_key(home) && !FOR_ALL.iter().any(|path| home == Path::new(path)) {
+            covers.insert(home.clone(), Cover::Writable("700"));
+        } else if !covers.contains_key(home) && (there || hidden(&covers, home)) {
+            covers.insert(home.clone(), Cover::Writable("700"));
+        }
+    }
+    // An empty folder holds nothing that would have to be covered.
+    let all = covers.clone();
+    covers.retain(|path, cover| *cover != Cover::Empty || !hidden(&all, path));
+    covers
+}
+
+/// Where the user's own services listen: usually below /run.
+fn cover_runtime_folder(covers: &mut Covers) {
+    let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+    let Some(path) = named.and_then(|path| folder(Path::new("/"), &path)) else { return };
+    if is_no_machines(&path) && !is_below(&path, covers) && !covers.contains_key(&path) {
+        covers.insert(path, Cover::Empty);
+    }
+}
+
+/// The folder of that name inside, where a symbolic link may lead to: None if there is none.
+fn folder(rootfs: &Path, path: &Path) -> Option<PathBuf> {
+    let found = std::fs::canonicalize(rootfs.join(path.strip_prefix("/").ok()?)).ok()?;
+    let inside = Path::new("/").join(found.strip_prefix(rootfs).ok()?);
+    (found.is_dir() && inside.to_str().is_some() && inside != Path::new("/")).then_some(inside)
+}
+
+fn current_folder() -> Result<PathBuf, Failure> {
+    let cwd = std::env::current_dir()
+        .map_err(|error| Failure::new(format!("do: the current folder cannot be told, is it gone? ({error})")))?;
+    text(&cwd).map(PathBuf::from)
+}
+
+/// What becomes of the current folder.
+struct Shown {
+    put_back: bool,
+    /// A folder on the way to it that nobody but the host's root may enter: an empty one takes its place.
+    closed: Option<PathBuf>,
+}
+
+/// It is there anyway, unless something covers it. A home or another place that is private as a whole stays covered.
+fn shows_cwd(cwd: &Path, covers: &Covers, homes: &[PathBuf], wanted: &Wanted<'_>) -> Shown {
+    let own = covers.contains_key(cwd) || homes.iter().any(|home| home == cwd);
+    let kernels = ["/proc", "/sys", "/dev"].iter().any(|folder| cwd.starts_with(folder));
+    if own || kernels || cwd == Path::new("/") {
+        return Shown { put_back: false, closed: None };
+    }
+    let closed = closed_above(cwd, covers, wanted);
+    let itself = !wanted.writable && matches!(wanted.ids, Ids::Range { .. }) && !is_open(cwd);
+    Shown { put_back: is_below(cwd, covers) || closed.is_some() || itself, closed }
+}
+
+/// For ids that are nobody on the host: the topmost folder above `path` that others may not enter.
+fn closed_above(path: &Path, covers: &Covers, wanted: &Wanted<'_>) -> Option<PathBuf> {
+    let host = wanted.rootfs == Path::new("/");
+    if !host || wanted.writable || !matches!(wanted.ids, Ids::Range { .. }) || is_below(path, covers) {
+        return None;
+    }
+    let mut above: Vec<&Path> = path.ancestors().skip(1).filter(|above| *above != Path::new("/")).collect();
+    above.reverse();
+    above.into_iter().find(|folder| !is_open(folder)).map(Path::to_owned)
+}
+
+fn is_open(folder: &Path) -> bool {
+    std::fs::metadata(folder).is_ok_and(|found| found.mode() & 0o001 != 0)
+}
+
+fn is_below(path: &Path, covers: &Covers) -> bool {
+    covers.keys().any(|cover| path != cover && path.starts_with(cover))
+}
+
+/// With the caller's network its name servers, if what /etc/resolv.conf leads to would be covered.
+fn resolver(covers: &Covers) -> Option<Share> {
+    let file = std::fs::canonicalize("/etc/resolv.conf").ok()?;
+    is_below(&file, covers).then(|| Share { source: file.clone(), at: file, access: Access::Read })
+}
+
+/// An overlay shows one file system: the others come beside it, for reading.
+fn other_file_systems(covers: &Covers) -> Vec<Share> {
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut points: Vec<PathBuf> =
+        mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| unescape(point).into()).collect();
+    points.sort();
+    points.dedup();
+    let mut shown: Vec<Share> = Vec::new();
+    for point in points.into_iter().filter(|point| point != Path::new("/")) {
+        let kernels = ["/proc", "/sys", "/dev"].iter().any(|folder| point.starts_with(folder));
+        let covered = covers.contains_key(&point) || is_below(&point, covers);
+        let below_another = shown.iter().any(|share| point.starts_with(&share.at));
+        if !kernels && !covered && !below_another && std::fs::symlink_metadata(&point).is_ok() {
+            shown.push(Share { source: point.clone(), at: point, access: Access::Read });
+        }
+    }
+    shown
+}
+
+/// In a read-only root no place can be made.
+fn check_places(shares: &[Share], covers: &Covers, wanted: &Wanted<'_>) -> Result<(), Failure> {
+    for Share { source, at, .. } in shares {
+        if wanted.writable || is_below(at, covers) || covers.contains_key(at) || at.starts_with("/dev") {
+            continue;
+        }
+        let inside = wanted.rootfs.join(at.strip_prefix("/").unwrap_or(at));
+        let same_kind = std::fs::metadata(&inside).is_ok_and(|found| found.is_dir() == source.is_dir());
+        if !same_kind {
+            return Err(Failure::new(format!(
+                "--share: there is no place for {source:?} at {at:?}, and none can be made in a read-only root: put it below \
+                 a folder such as /mnt"
+            )));
+        }
+    }
+    for needed in ["proc", "dev"] {
+        if !wanted.writable && !wanted.rootfs.join(needed).is_dir() {
+            let rootfs = wanted.rootfs;
+            return Err(Failure::new(format!(
+                "--rootfs {rootfs:?}: a root needs a folder /{needed}, and this has none"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn mounts(covers: &Covers, places: &[Share], wanted: &Wanted<'_>) -> Result<Vec<Value>, Failure> {
+    let mount = |at: &str, kind: &str, options: &[&str]| json!({ "destination": at, "type": kind, "source": kind, "options": options });
+    let size = format!("size={}", wanted.memory / 4);
+    let terminals: &[&str] = match wanted.ids {
+        Ids::Range { .. } => &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        Ids::Caller { .. } => &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+    };
+    let mut mounts = vec![
+        mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", &["nosuid", "noexec", "ro", "mode=755", "size=64k"]),
+        mount("/dev/pts", "devpts", terminals),
+        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", &size, "nr_inodes=64k"]),
+        mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+    ];
+    if wanted.writable || wanted.rootfs.join("sys").is_dir() {
+        mounts.push(match wanted.network {
+            Network::None => mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+            // It shows a network namespace, and only whose that is may make one.
+            Network::Host => json!({ "destination": "/sys", "type": "none", "source": "/sys", "options":
+                ["rbind", "rprivate", "rnosuid", "rnoexec", "rnodev", "rro"] }),
+        });
+    }
+    let empty: &[&str] = match wanted.writable {
+        true => &["nosuid", "nodev", "mode=755", &size, "nr_inodes=64k"],
+        false => &["nosuid", "nodev", "ro", "mode=755", "size=1m", "nr_inodes=1k"],
+    };
+    for (path, cover) in covers {
+        mounts.push(match cover {
+            Cover::Empty => mount(&text(path)?, "tmpfs", empty),
+            Cover::Writable(mode) => {
+                mount(&text(path)?, "tmpfs", &["nosuid", "nodev", &format!("mode={mode}"), &size, "nr_inodes=256k"])
+            }
+        });
+    }
+    for place in places {
+        mounts.push(bind(place, wanted.ids)?);
+    }
+    Ok(mounts)
+}
+
+fn bind(place: &Share, ids: Ids) -> Result<Value, Failure> {
+    let mut options = vec!["rbind", "rprivate", "nosuid", "nodev", "rnosuid", "rnodev"];
+    if place.access == Access::Read {
+        options.extend(["ro", "rro"]);
+    }
+    if matches!(ids, Ids::Range { .. }) {
+        options.push("idmap");
+    }
+    Ok(json!({ "destination": text(&place.at)?, "type": "none", "source": text(&place.source)?, "options": options }))
+}
+
+/// Files, and folders that nothing is to be put back into. A path that is no text can be in no configuration.
+fn masked(covers: &Covers, places: &[Share], explicit: &[Share], wanted: &Wanted<'_>) -> Vec<String> {
+    let mut masked: Vec<String> = SECRET_FILES.iter().map(|path| (*path).to_owned()).collect();
+    if wanted.network == Network::Host {
+        masked.extend(
+            ["/sys/fs/cgroup", "/sys/kernel/debug", "/sys/kernel/security", "/sys/kernel/tracing"].map(str::to_owned),
+        );
+    }
+    let shared = |path: &Path| explicit.iter().any(|share| path.starts_with(&share.at));
+    if wanted.rootfs == Path::new("/") {
+        let state = std::path::absolute(wanted.state).unwrap_or_else(|_| wanted.state.to_owned());
+        masked.extend(state.to_str().map(str::to_owned));
+        // In the current folder they are as dangerous as elsewhere; what is shared is shared.
+        let put_back = |path: &Path| places.iter().any(|place| path.starts_with(&place.at));
+        let found = sockets::with_a_path(|path| shared(path) || is_below(path, covers) && !put_back(path));
+        masked.extend(found.iter().filter_map(|path| path.to_str().map(str::to_owned)));
+    }
+    masked
+}
+
+fn landlock(covers: &Covers, places: &[Share], wanted: &Wanted<'_>) -> Result<Vec<String>, Failure> {
+    if wanted.writable {
+        return Ok(vec!["/".to_owned()]);
+    }
+    let writable = covers.iter().filter(|(_, cover)| **cover != Cover::Empty).map(|(path, _)| path);
+    let shared = places.iter().filter(|place| place.access == Access::Write).map(|place| &place.at);
+    let mut all: Vec<String> = writable.chain(shared).map(|path| text(path)).collect::<Result<_, _>>()?;
+    all.extend(ALWAYS_WRITABLE.iter().map(|path| (*path).to_owned()));
+    Ok(all)
+}
+
+fn text(path: &Path) -> Result<String, Failure> {
+    let no_text = || Failure::new(format!("do: {path:?} is not UTF-8, which a configuration cannot hold"));
+    path.to_str().map(str::to_owned).ok_or_else(no_text)
+}
