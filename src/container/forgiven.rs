@@ -25,8 +25,7 @@ impl Forgiven {
 pub const NO_KEYRINGS: Forgiven = Forgiven {
     step: "join a new session keyring",
     errno: libc::ENOSYS,
-    because: "the kernel has no keyrings: there is none to inherit. A filter that answers so hides them from whoever it \
-              is inherited by, the container before all",
+    because: "the kernel has no keyrings, so there is none to inherit; add_key and request_key must say so, too",
     test: "tests/masks.rs: a_filter_that_forbids_keyrings_is_an_error_and_a_kernel_without_them_is_none",
 };
 
