@@ -27,7 +27,8 @@ export LIBSECCOMP_LINK_TYPE ?= static
 export LIBSECCOMP_LIB_PATH ?= /usr/lib/$(MACHINE)-linux-gnu
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: all build demo test test-vm test-vm-systemd lint deny conformance crash-matrix races soak fuzz fuzz-build bench schema install tools clean
+.PHONY: all build demo test test-vm test-vm-systemd lint deny conformance crash-matrix races soak fuzz fuzz-build bench schema install \
+        tools clean
 
 all: build
 

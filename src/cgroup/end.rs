@@ -16,7 +16,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::freeze;
@@ -42,18 +42,24 @@ pub fn kill_and_wait(record: &CgroupRecord, deadline: Instant) -> Result<()> {
     loop {
         let round = Round::go(record)?;
         quiet = if round.living == 0 { quiet + 1 } else { 0 };
-        if quiet > 0 && (round.certain || quiet > 1) {
-            return Ok(());
+        match round.kernel_says {
+            Population::Nobody if quiet > 0 => return Ok(()),
+            Population::Unknown if quiet > 1 => return Ok(()),
+            Population::Unknown if quiet == 1 => continue,
+            _ => {}
         }
         if Instant::now() >= deadline {
             return Err(round.failure(record));
         }
-        if let Some(killed) = &round.last {
-            let until = deadline.min(Instant::now() + wait);
-            pidfd::wait_exit(killed.as_fd(), Some(until)).map_err(|source| round.failed(record, source))?;
-            wait = LONGEST_WAIT.min(wait * 2);
-        } else if round.living > 0 {
-            std::thread::sleep(FIRST_WAIT);
+        let until = deadline.min(Instant::now() + wait);
+        wait = LONGEST_WAIT.min(wait * 2);
+        match &round.last {
+            Some(killed) => {
+                let failed = |source| Error::Kill { folder: first_of(record), source };
+                pidfd::wait_exit(killed.as_fd(), Some(until)).map_err(failed)?;
+            }
+            // Whoever lives there is not to be seen from here, or has just moved.
+            None => std::thread::sleep(FIRST_WAIT),
         }
     }
 }
@@ -76,8 +82,7 @@ pub fn let_end(record: &CgroupRecord) -> Result<()> {
 struct Round {
     /// How many were listed, in the hierarchy that listed most.
     living: usize,
-    /// If none was: that the kernel says the same.
-    certain: bool,
+    kernel_says: Population,
     /// Of those that were killed.
     last: Option<OwnedFd>,
     /// What was refused on the way. It is told if something lives at the end.
@@ -104,7 +109,7 @@ impl Round {
             let refused = Hold::of(top).and_then(|hold| hold.loosen(top)).map_err(failed)?;
             round.refused = refused.or(round.refused.take());
         }
-        round.certain = round.living == 0 && is_unpopulated(&tops)?;
+        round.kernel_says = population(&tops)?;
         Ok(round)
     }
 
@@ -141,7 +146,7 @@ impl Round {
     }
 
     fn failure(self, record: &CgroupRecord) -> Error {
-        let folder = record.folders.first().cloned().unwrap_or_default();
+        let folder = first_of(record);
         let above = record.freezer.as_deref().and_then(|freezer| freeze::frozen_above(freezer).ok()?);
         match (self.refused, above) {
             (_, Some(folder)) => Error::FrozenAbove { folder },
@@ -149,22 +154,33 @@ impl Round {
             (None, None) => Error::StillPopulated { folder, count: self.living.max(1) },
         }
     }
-
-    fn failed(&self, record: &CgroupRecord, source: io::Error) -> Error {
-        Error::Kill { folder: record.folders.first().cloned().unwrap_or_default(), source }
-    }
 }
 
-/// Whether the kernel itself says that nothing is in them: v2 counts who lives, the pids controller of v1 also who has
-/// ended and was not waited for.
-fn is_unpopulated(tops: &[(&Path, Dir)]) -> Result<bool> {
-    let mut said = tops.is_empty();
+fn first_of(record: &CgroupRecord) -> PathBuf {
+    record.folders.first().cloned().unwrap_or_default()
+}
+
+/// How the kernel itself counts who is in the cgroups.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Population {
+    Somebody,
+    Nobody,
+    #[default]
+    Unknown,
+}
+
+/// v2 counts who lives; the pids controller of v1 also who has ended and was not waited for.
+fn population(tops: &[(&Path, Dir)]) -> Result<Population> {
+    let mut said = if tops.is_empty() { Population::Nobody } else { Population::Unknown };
     for (folder, top) in tops {
         let failed = |source| Error::Read { path: (*folder).to_owned(), source };
-        match top.read_if_there("cgroup.events").map_err(failed)? {
-            Some(events) if events.lines().any(|line| line == "populated 1") => return Ok(false),
-            Some(_) => said = true,
-            None => said |= top.read_if_there("pids.current").map_err(failed)?.is_some_and(|count| count.trim() == "0"),
+        let nobody = match top.read_if_there("cgroup.events").map_err(failed)? {
+            Some(events) if events.lines().any(|line| line == "populated 1") => return Ok(Population::Somebody),
+            Some(_) => true,
+            None => top.read_if_there("pids.current").map_err(failed)?.is_some_and(|count| count.trim() == "0"),
+        };
+        if nobody {
+            said = Population::Nobody;
         }
     }
     Ok(said)

@@ -16,6 +16,9 @@
 //! bring the machine back; before, the folders may be somebody else's, and only [`remove_emptied`] may be used. All of
 //! them may be repeated, and a folder that was never made counts as removed. A container that was frozen when its freezer died
 //! stays frozen until [`thaw`] or a kill.
+//!
+//! What a container makes below its folders may be deeper than any path: there everything goes by descriptor (`tree`). A
+//! folder that is gone is empty; one that cannot be looked at is an error.
 
 mod able;
 mod choose;

@@ -1,6 +1,9 @@
 //! `ps`: the processes in a sandbox's cgroup, with the host's pids.
 
-use std::process::Command;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
@@ -12,6 +15,10 @@ use super::{kill, look};
 use crate::cgroup;
 use crate::host::frozen::root_container;
 use crate::model::Phase;
+use crate::sys::ready::{self, Readiness};
+
+/// How long ps(1) may take.
+const PS_DEADLINE: Duration = Duration::from_secs(20);
 
 #[derive(Args)]
 pub struct Arguments {
@@ -51,24 +58,25 @@ fn in_namespace_of(init: i32) -> Vec<i32> {
     let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     let Some(wanted) = namespace(init) else { return Vec::new() };
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| namespace(*pid).as_ref() == Some(&wanted)).collect()
+    // All of them first: numbers only rise, so that beside a fork bomb a slow reader never comes to the end.
+    let pids: Vec<i32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    pids.into_iter().filter(|pid| namespace(*pid).as_ref() == Some(&wanted)).collect()
 }
 
-/// The lines of the host's ps(1) whose PID column is one of ours, as runc does it.
+/// The lines of the host's ps(1) whose PID column is one of ours, as runc does it. Without options it is asked for ours
+/// alone: one that goes through all of /proc runs after the newest process of a fork bomb for ever.
 fn print_table(pids: &[i32], options: &[String]) -> Result<(), Failure> {
-    let default = ["-ef".to_owned()];
-    let options = if options.is_empty() { &default[..] } else { options };
-    let output = Command::new("ps")
-        .args(options)
-        .output()
-        .map_err(|error| Failure::new(format!("run ps(1) (package procps; --format json needs none): {error}")))?;
+    let output = match options {
+        [] => match call_ps(&of_these(pids)) {
+            // Not every ps takes pids: busybox's knows no -p.
+            Ok(output) if !output.status.success() => call_ps(&["-ef".to_owned()])?,
+            other => other?,
+        },
+        options => call_ps(options)?,
+    };
     if !output.status.success() {
-        return Err(Failure::new(format!(
-            "ps {}: {}",
-            options.join(" "),
-            String::from_utf8_lossy(&output.stderr).trim()
-        )));
+        let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(Failure::new(format!("ps {}: {text}", options.join(" "))));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let mut lines = text.lines();
@@ -83,4 +91,51 @@ fn print_table(pids: &[i32], options: &[String]) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// With ourselves, so that there is always one to find. A single argument has an end (MAX_ARG_STRLEN).
+fn of_these(pids: &[i32]) -> Vec<String> {
+    let ours = [std::process::id() as i32];
+    let all: Vec<String> = ours.iter().chain(pids).map(i32::to_string).collect();
+    let lists = all.chunks(1000).flat_map(|some| ["-p".to_owned(), some.join(",")]);
+    std::iter::once("-f".to_owned()).chain(lists).collect()
+}
+
+fn call_ps(options: &[String]) -> Result<Output, Failure> {
+    let failed =
+        |error: std::io::Error| Failure::new(format!("run ps(1) (package procps; --format json needs none): {error}"));
+    let mut ps = Command::new("ps");
+    ps.args(options).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = ps.spawn().map_err(failed)?;
+    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+    let deadline = Instant::now() + PS_DEADLINE;
+    let read = stdout.as_mut().map_or(Ok(Some(Vec::new())), |from| read_until(from, deadline)).map_err(failed)?;
+    let Some(stdout) = read else {
+        let _ = child.kill();
+        let _ = child.wait();
+        let (seconds, what) = (PS_DEADLINE.as_secs(), options.join(" "));
+        return Err(Failure::new(format!(
+            "ps {what} has not come to an end for {seconds} s; --format json needs none"
+        )));
+    };
+    let mut told = Vec::new();
+    if let Some(from) = &mut stderr {
+        from.read_to_end(&mut told).map_err(failed)?;
+    }
+    Ok(Output { status: child.wait().map_err(failed)?, stdout, stderr: told })
+}
+
+/// None: the deadline has passed.
+fn read_until(from: &mut (impl Read + AsFd), deadline: Instant) -> std::io::Result<Option<Vec<u8>>> {
+    let mut all = Vec::new();
+    let mut part = vec![0; 64 << 10];
+    loop {
+        if !ready::wait(from.as_fd(), Readiness::Readable, Some(deadline))? || Instant::now() >= deadline {
+            return Ok(None);
+        }
+        match from.read(&mut part)? {
+            0 => return Ok(Some(all)),
+            length => all.extend_from_slice(&part[..length]),
+        }
+    }
 }

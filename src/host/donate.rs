@@ -127,7 +127,11 @@ impl Idmaps<'_> {
         let attributes = Attributes { set: libc::MOUNT_ATTR_IDMAP, ..Attributes::default() };
         let extent = if idmap.recursive { Extent::Tree } else { Extent::One };
         match mount::set_attributes(tree, extent, attributes, Some(namespace)) {
-            Err(_) if idmap.unsupported == Unsupported::LeftAsItIs => Ok(()),
+            Err(error)
+                if idmap.unsupported == Unsupported::LeftAsItIs && forgiven::NO_MAPPED_IDS.covers(&error) =>
+            {
+                Ok(())
+            }
             outcome => outcome.trying(|| {
                 format!(
                     "map the ids of the mount at {destination:?}: {} of {source:?} has to support idmapped mounts, in this \
