@@ -202,6 +202,33 @@ fn a_root_that_has_lost_its_sandboxes_says_so() {
 }
 
 #[test]
+fn a_part_of_the_root_that_is_no_folder_is_put_away_by_recover_alone() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("parts");
+    env.started(&env.bundle().args(&["sleep", "1000"]), &id);
+    let store = env.root().join("store");
+    fs::remove_dir_all(&store).unwrap();
+    fs::write(&store, "x").unwrap();
+    assert_eq!(env.status(&id), "running", "who only reads needs no store");
+    soon(&env, &["recover"]).code(0).says("the store was missing");
+    soon(&env, &["doctor"]).success();
+    let (sandboxes, kept) = (env.root().join("sandboxes"), env.root().join("kept"));
+    fs::rename(&sandboxes, &kept).unwrap();
+    std::os::unix::fs::symlink(&kept, &sandboxes).unwrap();
+    soon(&env, &["list"]).fails("is not a folder");
+    fs::remove_file(&sandboxes).unwrap();
+    fs::rename(&kept, &sandboxes).unwrap();
+    soon(&env, &["delete", "--force", &id]).success();
+    fs::remove_dir(&sandboxes).unwrap();
+    fs::write(&sandboxes, "x").unwrap();
+    soon(&env, &["list"]).fails("is not a folder");
+    soon(&env, &["recover"]).code(0);
+    soon(&env, &["list"]).success();
+    env.assert_clean();
+}
+
+#[test]
 fn a_lost_store_folder_is_made_again() {
     needs_root!();
     let env = Env::new();

@@ -406,6 +406,53 @@ fn many_containers_start_and_end_at_once() {
     }
 }
 
+/// Where the profile of docker 20.10 and ours differ, and why.
+const NEWER_PROFILE: &[(&str, &str)] = &[
+    ("io_uring_setup io_uring_enter io_uring_register", "refused by later dockers: it has been a way out too often"),
+    ("socket", "AF_VSOCK and AF_ALG are refused by later dockers; families without a number are nobody's"),
+    (
+        "name_to_handle_at",
+        "allowed by later dockers: a name for a file, with which only open_by_handle_at does anything",
+    ),
+    ("process_vm_readv process_vm_writev", "allowed by later dockers, like ptrace: the kernel asks the same for both"),
+    ("clock_settime64", "for CAP_SYS_TIME, on 32 bits, as clock_settime is: not in docker 20.10's list"),
+    ("pkey_alloc pkey_free pkey_mprotect", "allowed by later dockers: keys of the caller's own memory"),
+    (
+        "cachestat fchmodat2 futex_wait futex_wake futex_requeue map_shadow_stack set_mempolicy_home_node statmount \
+         listmount mseal setxattrat getxattrat listxattrat removexattrat uretprobe riscv_hwprobe lsm_get_self_attr \
+         lsm_set_self_attr lsm_list_modules",
+        "newer than docker 20.10",
+    ),
+];
+
+/// What docker writes into a configuration, beside what `spec` would write for the same capabilities.
+#[test]
+fn the_profile_that_docker_hands_over_decides_as_ours_but_for_what_is_newer() {
+    use common::filter::Comparison;
+    needs_engine!("dockerd", "containerd", "docker");
+    if cfg!(not(target_arch = "x86_64")) {
+        common::skipped!("the ABIs of x86-64 are compared");
+    }
+    let docker = docker();
+    let mut all = Comparison::default();
+    for (name, flags) in [("plain", &[][..]), ("admin", &["--cap-add", "SYS_ADMIN"]), ("every", &["--cap-add", "ALL"])]
+    {
+        let name = format!("profile-{name}-{}", docker.tag());
+        docker.detached(&name, flags.iter().copied().chain([IMAGE, "sleep", "1000"]));
+        let id = docker.inspect(&name)["Id"].as_str().expect("an id").to_owned();
+        let state = docker.runtime(["state", &id]).success().json();
+        let file = Path::new(state["bundle"].as_str().expect("a bundle")).join("config.json");
+        let config: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        let theirs = serde_json::from_value(config["linux"]["seccomp"].clone()).unwrap();
+        let bounding = config["process"]["capabilities"]["bounding"].as_array().unwrap();
+        let bounding: Vec<&str> = bounding.iter().filter_map(serde_json::Value::as_str).collect();
+        all.add(&sandkeep::spec::default_seccomp(&bounding, sandkeep::spec::Abis::All), &theirs);
+        docker.remove(&name);
+    }
+    assert!(all.compared > 5_000, "{}", all.compared);
+    all.is_explained_by(NEWER_PROFILE);
+}
+
 /// What a default container does to its masked files and to what it was given to read from stays in there.
 #[test]
 fn a_default_container_cannot_change_the_null_device_of_the_host() {

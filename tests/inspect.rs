@@ -113,21 +113,23 @@ fn do_runs_a_command_over_the_host_and_changes_nothing_there() {
     env.run(["do", "--", "sh", "-c", "exit 7"]).code(7);
     env.run(["do", "--", "no-such-program"]).code(127);
     let marker = format!("/etc/{}", env.tag());
-    env.run(["do", "--", "sh", "-c", &format!("echo x > {marker} && cat {marker}")]).success().prints("x\n");
+    let script = format!("echo x > {marker} && cat {marker}");
+    assert!(!env.run(["do", "--", "sh", "-c", &script]).status.success());
+    env.run(["do", "--writable", "--", "sh", "-c", &script]).success().prints("x\n");
     assert!(!fs::exists(&marker).unwrap(), "it was written on the host");
     env.assert_clean();
 }
 
 #[test]
-fn do_binds_and_chooses_its_root_and_its_network() {
+fn do_shares_and_chooses_its_root_and_its_network() {
     needs_root!();
     let env = Env::new();
     let shared = env.dir().join("shared");
     fs::create_dir(&shared).unwrap();
-    let (rw, ro) = (format!("{}:/mnt", shared.display()), format!("{}:/mnt:ro", shared.display()));
-    env.run(["do", "--bind", &rw, "--", "sh", "-c", "echo from inside > /mnt/file"]).success();
+    let (rw, ro) = (format!("{}:/mnt:rw", shared.display()), format!("{}:/mnt", shared.display()));
+    env.run(["do", "--share", &rw, "--", "sh", "-c", "echo from inside > /mnt/file"]).success();
     assert_eq!(fs::read_to_string(shared.join("file")).unwrap(), "from inside\n");
-    env.run(["do", "--bind", &ro, "--", "sh", "-c", "cat /mnt/file; ! touch /mnt/other 2>/dev/null"])
+    env.run(["do", "--share", &ro, "--", "sh", "-c", "cat /mnt/file; ! touch /mnt/other 2>/dev/null"])
         .success()
         .prints("from inside\n");
     let bundle = env.bundle();

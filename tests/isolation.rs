@@ -44,15 +44,20 @@ const WAYS: &[Way] = &[
     Way::new("run, everything read-only", Enter::Run, Who::Root).config(everything_readonly).reaches(SAME_ROOT),
     Way::new("run, names swapped", Enter::Run, Who::Root).swapping().reaches(SAME_ROOT),
     Way::new("run, many capabilities", Enter::Run, Who::Root).config(as_engines).reaches(AS_ENGINES),
+    Way::new("run, terminal", Enter::RunTerminal, Who::Root).reaches(SAME_ROOT),
+    Way::new("run, namespaces joined", Enter::RunJoined, Who::Root).reaches(JOINED),
     Way::new("create, start", Enter::Start, Who::Root).reaches(SAME_ROOT),
     Way::new("create, start, user namespace", Enter::Start, Who::Root).config(user_namespace),
     Way::new("exec", Enter::Exec, Who::Root).reaches(SAME_ROOT),
     Way::new("exec, user namespace", Enter::Exec, Who::Root).config(user_namespace),
     Way::new("exec, host network", Enter::Exec, Who::Root).config(host_network).reaches(NETWORK),
     Way::new("exec, host PID", Enter::Exec, Who::Root).config(host_pid).reaches(PROCESSES),
+    Way::new("exec, many capabilities", Enter::Exec, Who::Root).config(as_engines).reaches(AS_ENGINES),
+    Way::new("exec, writable cgroup", Enter::Exec, Who::Root).config(writable_cgroup).reaches(OWN_CGROUP),
     Way::new("exec --detach", Enter::ExecDetached, Who::Root).reaches(SAME_ROOT),
     Way::new("exec --tty", Enter::ExecTerminal, Who::Root).reaches(SAME_ROOT),
     Way::new("do", Enter::Do, Who::Root),
+    Way::new("do, terminal", Enter::DoTerminal, Who::Root),
     Way::new("do --rootfs", Enter::DoRootfs, Who::Root),
     Way::new("do --writable", Enter::Do, Who::Root).flags(&["--writable"]),
     Way::new("exec into do", Enter::ExecIntoDo, Who::Root),
@@ -62,7 +67,23 @@ const WAYS: &[Way] = &[
     Way::new("user: exec --detach", Enter::ExecDetached, Who::User).reaches(USERS),
     Way::new("user: exec --tty", Enter::ExecTerminal, Who::User).reaches(USERS),
     Way::new("user: do", Enter::Do, Who::User),
+    Way::new("user: do, terminal", Enter::DoTerminal, Who::User),
     Way::new("user: do --rootfs", Enter::DoRootfs, Who::User),
+];
+
+/// The processes of the other container are there to be seen, and are of the same user.
+const JOINED: &[&str] = &["modes of /proc", "a key: describe", "processes of the same user with no more rights"];
+
+/// All of it in the container's own folders: else it would be an inode of the host.
+const OWN_CGROUP: &[&str] = &[
+    "modes of /proc",
+    "a key: describe",
+    "cgroup: chmod",
+    "cgroup: chown",
+    "cgroup: mkdir",
+    "cgroup: open-write",
+    "cgroup: setxattr",
+    "cgroup: utimes",
 ];
 
 /// `spec --rootless` leaves the network the host's, since a new one could not be wired up.
@@ -76,6 +97,12 @@ fn user_namespace(config: &mut Value) {
     config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
     config["linux"]["uidMappings"] = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
     config["linux"]["gidMappings"] = config["linux"]["uidMappings"].clone();
+}
+
+fn writable_cgroup(config: &mut Value) {
+    for mount in config["mounts"].as_array_mut().unwrap().iter_mut().filter(|mount| mount["type"] == "cgroup") {
+        mount["options"].as_array_mut().unwrap().retain(|option| option != "ro");
+    }
 }
 
 fn without_namespace(config: &mut Value, kind: &str) {
@@ -233,13 +260,10 @@ fn go(way: &Way) -> Row {
     let env = Env::new();
     let baits = Baits::lay(&env);
     let prepared = Prepared::new(way, &env, &baits);
-    let mut inodes = Inodes::of_host();
     let before = Host::look(&baits.files(), env.tag());
     let report = prepared.go();
     let changes = before.changes(&Host::look(&baits.files(), env.tag()));
-    // Also what the probe made there.
-    prepared.own().iter().for_each(|folder| inodes.own(folder));
-    let masked = prepared.masked();
+    let (masked, inodes) = (prepared.masked(), prepared.inodes());
     let measure = Measure { inodes: &inodes, masked: &masked, marker: &baits.marker, promise: way.promise() };
     if let (Ok(folder), Ok(report)) = (std::env::var("SANDKEEP_WAY_REPORTS"), &report) {
         let _ = std::fs::write(std::path::Path::new(&folder).join(way.name), report);

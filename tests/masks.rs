@@ -254,7 +254,7 @@ fn other_memory_devices_as_stdio_are_the_containers_too_and_open_as_they_were() 
     let id = env.id("zero");
     env.create(&bundle, &id).stdout(null(true)).run().success();
     env.run(["start", &id]).success();
-    let open = |path: &str| fs::File::options().write(true).append(true).open(path).unwrap();
+    let open = |path: &str| fs::File::options().append(true).open(path).unwrap();
     let script = format!(
         "{}; head -c 3 | wc -c >> /tmp/said; echo x || echo full >> /tmp/said; \
          sed -n 's/^flags:.*\\(.\\)$/\\1/p' /proc/self/fdinfo/0 /proc/self/fdinfo/2 >> /tmp/said; \
@@ -412,14 +412,16 @@ fn a_used_up_key_quota_hands_no_keyring_of_the_caller_to_a_container() {
     env.assert_clean();
 }
 
-/// Our binary, below a filter that answers keyctl(2) with `errno`.
-fn without_keyctl(env: &Env, args: &[&str], errno: i32) -> (bool, String) {
+/// Our binary, below a filter that answers these system calls with `errno`.
+fn without(calls: &'static [&str], env: &Env, args: &[&str], errno: i32) -> (bool, String) {
     let mut command = Command::new(env.binary());
     command.arg("--root").arg(env.root()).args(args).stdin(Stdio::null());
     let filter = move || -> Result<(), libseccomp::error::SeccompError> {
         let mut filter = ScmpFilterContext::new(ScmpAction::Allow)?;
         filter.set_ctl_nnp(false)?;
-        filter.add_rule(ScmpAction::Errno(errno), ScmpSyscall::from_name("keyctl")?)?;
+        for call in calls {
+            filter.add_rule(ScmpAction::Errno(errno), ScmpSyscall::from_name(call)?)?;
+        }
         filter.load()
     };
     // SAFETY: the closure allocates, in a child of a process whose other threads hold no lock for long; it is a test.
@@ -435,13 +437,14 @@ fn a_filter_that_forbids_keyrings_is_an_error_and_a_kernel_without_them_is_none(
     let bundle = env.bundle();
     let id = env.id("filtered");
     let dir = bundle.dir.to_str().unwrap().to_owned();
-    for errno in [libc::EPERM, libc::EACCES, libc::EINVAL, libc::ENOMEM] {
-        let (good, said) = without_keyctl(&env, &["run", "--bundle", &dir, &id], errno);
+    for errno in [libc::EPERM, libc::EACCES, libc::EINVAL, libc::ENOMEM, libc::ENOSYS] {
+        let (good, said) = without(&["keyctl"], &env, &["run", "--bundle", &dir, &id], errno);
         assert!(!good && said.contains("session keyring") && said.contains("--no-new-keyring"), "{errno}: {said}");
-        let (good, said) = without_keyctl(&env, &["run", "--no-new-keyring", "--bundle", &dir, &id], errno);
+        let (good, said) = without(&["keyctl"], &env, &["run", "--no-new-keyring", "--bundle", &dir, &id], errno);
         assert!(good, "{errno}: {said}");
     }
-    let (good, said) = without_keyctl(&env, &["run", "--bundle", &dir, &id], libc::ENOSYS);
+    let (good, said) =
+        without(&["keyctl", "add_key", "request_key"], &env, &["run", "--bundle", &dir, &id], libc::ENOSYS);
     assert!(good, "{said}");
     env.assert_clean();
 }

@@ -25,8 +25,7 @@ impl Forgiven {
 pub const NO_KEYRINGS: Forgiven = Forgiven {
     step: "join a new session keyring",
     errno: libc::ENOSYS,
-    because: "the kernel has no keyrings: there is none to inherit. A filter that answers so hides them from whoever it \
-              is inherited by, the container before all",
+    because: "the kernel has no keyrings, so there is none to inherit; add_key and request_key must say so, too",
     test: "tests/masks.rs: a_filter_that_forbids_keyrings_is_an_error_and_a_kernel_without_them_is_none",
 };
 
@@ -101,8 +100,22 @@ pub const NO_LABEL_FOLDER: Forgiven = Forgiven {
     test: "src/container/identity.rs: a_profile_goes_to_the_file_that_is_apparmors_alone_or_else_is_an_error",
 };
 
+pub const ZERO_IS_NOT_MAPPED: Forgiven = Forgiven {
+    step: "become root of the user namespace",
+    errno: libc::EINVAL,
+    because: "0 is not mapped there: whoever makes or joins it has all capabilities in it as who it is",
+    test: "tests/do_.rs: the_command_is_nobody_and_can_become_nobody_else",
+};
+
+pub const NO_MAPPED_IDS: Forgiven = Forgiven {
+    step: "map the ids of a folder that `do` shows for reading",
+    errno: libc::EINVAL,
+    because: "its file system maps none: its files belong to whom they belong on the host, and others may read them or not",
+    test: "tests/do_.rs: shares_are_for_reading_unless_they_say_so_and_what_is_made_there_is_the_callers",
+};
+
 /// The whole list, as docs/forgiven.md prints it.
-pub const ALL: [Forgiven; 11] = [
+pub const ALL: [Forgiven; 13] = [
     NO_KEYRINGS,
     MASK_BELOW_A_FILE,
     NAME_IS_TAKEN,
@@ -114,6 +127,8 @@ pub const ALL: [Forgiven; 11] = [
     MOUNT_IS_GONE,
     LOCKED_ATTRIBUTE,
     NO_LABEL_FOLDER,
+    ZERO_IS_NOT_MAPPED,
+    NO_MAPPED_IDS,
 ];
 
 #[cfg(test)]

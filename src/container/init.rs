@@ -14,8 +14,8 @@ use super::pivot::{self, Covers};
 use super::root::Root;
 use super::terminal::Terminal;
 use super::verify::{self, Provenance};
-use super::{Moment, SetupError, Step, devices, entry, identity, masks, mounts, stdio, terminal};
-use crate::spec::plan::{NamespaceKind, Plan, ProcessPlan, RootSwitch};
+use super::{Moment, SetupError, Step, devices, entry, forgiven, identity, masks, mounts, stdio, terminal};
+use crate::spec::plan::{FirstProcess, NamespaceKind, Plan, ProcessPlan, RootSwitch};
 use crate::sys::mount::{self, Attributes, Extent};
 use crate::sys::place::Place;
 use crate::sys::{clone, descriptors, process, signals};
@@ -131,7 +131,10 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
         let call = Call { kind: "startContainer", state_json: &state, folder: None };
         super::hooks::run(&plan.hooks.start_container, call).map_err(|error| SetupError::Refused(error.to_string()))?;
     }
-    Err(entry.execute())
+    Err(match application.first {
+        FirstProcess::Application => entry.execute(),
+        FirstProcess::Keeper => super::keeper::execute(&entry),
+    })
 }
 
 /// The pid is the one that the application sees of itself.
@@ -164,8 +167,10 @@ fn is_new(plan: &Plan, kind: NamespaceKind) -> bool {
 pub(super) fn become_root_of_namespace() -> Result<(), SetupError> {
     use nix::unistd::{Gid, Uid, setresgid, setresuid};
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-    // Where 0 is not mapped we stay who we are, with all capabilities there (user_namespaces(7)).
-    let or_stay = |outcome: nix::Result<()>| if outcome == Err(nix::Error::EINVAL) { Ok(()) } else { outcome };
+    let or_stay = |outcome: nix::Result<()>| match outcome.map_err(std::io::Error::from) {
+        Err(error) if forgiven::ZERO_IS_NOT_MAPPED.covers(&error) => Ok(()),
+        outcome => outcome,
+    };
     or_stay(setresgid(gid, gid, gid)).step(|| "become root of the user namespace".into())?;
     or_stay(setresuid(uid, uid, uid)).step(|| "become root of the user namespace".into())?;
     // The change of user has made us non-dumpable again, and /proc/self ours to nobody: fine until execve.

@@ -74,6 +74,9 @@ impl Target {
         if namespaces.contains(CloneFlags::CLONE_NEWUSER) {
             become_root_of_namespace()?;
         }
+        // Before anybody of the container can look into one of us.
+        let top = std::fs::File::open("/").step(|| "open the container's root".into())?;
+        stdio::make_own(&Root(top.as_fd()), stdio::Otherwise::Refuse)?;
         setns(&self.pid_namespace, CloneFlags::CLONE_NEWPID).step(|| "enter the container's PID namespace".into())
     }
 
@@ -120,13 +123,12 @@ fn enter(plan: &ProcessPlan, donations: &Donations) -> Result<std::convert::Infa
         super::identity::new_keyring(name)?;
     }
     super::identity::run_on(&plan.affinity.last, "final")?;
-    let top = std::fs::File::open("/").step(|| "open the container's root".into())?;
     let terminal = if plan.terminal {
+        let top = std::fs::File::open("/").step(|| "open the container's root".into())?;
         let (master, terminal) = terminal::open(&Root(top.as_fd()), plan.console_size)?;
         channel::report(channel, &Report::Terminal(master)).map_err(|_| SetupError::CreatorGone)?;
         Some(terminal)
     } else {
-        stdio::make_own(&Root(top.as_fd()), stdio::Otherwise::Refuse)?;
         None
     };
     descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;

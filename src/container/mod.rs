@@ -34,6 +34,7 @@ pub mod hooks;
 mod identity;
 pub mod init;
 pub mod join;
+mod keeper;
 pub mod landlock;
 pub mod letter;
 mod masks;

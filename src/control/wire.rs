@@ -159,6 +159,28 @@ mod tests {
         prop_oneof![Just(Reaper::Supervisor), Just(Reaper::Caller)]
     }
 
+    #[test]
+    fn a_list_is_not_taken_for_parameters() {
+        for (method, list, object) in [
+            ("Handshake", "[1]", r#"{"version": 1}"#),
+            ("containerManager.StartRoot", "[]", "{}"),
+            ("containerManager.Wait", r#"["web"]"#, r#"{"cid": "web"}"#),
+            ("containerManager.Destroy", r#"["web"]"#, r#"{"cid": "web"}"#),
+            ("containerManager.Signal", r#"["web", null, 9]"#, r#"{"cid": "web", "pid": null, "signal": 9}"#),
+            ("containerManager.State", "[null]", "{}"),
+        ] {
+            let frame = |params: &str| format!(r#"{{"id": 3, "method": "{method}", "params": {params}}}"#);
+            let error = decode_request(frame(list).as_bytes()).unwrap_err();
+            assert!(matches!(error, DecodeError::BadParameters { id: 3, .. }), "{method}: {error}");
+            assert!(decode_request(frame(object).as_bytes()).is_ok(), "{method}");
+        }
+        assert!(decode_request(br#"[3, "containerManager.StartRoot", null]"#).is_err());
+        for reply in [r#"[3, "done", null]"#, r#"{"id": 3, "reply": {"exited": [0, null, 5, false]}}"#] {
+            assert!(decode_reply(reply.as_bytes()).is_err(), "{reply}");
+        }
+        assert!(decode_reply(br#"{"id": 3}"#).is_err(), "neither a reply nor an error");
+    }
+
     fn requests() -> impl Strategy<Value = Request> {
         let container = || ids().prop_map(|cid| Container { cid });
         prop_oneof![

@@ -11,13 +11,9 @@ use crate::spec::plan::{IdMapping, IdmapPlan, MountKind, MountPlan, NamespaceKin
 use crate::store::Root;
 use crate::sys::mount::{self, Attributes, Extent};
 
-/// The seccomp profile as a program. What takes long to compile is compiled once for all containers of this root that have
-/// the same.
+/// The seccomp profile as a program: compiled once for all containers of this root that have the same.
 pub fn seccomp(plan: &Plan, root: &Root) -> Result<Option<seccomp::Program>, HostError> {
     let Some(profile) = &plan.seccomp else { return Ok(None) };
-    if let Some(program) = seccomp::compile_plain(profile) {
-        return Ok(Some(program));
-    }
     let name = seccomp::fingerprint(profile);
     let kept = name.as_ref().and_then(|name| root.cached(name)).and_then(|bytes| seccomp::Program::from_bytes(&bytes));
     if kept.is_some() {
@@ -127,7 +123,11 @@ impl Idmaps<'_> {
         let attributes = Attributes { set: libc::MOUNT_ATTR_IDMAP, ..Attributes::default() };
         let extent = if idmap.recursive { Extent::Tree } else { Extent::One };
         match mount::set_attributes(tree, extent, attributes, Some(namespace)) {
-            Err(_) if idmap.unsupported == Unsupported::LeftAsItIs => Ok(()),
+            Err(error)
+                if idmap.unsupported == Unsupported::LeftAsItIs && forgiven::NO_MAPPED_IDS.covers(&error) =>
+            {
+                Ok(())
+            }
             outcome => outcome.trying(|| {
                 format!(
                     "map the ids of the mount at {destination:?}: {} of {source:?} has to support idmapped mounts, in this \

@@ -99,10 +99,8 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launch
     let binary = Binary::protected().trying(|| "protect our own binary".into())?;
     let filtered = execution.seccomp.is_some();
     let groups = Groups::of_process(init.as_fd())?;
-    if !execution.process.terminal {
-        let root = open_root(execution.container.init.pid);
-        stdio::prepare(root.as_ref().map(|root| root.as_fd()))?;
-    }
+    let root = open_root(execution.container.init.pid);
+    stdio::prepare(root.as_ref().map(|root| root.as_fd()))?;
     let donate = |channel| join::Donations {
         plan: execution.process.clone(),
         channel,

@@ -42,7 +42,7 @@ impl Group {
     fn at(top: &Path, plan: &IntelRdtPlan, id: &Id, folder: &Folder) -> Result<Group, HostError> {
         let own = name_of(id.as_str());
         let path = top.join(plan.group.as_ref().unwrap_or(&own));
-        let there = path.exists();
+        let there = path.try_exists().trying(|| format!("linux.intelRdt: look for the group {path:?}"))?;
         if !there && plan.group.is_some() && plan.schemata.is_empty() {
             return Err(refused(&format!("the group {path:?} does not exist, and no schemata say what it would be")));
         }

@@ -204,6 +204,7 @@ pub struct ProcessPlan {
     /// Absolute.
     #[serde(with = "crate::sys::carried")]
     pub cwd: PathBuf,
+    pub first: FirstProcess,
     pub terminal: bool,
     /// Those of the descriptors 0 to 2 that a terminal does not replace: they are no terminals of the caller's.
     pub kept_stdio: Vec<i32>,
@@ -229,6 +230,14 @@ pub struct ProcessPlan {
     pub personality: Option<u64>,
     pub affinity: AffinityPlan,
     pub memory_policy: Option<MemoryPolicyPlan>,
+}
+
+/// Who is the first process of the container, which the kernel treats unlike all others (pid_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FirstProcess {
+    Application,
+    /// One that reaps, hands signals on, and ends with the application.
+    Keeper,
 }
 
 /// What landlock(7) still lets the process do, where the kernel has it.

@@ -3,7 +3,7 @@
 use oci_spec::runtime::Process;
 
 use super::mappings::{self, Mappings};
-use super::plan::ProcessPlan;
+use super::plan::{FirstProcess, ProcessPlan};
 use super::{Host, SpecError, capabilities, check, env, placement, scheduling};
 
 /// One process, judged by itself. `linux.personality`, `linux.memoryPolicy` and the ids that a user namespace maps are the container's:
@@ -24,6 +24,7 @@ pub fn process_plan(process: &Process, host: &Host, warnings: &mut Vec<String>) 
         args: args.to_vec(),
         env: env::plan("process.env", process.env().as_deref().unwrap_or_default())?,
         cwd: check::absolute("process.cwd", process.cwd())?,
+        first: FirstProcess::Application,
         terminal,
         kept_stdio: Vec::new(),
         console_size: if terminal { console_size(process)? } else { None },

@@ -65,7 +65,7 @@ mod tests {
             exit: Exit { code: 137, signal: Some(9), at: 5, inferred: false },
         };
         file.write_all(&exits::encode(&record)).unwrap();
-        assert_eq!(folder.read_exits().unwrap(), [record.clone()]);
+        assert_eq!(folder.read_exits().unwrap(), std::slice::from_ref(&record));
         let later = ExitRecord { container: "side".to_owned(), ..record.clone() };
         File::from(folder.reopen_exits().unwrap()).write_all(&exits::encode(&later)).unwrap();
         assert_eq!(folder.read_exits().unwrap(), [record, later]);

@@ -1,6 +1,6 @@
 //! Whole files in a sandbox's folder: read with a cap, replaced by rename.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -108,13 +108,17 @@ pub(super) fn open_ours(
     }
 }
 
-/// What lies in the place of a file and is none gets a name that nothing looks at; it goes with its folder. Whoever does
-/// this holds the folder itself, so that none puts away what another has just made in its place.
+/// What lies in the place of a file and is none gets a name that nothing looks at; it goes with its folder.
 pub(super) fn put_away(folder: &File, name: &str) -> io::Result<()> {
+    put_away_unless(folder, name, |found| found.is_file())
+}
+
+/// Whoever does this holds the folder itself, so that none puts away what another has just made in its place.
+pub(super) fn put_away_unless(folder: &File, name: &str, good: impl Fn(&Metadata) -> bool) -> io::Result<()> {
     let options = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC).clone();
     let held = lock_within(options.open(in_dir(folder, "."))?, PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
     let put = match in_dir(folder, name).symlink_metadata() {
-        Ok(found) if found.is_file() => Ok(()),
+        Ok(found) if good(&found) => Ok(()),
         Ok(_) => {
             let dir = Some(folder.as_raw_fd());
             random_name().and_then(|random| Ok(renameat(dir, name, dir, format!("{name}.damaged-{random}").as_str())?))

@@ -1,7 +1,7 @@
 //! Where things are: the root, the folders of the sandboxes, their names, and the renames that give and take an id.
 
 use std::ffi::OsStr;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use nix::fcntl::renameat;
 use sha2::{Digest, Sha256};
 
+use super::files::put_away_unless;
 use super::trust::{self, Distrust, Missing};
 use super::{Guard, LockError, StoreError};
 use crate::model::Id;
@@ -83,18 +84,32 @@ impl Root {
         let path = absolute(path)?;
         let Some(dir) = trust::folder(&path, Missing::Report)? else { return Ok(None) };
         trust::ours(&dir, &|| path.clone())?;
-        let store = trust::below(&dir, STORE, &|| path.join(STORE))?;
+        let store = match trust::below(&dir, STORE, &|| path.join(STORE)) {
+            // Who only reads does not need it.
+            Err(StoreError::NotAFolder { .. }) => true,
+            found => found?.is_some(),
+        };
         match (trust::below(&dir, SANDBOXES, &|| path.join(SANDBOXES))?, store) {
             (Some(sandboxes), _) => Ok(Some(Root(Arc::new(Inner { path, dir, sandboxes })))),
-            (None, Some(_)) => Err(StoreError::LostSandboxes { path: path.join(SANDBOXES) }),
-            (None, None) => Ok(None),
+            (None, true) => Err(StoreError::LostSandboxes { path: path.join(SANDBOXES) }),
+            (None, false) => Ok(None),
         }
     }
 
-    /// For who puts in order: a part that was lost is made again, if there is another.
+    /// For who puts in order: a part that was lost is made again, if there is another, and what lies in the place of one
+    /// is put away.
     pub fn open_to_mend(path: &Path) -> Result<Option<Root>, StoreError> {
-        match Root::open(path) {
-            Err(StoreError::LostSandboxes { .. }) => Root::open_or_make(path).map(Some),
+        let path = absolute(path)?;
+        let Some(dir) = trust::folder(&path, Missing::Report)? else { return Ok(None) };
+        trust::ours(&dir, &|| path.clone())?;
+        for part in [SANDBOXES, STORE] {
+            if let Err(StoreError::NotAFolder { path }) = trust::below(&dir, part, &|| path.join(part)) {
+                put_away_unless(&dir, part, Metadata::is_dir)
+                    .map_err(|source| StoreError::MakeRoot { path, source })?;
+            }
+        }
+        match Root::open(&path) {
+            Err(StoreError::LostSandboxes { .. }) => Root::open_or_make(&path).map(Some),
             opened => opened,
         }
     }

@@ -9,7 +9,8 @@
 //!
 //! "Nobody" leaves out the group of root, and our own private one (its number is our uid), for folders above the root.
 //! In a user namespace every id that it does not have reads as the overflow uid, root of the host among them: above the
-//! root we believe such an owner, since `/` is of that kind, and of the root itself we do not.
+//! root we believe such an owner of a folder, since `/` is of that kind; of the root itself, and of a link in a folder that
+//! is open to all, we do not.
 //!
 //! Every step is taken from an open folder and looked at after it was opened, so that nothing is swapped in between. From
 //! there on only we and root can swap anything.
@@ -112,10 +113,6 @@ pub(super) fn folder(path: &Path, missing: Missing) -> Result<Option<File>, Stor
         }
         if !about.is_dir() {
             return Err(StoreError::NotAFolder { path: path.to_owned() });
-        }
-        if crossed == Crossed::OpenToAll && !is_believed(about.uid(), crossed) {
-            let why = Distrust::Owner { owner: about.uid(), mode: mode(&about), we: geteuid().as_raw() };
-            return Err(StoreError::UntrustedWay { path: path.to_owned(), at, why });
         }
         let path = if name == ".." { here.path.parent().unwrap_or(Path::new("/")).to_owned() } else { at };
         here = Here { dir: next, path, about };

@@ -67,6 +67,28 @@ pub fn clone(namespaces: i32, parent: Parent, cgroup: Option<BorrowedFd<'_>>) ->
     Ok(Cloned::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
 }
 
+/// Which side of a fork(2) this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forked {
+    Child,
+    Parent(i32),
+}
+
+/// fork(2) as the C library has it, for a process under a filter that knows no clone3(2). Of a process with one thread.
+pub fn fork() -> io::Result<Forked> {
+    // SAFETY: with one thread, no lock can be held by another one; the child may do what its parent may.
+    match check(unsafe { libc::fork() }.into())? {
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent(pid as i32)),
+    }
+}
+
+/// kill(2), of a child that has not been reaped: its number is no other's.
+pub fn kill(child: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: takes integers only.
+    check(unsafe { libc::kill(child, signal) }.into()).map(drop)
+}
+
 /// Ends this process at once: no destructors, no buffers flushed. The only way out of a forked child.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit(2) takes no memory and does not return.

@@ -13,6 +13,17 @@ pub fn new_session_keyring(name: &CStr) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) }).map(drop)
 }
 
+/// Whether the kernel has no keyrings at all, and not only a filter against one of their calls: with addresses that are
+/// none, each of the other two says EFAULT where it exists.
+pub fn has_no_keyrings() -> bool {
+    let null = std::ptr::null::<libc::c_char>();
+    // SAFETY: the kernel looks at the addresses before it uses them.
+    let add = check(unsafe { libc::syscall(libc::SYS_add_key, null, null, null, 0, 0) });
+    // SAFETY: as above.
+    let request = check(unsafe { libc::syscall(libc::SYS_request_key, null, null, null, 0) });
+    [add, request].into_iter().all(|answer| answer.is_err_and(|error| error.raw_os_error() == Some(libc::ENOSYS)))
+}
+
 /// ioprio_set(2) for this process; `priority` is (class << 13) | level.
 pub fn set_io_priority(priority: u16) -> io::Result<()> {
     const IOPRIO_WHO_PROCESS: libc::c_int = 1;

@@ -1,6 +1,8 @@
 //! What a seccomp profile decides, found by running its compiled filter as the kernel would.
 
-use libseccomp::ScmpSyscall;
+use std::collections::BTreeMap;
+
+use libseccomp::{ScmpArch, ScmpSyscall};
 use oci_spec::runtime::LinuxSeccomp;
 use sandkeep::container::seccomp::compile;
 
@@ -58,3 +60,71 @@ pub const NATIVE: u32 = 0xc000_003e;
 pub const NATIVE: u32 = 0xc000_00b7;
 #[cfg(target_arch = "riscv64")]
 pub const NATIVE: u32 = 0xc000_00f3;
+
+/// AUDIT_ARCH_* (linux/audit.h) of the ABIs that x86-64 has; x32 is told by a bit in the number.
+pub const ABIS: [(ScmpArch, u32, u32); 3] =
+    [(ScmpArch::X8664, 0xc000_003e, 0), (ScmpArch::X86, 0x4000_0003, 0), (ScmpArch::X32, 0xc000_003e, 0x4000_0000)];
+
+/// Where our profile and another one decide differently, over all calls that libseccomp knows, by each ABI of x86-64.
+#[derive(Default)]
+pub struct Comparison {
+    pub compared: usize,
+    /// By name: where it was seen, and whether ours allows it.
+    different: BTreeMap<String, (String, bool)>,
+}
+
+impl Comparison {
+    pub fn add(&mut self, ours: &LinuxSeccomp, theirs: &LinuxSeccomp) {
+        let arguments = arguments();
+        let rules = [ours, theirs].into_iter().flat_map(|profile| profile.syscalls().iter().flatten());
+        let conditional: Vec<&String> = rules
+            .filter(|rule| !rule.args().as_deref().unwrap_or_default().is_empty())
+            .flat_map(|rule| rule.names())
+            .collect();
+        let (ours, theirs) = (Filter::of(ours), Filter::of(theirs));
+        for (abi, audit, bit) in ABIS {
+            for number in (0..600).map(|number| number | bit) {
+                let Ok(name) = ScmpSyscall::from_raw_syscall(number as i32).get_name_by_arch(abi) else { continue };
+                // Whatever has no conditions in either profile decides by the name alone.
+                let tried = if conditional.contains(&&name) { arguments.as_slice() } else { &arguments[..1] };
+                for arguments in tried {
+                    self.compared += 1;
+                    let allows = |filter: &Filter| filter.asked(audit, number, *arguments) == ALLOWED;
+                    if allows(&ours) != allows(&theirs) {
+                        let where_seen = (format!("{abi:?} {arguments:x?}"), allows(&ours));
+                        self.different.entry(name.clone()).or_insert(where_seen);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Each entry: names, and why they differ. Prints those that do.
+    #[track_caller]
+    pub fn is_explained_by(&self, reasons: &[(&str, &str)]) {
+        let why = |wanted: &str| {
+            let names = |names: &str| names.split_ascii_whitespace().any(|name| name == wanted);
+            reasons.iter().find(|(all, _)| names(all)).map(|(_, why)| *why)
+        };
+        let mut unexplained = Vec::new();
+        for (name, (at, allowed)) in &self.different {
+            let says = if *allowed { "only ours allows it" } else { "only theirs allows it" };
+            match why(name) {
+                Some(why) => println!("{name}: {says}: {why}"),
+                None => unexplained.push(format!("{name}: {says} ({at})")),
+            }
+        }
+        assert!(unexplained.is_empty(), "without a reason:\n{}", unexplained.join("\n"));
+    }
+}
+
+/// Numbers and flags at which a profile could change its mind.
+fn arguments() -> Vec<[u64; 6]> {
+    let families = (0..=50).map(|family| [family, 1, 0, 0, 0, 0]);
+    let audit = (0..=50).map(|family| [family, 3, 9, 0, 0, 0]);
+    let cut = [16, 38, 40].map(|family| [(1 << 32) + family, 3, 0, 0, 0, 0]);
+    let namespaces = (0..64).map(|bit| [(1 << bit) | 17, 0, 0, 0, 0, 0]);
+    let personalities =
+        [8, 0x20000, 0x20008, 0x20009, 0x0040000, 0xffff_ffff, u64::MAX].map(|value| [value, 0, 0, 0, 0, 0]);
+    families.chain(audit).chain(cut).chain(namespaces).chain(personalities).chain([[u64::MAX; 6]]).collect()
+}

@@ -1,5 +1,6 @@
 //! How the probe comes to be inside.
 
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::baits::Baits;
+use super::host::Inodes;
 use super::verdict::Promise;
 use crate::common::command::DEADLINE;
 use crate::common::ordinary::{Further, chown_to_user};
@@ -16,6 +18,10 @@ use crate::common::{Bundle, Cmd, Env, Lines, Ordinary, Swapping, Terminal, probe
 pub enum Enter {
     /// `run`
     Run,
+    /// On the caller's own terminal
+    RunTerminal,
+    /// In the PID, network and IPC namespaces of another container
+    RunJoined,
     /// `create`, then `start`
     Start,
     /// `exec` into a container that sleeps
@@ -23,8 +29,10 @@ pub enum Enter {
     /// Behind which nobody waits, with the host's null device for all three
     ExecDetached,
     ExecTerminal,
-    /// `do`: the arguments before the program
+    /// `do`
     Do,
+    /// On the caller's own terminal
+    DoTerminal,
     /// Into one that sleeps
     ExecIntoDo,
     /// `do` of a root of its own
@@ -75,7 +83,7 @@ impl Way {
 
     pub fn promise(&self) -> Promise {
         match self.enter {
-            Enter::Do | Enter::DoRootfs | Enter::ExecIntoDo => Promise::Sandbox,
+            Enter::Do | Enter::DoTerminal | Enter::DoRootfs | Enter::ExecIntoDo => Promise::Sandbox,
             _ => Promise::Container,
         }
     }
@@ -89,12 +97,13 @@ pub struct Prepared<'a> {
     user: Option<Ordinary<'a>>,
     bundle: Option<Bundle>,
     volume: PathBuf,
+    inodes: RefCell<Inodes>,
 }
 
 impl<'a> Prepared<'a> {
     pub fn new(way: &'a Way, env: &'a Env, baits: &'a Baits) -> Prepared<'a> {
         let user = (way.who == Who::User).then(|| Ordinary::with(env, Further::None));
-        let in_bundle = !matches!(way.enter, Enter::Do | Enter::ExecIntoDo);
+        let in_bundle = !matches!(way.enter, Enter::Do | Enter::DoTerminal | Enter::ExecIntoDo);
         let volume = env.dir().join("volume");
         let bundle = in_bundle.then(|| {
             let bundle = user.as_ref().map_or_else(|| env.bundle(), Ordinary::bundle);
@@ -106,12 +115,16 @@ impl<'a> Prepared<'a> {
         if user.is_some() {
             chown_to_user(env.dir());
         }
-        Prepared { way, env, baits, user, bundle, volume }
+        Prepared { way, env, baits, user, bundle, volume, inodes: RefCell::new(Inodes::of_host()) }
     }
 
-    /// What is the container's own.
-    pub fn own(&self) -> Vec<PathBuf> {
-        self.bundle.iter().map(Bundle::rootfs).chain([self.volume.clone()]).collect()
+    /// Which inodes are the host's, once it is over: also what the probe made is the container's own.
+    pub fn inodes(self) -> Inodes {
+        let mut inodes = self.inodes.into_inner();
+        for folder in self.bundle.iter().map(Bundle::rootfs).chain([self.volume]) {
+            inodes.own(&folder);
+        }
+        inodes
     }
 
     /// The paths that are masked, by the configuration.
@@ -130,11 +143,14 @@ impl<'a> Prepared<'a> {
         match self.way.enter {
             Enter::Run if self.way.swaps => self.run_while_swapping(),
             Enter::Run => self.run(),
+            Enter::RunTerminal => self.run_on_a_terminal(),
+            Enter::RunJoined => self.run_joined(),
             Enter::Start => self.start(),
             Enter::Exec => self.exec(),
             Enter::ExecDetached => self.exec_without_us(&["--detach"]),
             Enter::ExecTerminal => self.exec_without_us(&["--tty"]),
-            Enter::Do | Enter::DoRootfs => self.do_(),
+            Enter::Do | Enter::DoRootfs => told(self.do_()),
+            Enter::DoTerminal => told_on_a_terminal(self.do_()),
             Enter::ExecIntoDo => self.exec_into_do(),
         }
     }
@@ -143,6 +159,23 @@ impl<'a> Prepared<'a> {
         let bundle = self.walking();
         let run = self.sandkeep(["run", "--bundle"]).arg(&bundle.dir).args(self.way.flags).arg(self.env.id("way"));
         told(self.with_key(run, &bundle.config_path()))
+    }
+
+    fn run_on_a_terminal(&self) -> Result<String, String> {
+        let bundle = self.walking().terminal();
+        let run = self.sandkeep(["run", "--bundle"]).arg(&bundle.dir).args(self.way.flags).arg(self.env.id("way"));
+        told_on_a_terminal(self.with_key(run, &bundle.config_path()))
+    }
+
+    fn run_joined(&self) -> Result<String, String> {
+        let id = self.env.id("other");
+        self.env.started(&self.env.bundle().args(&["/bin/sleep", "1000"]), &id);
+        let of = |name: &str| format!("/proc/{}/ns/{name}", self.env.pid(&id));
+        let joined = [("pid", of("pid")), ("network", of("net")), ("ipc", of("ipc"))];
+        joined.into_iter().fold(self.bundle(), |bundle, (kind, path)| bundle.namespace(kind, Some(&path)));
+        let report = self.run();
+        self.env.run(["delete", "--force", &id]).success();
+        report
     }
 
     fn start(&self) -> Result<String, String> {
@@ -191,7 +224,7 @@ impl<'a> Prepared<'a> {
         Ok(report)
     }
 
-    fn do_(&self) -> Result<String, String> {
+    fn do_(&self) -> Cmd {
         let mut cmd = self.sandkeep(["do"]).args(self.way.flags);
         let probe = match &self.bundle {
             Some(bundle) => {
@@ -201,7 +234,7 @@ impl<'a> Prepared<'a> {
             None => self.baits.work().join("probe"),
         };
         let cmd = cmd.arg("--").arg(probe).arg("walk").args(self.words()).current_dir(self.baits.work());
-        told(self.with_key(cmd, Path::new("-")))
+        self.with_key(cmd, Path::new("-"))
     }
 
     fn exec_into_do(&self) -> Result<String, String> {
@@ -251,6 +284,14 @@ impl<'a> Prepared<'a> {
             return Err(format!("{create}{}", lines.rest()));
         }
         self.sandkeep(["start", &id]).run().success();
+        // Its cgroup is gone with it.
+        let cgroup = fs::read_to_string(format!("/proc/{}/cgroup", self.env.pid(&id))).unwrap_or_default();
+        for path in cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2)).filter(|path| path.contains(&id)) {
+            for top in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|top| top.path()) {
+                self.inodes.borrow_mut().own(&top.join(path.trim_start_matches('/')));
+            }
+            self.inodes.borrow_mut().own(&Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/')));
+        }
         Ok(id)
     }
 
@@ -291,6 +332,21 @@ fn told(cmd: Cmd) -> Result<String, String> {
     let (mut lines, out) = Lines::pipe();
     let running = cmd.stdout(out.try_clone().expect("dup")).stderr(out).spawn();
     let said = lines.rest();
+    let outcome = running.finish(DEADLINE);
+    if outcome.status.success() { Ok(said) } else { Err(format!("{outcome}{}", tail(&said))) }
+}
+
+fn told_on_a_terminal(cmd: Cmd) -> Result<String, String> {
+    let mut terminal = Terminal::new();
+    let running = terminal.run_cmd(cmd);
+    // A terminal that is full makes whoever writes to it wait: it is read before the end.
+    let mut said = String::new();
+    while let Some(line) = terminal.lines.next() {
+        said += &format!("{line}\n");
+        if line.starts_with("end\t") || line.starts_with("sandkeep: ") {
+            break;
+        }
+    }
     let outcome = running.finish(DEADLINE);
     if outcome.status.success() { Ok(said) } else { Err(format!("{outcome}{}", tail(&said))) }
 }

@@ -13,6 +13,7 @@
 //!
 //! A crash leaves what a crash of `run` leaves: `recover` knows nothing of `do`.
 
+mod covers;
 mod environment;
 mod ids;
 mod limits;
@@ -37,7 +38,7 @@ use crate::container::landlock;
 use crate::host::rootless::Ids as NamespaceIds;
 use crate::model::record::Reaper;
 use crate::spec;
-use crate::spec::plan::{IdmapPlan, Plan, Unsupported};
+use crate::spec::plan::{FirstProcess, IdmapPlan, Plan, Unsupported};
 use ids::Ids;
 use limits::Limits;
 use view::{View, Wanted};
@@ -224,6 +225,7 @@ fn finish_plan(plan: &mut Plan, arguments: &Arguments, view: &View) {
         }
     }
     if let Some(process) = &mut plan.process {
+        process.first = FirstProcess::Keeper;
         process.kept_stdio = (0..3).filter(|number| !is_terminal(*number)).collect();
     }
 }

@@ -4,16 +4,15 @@
 //! Paths are those inside, which for the host's own root are the host's. Nothing here touches anything: it looks, and says
 //! which mounts to make, in order.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::covers::{self, Cover, Covers, is_below};
 use super::ids::Ids;
 use super::shares::{self, Access, Share};
 use super::{Failure, Network, sockets};
-use crate::host::rootless;
 use crate::sys::procfs::unescape;
 
 pub(super) struct Wanted<'a> {
@@ -41,50 +40,8 @@ pub(super) struct View {
     pub(super) for_reading: Vec<String>,
 }
 
-/// A new, empty file system in memory over a folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cover {
-    /// Nothing can be written.
-    Empty,
-    /// With this mode.
-    Writable(&'static str),
-}
-
-/// What other users, services and sessions keep.
-const PRIVATE: [&str; 23] = [
-    "/etc/ssh",
-    "/etc/ssl/private",
-    "/home",
-    "/media",
-    "/mnt",
-    "/root",
-    "/run",
-    "/srv",
-    "/var/lib/containerd",
-    "/var/lib/containers",
-    "/var/lib/docker",
-    "/var/lib/etcd",
-    "/var/lib/incus",
-    "/var/lib/kubelet",
-    "/var/lib/libvirt",
-    "/var/lib/lxc",
-    "/var/lib/lxd",
-    "/var/lib/machines",
-    "/var/lib/rancher",
-    "/var/lib/sandkeep",
-    "/var/lib/systemd/coredump",
-    "/var/mail",
-    "/var/spool",
-];
-
-const FOR_ALL: [&str; 2] = ["/tmp", "/var/tmp"];
-
 const SECRET_FILES: [&str; 6] =
     ["/etc/gshadow", "/etc/gshadow-", "/etc/krb5.keytab", "/etc/security/opasswd", "/etc/shadow", "/etc/shadow-"];
-
-/// What belongs to the machine is no home, whatever /etc/passwd says.
-const OF_THE_MACHINE: [&str; 12] =
-    ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/sbin", "/sys", "/usr"];
 
 /// Devices, and file systems in memory, that are in every container.
 const ALWAYS_WRITABLE: [&str; 10] = [
@@ -104,11 +61,8 @@ impl View {
     pub(super) fn of(wanted: &Wanted<'_>) -> Result<View, Failure> {
         let host = wanted.rootfs == Path::new("/");
         let mut shares = wanted.shares.iter().map(|text| shares::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        let homes = if host { homes_of_caller() } else { homes_elsewhere(wanted.ids) };
-        let mut covers = covers(wanted.rootfs, &homes);
-        if host {
-            cover_runtime_folder(&mut covers);
-        }
+        let homes = if host { covers::homes_of_caller() } else { covers::homes_elsewhere(wanted.ids) };
+        let mut covers = if host { covers::on_the_host(&homes) } else { covers::elsewhere(wanted.rootfs, &homes) };
         let cwd = if host { current_folder()? } else { PathBuf::from("/") };
         let mut places = Vec::new();
         if host && wanted.writable {
@@ -151,77 +105,6 @@ impl View {
     }
 }
 
-/// $HOME, and the one of /etc/passwd: a folder is no less private for the other one being named.
-fn homes_of_caller() -> Vec<PathBuf> {
-    let named = std::env::var_os("HOME").map(PathBuf::from);
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let uid = rootless::caller().to_string();
-    let listed = passwd.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        (fields.len() >= 6 && fields[2] == uid).then(|| PathBuf::from(fields[5]))
-    });
-    let mut homes = Vec::new();
-    for home in named.into_iter().chain(listed).filter(|home| home.is_absolute()) {
-        // One that does not exist is still where programs will look.
-        let home = std::fs::canonicalize(&home).unwrap_or(home);
-        if home.to_str().is_some() && is_no_machines(&home) && !homes.contains(&home) {
-            homes.push(home);
-        }
-    }
-    homes
-}
-
-fn is_no_machines(home: &Path) -> bool {
-    home != Path::new("/") && !OF_THE_MACHINE.iter().any(|folder| home.starts_with(folder)) && home != Path::new("/var")
-}
-
-fn homes_elsewhere(ids: Ids) -> Vec<PathBuf> {
-    if ids.uid() == 0 { vec!["/root".into()] } else { Vec::new() }
-}
-
-type Covers = BTreeMap<PathBuf, Cover>;
-
-/// In the order of their paths, so that one within another comes after it.
-fn covers(rootfs: &Path, homes: &[PathBuf]) -> Covers {
-    let mut covers = Covers::new();
-    for path in PRIVATE.iter().filter_map(|path| folder(rootfs, Path::new(path))) {
-        covers.insert(path, Cover::Empty);
-    }
-    for path in FOR_ALL.iter().filter_map(|path| folder(rootfs, Path::new(path))) {
-        covers.insert(path, Cover::Writable("1777"));
-    }
-    let hidden = |covers: &Covers, path: &Path| covers.keys().any(|cover| path != cover && path.starts_with(cover));
-    for home in homes {
-        let own = || std::fs::metadata(home).is_ok_and(|found| found.uid() == nix::unistd::geteuid().as_raw());
-        let there = folder(rootfs, home).is_some() && (rootfs != Path::new("/") || own());
-        if covers.contains_key(home) && !FOR_ALL.iter().any(|path| home == Path::new(path)) {
-            covers.insert(home.clone(), Cover::Writable("700"));
-        } else if !covers.contains_key(home) && (there || hidden(&covers, home)) {
-            covers.insert(home.clone(), Cover::Writable("700"));
-        }
-    }
-    // An empty folder holds nothing that would have to be covered.
-    let all = covers.clone();
-    covers.retain(|path, cover| *cover != Cover::Empty || !hidden(&all, path));
-    covers
-}
-
-/// Where the user's own services listen: usually below /run.
-fn cover_runtime_folder(covers: &mut Covers) {
-    let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
-    let Some(path) = named.and_then(|path| folder(Path::new("/"), &path)) else { return };
-    if is_no_machines(&path) && !is_below(&path, covers) && !covers.contains_key(&path) {
-        covers.insert(path, Cover::Empty);
-    }
-}
-
-/// The folder of that name inside, where a symbolic link may lead to: None if there is none.
-fn folder(rootfs: &Path, path: &Path) -> Option<PathBuf> {
-    let found = std::fs::canonicalize(rootfs.join(path.strip_prefix("/").ok()?)).ok()?;
-    let inside = Path::new("/").join(found.strip_prefix(rootfs).ok()?);
-    (found.is_dir() && inside.to_str().is_some() && inside != Path::new("/")).then_some(inside)
-}
-
 fn current_folder() -> Result<PathBuf, Failure> {
     let cwd = std::env::current_dir()
         .map_err(|error| Failure::new(format!("do: the current folder cannot be told, is it gone? ({error})")))?;
@@ -258,12 +141,9 @@ fn closed_above(path: &Path, covers: &Covers, wanted: &Wanted<'_>) -> Option<Pat
     above.into_iter().find(|folder| !is_open(folder)).map(Path::to_owned)
 }
 
+/// One that does not exist closes nothing.
 fn is_open(folder: &Path) -> bool {
-    std::fs::metadata(folder).is_ok_and(|found| found.mode() & 0o001 != 0)
-}
-
-fn is_below(path: &Path, covers: &Covers) -> bool {
-    covers.keys().any(|cover| path != cover && path.starts_with(cover))
+    std::fs::metadata(folder).is_ok_and(|found| found.mode() & 0o001 != 0) || !folder.exists()
 }
 
 /// With the caller's network its name servers, if what /etc/resolv.conf leads to would be covered.

@@ -60,21 +60,13 @@ pub enum CompileError {
 
 /// Compiles a profile that `spec::plan` has judged.
 pub fn compile(profile: &LinuxSeccomp) -> Result<Program, CompileError> {
-    match compile_plain(profile) {
-        Some(program) => Ok(program),
-        None => by_libseccomp(profile, &architectures(profile)).map(|bpf| program(profile, bpf)),
-    }
-}
-
-/// The same where it takes less time than to look whether the program was kept: most profiles. None: they must be compiled by
-/// libseccomp.
-pub fn compile_plain(profile: &LinuxSeccomp) -> Option<Program> {
-    search::program(profile, &architectures(profile)).map(|bpf| program(profile, bpf))
-}
-
-fn program(profile: &LinuxSeccomp, bpf: Vec<u8>) -> Program {
+    let archs = architectures(profile);
+    let bpf = match search::program(profile, &archs) {
+        Some(bpf) => bpf,
+        None => by_libseccomp(profile, &archs)?,
+    };
     let (unknown, notify) = names(profile);
-    Program { bpf, flags: flags(profile, notify), notify, unknown }
+    Ok(Program { bpf, flags: flags(profile, notify), notify, unknown })
 }
 
 /// The native one first, each once.

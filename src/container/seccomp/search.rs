@@ -1,7 +1,8 @@
 //! A filter as a binary search in the numbers of system calls.
 //!
-//! libseccomp makes a list that is walked from its head, one comparison a call: it takes 7 ms to compile for a profile
-//! like those of engines, and the kernel walks it once for every number when it is loaded. This takes a twentieth of both.
+//! libseccomp makes a list that is walked from its head, one comparison a call: for a profile like those of engines it takes 7
+//! to 30 ms, and the kernel walks the list once for every number when it is loaded. This takes 0.3 ms, and a quarter of the
+//! time to load.
 //!
 //! It only takes what cannot be understood in two ways: profiles whose rules for one system call all have the same action.
 //! Then any rule that matches decides, whatever the order. Contradictions, and ABIs whose calls are spread over multiplexers

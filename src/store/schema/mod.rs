@@ -200,6 +200,26 @@ mod tests {
         assert!(matches!(decode_snapshot(bare.as_bytes()), Err(SchemaError::NoSuchVersion(2))));
     }
 
+    #[test]
+    fn a_list_is_not_taken_for_a_record() {
+        let intent = String::from_utf8(encode_intent(&samples::intent("web"))).unwrap();
+        let holder = r#"{"pid":41,"start_time":123456,"pidfd_inode":77}"#;
+        assert!(intent.contains(holder));
+        assert!(decode_intent(intent.replace(holder, "[41,123456,77]").as_bytes()).is_err());
+        let mut pending = Pending {
+            id: samples::id("web"),
+            incarnation: String::new(),
+            change: Change::Put(Box::new(samples::snapshot("web"))),
+            journal: Vec::new(),
+        };
+        let text = String::from_utf8(encode_pending(&pending)).unwrap();
+        let supervisor = r#"{"pid":42,"start_time":123456,"pidfd_inode":77}"#;
+        assert!(text.contains(supervisor));
+        assert!(decode_pending(text.replace(supervisor, "[42,123456,77]").as_bytes()).is_err());
+        pending.change = Change::Delete;
+        assert_eq!(decode_pending(&encode_pending(&pending)).unwrap(), pending);
+    }
+
     proptest::proptest! {
         #[test]
         fn any_bytes_give_an_answer(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
