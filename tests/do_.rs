@@ -442,6 +442,9 @@ fn the_command_is_nobody_and_can_become_nobody_else() {
         assert_eq!((line("NoNewPrivs").as_str(), line("Seccomp").as_str()), ("1", "2"));
         drop(keep);
         running.finish(DEADLINE);
+        // It sees no process but the first, itself, and its own.
+        let outcome = world.run(&[], "cd /proc && echo [0-9]*").success();
+        assert_eq!(outcome.stdout, "1 2\n");
         world.env.assert_clean();
     }
 }

@@ -139,7 +139,7 @@ enum Command {
     Spec(spec::Arguments),
     /// Print what this runtime can do, as JSON
     Features,
-    /// Run a command in a throw-away sandbox over a view of the host
+    /// Run a command that need not be trusted, in a throw-away sandbox over a view of the host
     Do(do_::Arguments),
     /// Print the table of transitions
     Machine(machine::Arguments),
