@@ -9,13 +9,13 @@ mod common;
 
 use std::fs;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::cgroup::{folder, is_v2};
 use common::command::DEADLINE;
-use common::{Bundle, Env, needs_root, process, until};
+use common::{Bundle, Env, needs_root, needs_tool, process, until};
 use nix::sys::signal::Signal;
 use sandkeep::cgroup::{self, Layout};
 use sandkeep::model::record::CgroupRecord;
@@ -261,7 +261,7 @@ fn limited_to(bundle: Bundle, pids: u32) -> Bundle {
 }
 
 /// Refills itself: whoever ends leaves room for two. A shell that is refused a fork gives up, so the first one makes none.
-const BOMB: &str = "b() { while :; do (b) & sleep 0.05; wait; done; }; b 2>/dev/null & exec sleep 1000";
+const BOMB: &str = "b() { while :; do (b) & (b) & wait; sleep 0.1; done; }; b 2>/dev/null & exec sleep 1000";
 
 #[test]
 fn a_fork_bomb_of_a_thousand_under_a_small_quota_is_ended() {
@@ -297,6 +297,32 @@ fn the_processes_of_a_fork_bomb_are_listed_in_bounded_time() {
     }
     env.cmd(["ps", &id]).deadline(SOON).run().success();
     env.cmd(["delete", "--force", &id]).deadline(SOON).run().success();
+    env.assert_clean();
+}
+
+/// One that goes through all of /proc may never come to the end of a fork bomb: this one surely does not.
+#[test]
+fn ps_is_asked_for_the_containers_own_processes() {
+    needs_root!();
+    needs_tool!("ps");
+    let env = Env::new();
+    let id = env.id("asked");
+    let (pid, _) = sleeping(&env, &id);
+    let path = std::env::var("PATH").expect("a PATH");
+    let script =
+        format!("#!/bin/sh\nPATH={path}\ncase \" $* \" in *' -p '*) exec ps \"$@\" ;; esac\nexec sleep 1000\n");
+    fs::write(env.dir().join("ps"), script).expect("a ps that goes through everything");
+    fs::set_permissions(env.dir().join("ps"), fs::Permissions::from_mode(0o755)).expect("chmod");
+    let path = format!("{}:{path}", env.dir().display());
+    let told = env.cmd(["ps", &id]).env("PATH", &path).deadline(SOON).run().success();
+    let lines: Vec<&str> = told.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{told}");
+    assert!(lines[0].starts_with("UID") && lines[1].contains(&format!(" {pid} ")), "{told}");
+    env.run(["kill", &id, "KILL"]).success();
+    assert_eq!(env.wait(&id), 137);
+    let told = env.cmd(["ps", &id]).env("PATH", &path).deadline(SOON).run().success();
+    assert_eq!(told.stdout.lines().count(), 1, "a title: {told}");
+    env.delete(&id);
     env.assert_clean();
 }
 

@@ -56,18 +56,18 @@ const WAYS: &[Way] = &[
     Way::new("exec, writable cgroup", Enter::Exec, Who::Root).config(writable_cgroup).reaches(OWN_CGROUP),
     Way::new("exec --detach", Enter::ExecDetached, Who::Root).reaches(SAME_ROOT),
     Way::new("exec --tty", Enter::ExecTerminal, Who::Root).reaches(SAME_ROOT),
-    Way::new("do", Enter::Do, Who::Root),
-    Way::new("do, terminal", Enter::DoTerminal, Who::Root),
+    Way::new("do", Enter::Do, Who::Root).reaches(FOLDER),
+    Way::new("do, terminal", Enter::DoTerminal, Who::Root).reaches(FOLDER),
     Way::new("do --rootfs", Enter::DoRootfs, Who::Root),
-    Way::new("do --writable", Enter::Do, Who::Root).flags(&["--writable"]),
-    Way::new("exec into do", Enter::ExecIntoDo, Who::Root),
+    Way::new("do --writable", Enter::Do, Who::Root).flags(&["--writable"]).reaches(WRITABLE),
+    Way::new("exec into do", Enter::ExecIntoDo, Who::Root).reaches(INTO_DO),
     Way::new("user: run", Enter::Run, Who::User).reaches(USERS),
     Way::new("user: create, start", Enter::Start, Who::User).reaches(USERS),
     Way::new("user: exec", Enter::Exec, Who::User).reaches(USERS),
     Way::new("user: exec --detach", Enter::ExecDetached, Who::User).reaches(USERS),
     Way::new("user: exec --tty", Enter::ExecTerminal, Who::User).reaches(USERS),
-    Way::new("user: do", Enter::Do, Who::User),
-    Way::new("user: do, terminal", Enter::DoTerminal, Who::User),
+    Way::new("user: do", Enter::Do, Who::User).reaches(FOLDER),
+    Way::new("user: do, terminal", Enter::DoTerminal, Who::User).reaches(FOLDER),
     Way::new("user: do --rootfs", Enter::DoRootfs, Who::User),
 ];
 
@@ -84,6 +84,22 @@ const OWN_CGROUP: &[&str] = &[
     "cgroup: open-write",
     "cgroup: setxattr",
     "cgroup: utimes",
+];
+
+/// `do` is called to work on the current folder, and reads there what its caller may read.
+const FOLDER: &[&str] = &["a secret in the current folder"];
+
+/// The sleeping one's, of which Landlock lets nothing else be done.
+const INTO_DO: &[&str] = &["a secret in the current folder", "processes of the same user with no more rights"];
+
+/// Root over an overlay in memory, so that a package manager works: in a user namespace, where its capabilities are over its
+/// own ids, and over what the overlay shows, for reading, files that are only root's among it.
+const WRITABLE: &[&str] = &[
+    "CapBnd 00000000800405fb",
+    "CapEff 00000000800405fb",
+    "CapPrm 00000000800405fb",
+    "a secret in /var/lib",
+    "a secret in the current folder",
 ];
 
 /// `spec --rootless` leaves the network the host's, since a new one could not be wired up.
@@ -209,6 +225,7 @@ fn a_process_that_enters_brings_nothing_of_its_caller_along() {
         exec.arg(&id).arg("/bin/true").env("SECRET", &marker).stdout(null()).stderr(null()).run().code(0);
     }
     env.run(["delete", "--force", &id]).success();
+    inodes.still_there();
     inodes.own(&bundle.rootfs());
     let told = lines.rest();
     let seen = watched(&told, &inodes);

@@ -20,7 +20,7 @@ pub struct Facts {
     /// dead one in a foreign PID namespace: which of its inits have not ended with it, as those that wait for the message
     /// do.
     pub released: Option<BTreeMap<String, bool>>,
-    /// Whether each container is frozen as a whole.
+    /// Whether each container is frozen as a whole, of those that could be looked at.
     pub frozen: BTreeMap<String, bool>,
     /// The seq of the transition that last changed each container's limits, if one ever did so completely.
     pub limited: BTreeMap<String, u64>,

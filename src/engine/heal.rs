@@ -69,16 +69,16 @@ pub fn judge(intent: &Intent, snapshot: Option<&Snapshot>, facts: &Facts) -> Ver
     }
     let container = intent.container.as_str();
     let released = facts.released.as_ref().map(|released| released.get(container).copied().unwrap_or(false));
-    let frozen = facts.frozen.get(container).copied().unwrap_or(false);
+    let frozen = facts.frozen.get(container).copied();
     match intent.event {
         Event::CreateRequested | Event::LaunchRequested => Verdict::Abandon,
         Event::DeleteRequested | Event::ForceDeleteRequested | Event::CreatorGone => Verdict::Redo,
         // A start message cannot be called back: the application runs, or is about to.
         Event::StartRequested if released == Some(true) => Verdict::Record,
         Event::StartRequested if released.is_none() && facts.supervisor_alive => Verdict::Undecided,
-        Event::PauseRequested if frozen => Verdict::Record,
+        Event::PauseRequested if frozen == Some(true) => Verdict::Record,
         Event::PauseRequested => Verdict::TakeBack(Some(Effect::Thaw)),
-        Event::ResumeRequested if !frozen => Verdict::Record,
+        Event::ResumeRequested if frozen == Some(false) => Verdict::Record,
         Event::ResumeRequested => Verdict::TakeBack(Some(Effect::Freeze)),
         Event::UpdateRequested if facts.limited.get(container) == Some(&intent.seq) => Verdict::Record,
         Event::UpdateRequested => Verdict::TakeBack(Some(Effect::ApplyLimits)),

@@ -30,8 +30,10 @@ impl Probe for Prober {
             Facts { supervisor_alive: procfs::is_alive(&snapshot.sandbox.supervisor, boot), ..Facts::default() };
         for (id, container) in &snapshot.containers {
             facts.inits.insert(id.clone(), procfs::is_alive(&container.init, boot));
-            if depth != Depth::Shallow && container.cgroup.freezer.is_some() {
-                facts.frozen.insert(id.clone(), cgroup::is_frozen(&container.cgroup).unwrap_or(false));
+            if depth != Depth::Shallow
+                && let Ok(frozen) = cgroup::is_frozen(&container.cgroup)
+            {
+                facts.frozen.insert(id.clone(), frozen);
             }
         }
         if depth == Depth::Deep

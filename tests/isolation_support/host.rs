@@ -124,22 +124,20 @@ pub struct Inodes {
 impl Inodes {
     /// To be asked before anything is mounted for a container: its own file systems have other numbers.
     pub fn of_host() -> Inodes {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
-        let device = |line: &str| {
-            let (major, minor) = line.split(' ').nth(2)?.split_once(':')?;
-            Some((major.parse().ok()?, minor.parse().ok()?))
-        };
         let harmless =
             ["null", "zero", "full", "random", "urandom", "tty", "ptmx"].map(|name| Path::new("/dev").join(name));
         let harmless = harmless.into_iter().filter_map(|path| {
             let found = fs::metadata(&path).ok()?;
             Some(((found.dev(), found.ino()), path))
         });
-        Inodes {
-            devices: mounts.lines().filter_map(device).collect(),
-            own: HashSet::new(),
-            harmless: harmless.collect(),
-        }
+        Inodes { devices: devices(), own: HashSet::new(), harmless: harmless.collect() }
+    }
+
+    /// Once it is over: the number of a file system that somebody else has unmounted meanwhile may have become one of the
+    /// container's.
+    pub fn still_there(&mut self) {
+        let now = devices();
+        self.devices.retain(|device| now.contains(device));
     }
 
     /// Everything below is the container's: its rootfs, what is shared with it, its cgroup.
@@ -162,4 +160,14 @@ impl Inodes {
     pub fn is_harmless_device(&self, (major, minor, inode): (u32, u32, u64)) -> bool {
         self.harmless.contains_key(&(libc::makedev(major, minor), inode))
     }
+}
+
+/// Those of every file system that is mounted.
+fn devices() -> HashSet<(u32, u32)> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let device = |line: &str| {
+        let (major, minor) = line.split(' ').nth(2)?.split_once(':')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    mounts.lines().filter_map(device).collect()
 }

@@ -164,9 +164,6 @@ fn reach(line: &Line<'_>, measure: &Measure<'_>) -> Option<String> {
         }
         "mknod" => Some(format!("a device node: {operation}")),
         "handle" => Some("an inode by its number".to_owned()),
-        "family" if ["packet", "raw", "bluetooth", "can", "netlink audit"].contains(&target) && sandbox => {
-            Some(format!("a socket of {target}"))
-        }
         "family" if ["packet", "raw"].contains(&target) => Some(format!("a socket of {target}")),
         "call" if OF_THE_MACHINE.contains(&target) => Some(format!("a call: {target}")),
         "call" if sandbox && NOT_FOR_THE_UNTRUSTED.contains(&target) => Some(format!("a call: {target}")),

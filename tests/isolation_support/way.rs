@@ -121,6 +121,7 @@ impl<'a> Prepared<'a> {
     /// Which inodes are the host's, once it is over: also what the probe made is the container's own.
     pub fn inodes(self) -> Inodes {
         let mut inodes = self.inodes.into_inner();
+        inodes.still_there();
         for folder in self.bundle.iter().map(Bundle::rootfs).chain([self.volume]) {
             inodes.own(&folder);
         }
@@ -285,7 +286,8 @@ impl<'a> Prepared<'a> {
         }
         self.sandkeep(["start", &id]).run().success();
         // Its cgroup is gone with it.
-        let cgroup = fs::read_to_string(format!("/proc/{}/cgroup", self.env.pid(&id))).unwrap_or_default();
+        let pid = self.sandkeep(["state", &id]).run().success().json()["pid"].clone();
+        let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         for path in cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2)).filter(|path| path.contains(&id)) {
             for top in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|top| top.path()) {
                 self.inodes.borrow_mut().own(&top.join(path.trim_start_matches('/')));
@@ -304,7 +306,8 @@ impl<'a> Prepared<'a> {
     /// The probe's arguments.
     fn words(&self) -> Vec<String> {
         let masked = self.masked().into_iter().flat_map(|path| ["masked".to_owned(), path]);
-        self.baits.arguments().into_iter().chain(masked).collect()
+        let most = std::env::var("SANDKEEP_PROBE_MOST").into_iter().flat_map(|most| ["most".to_owned(), most]);
+        self.baits.arguments().into_iter().chain(masked).chain(most).collect()
     }
 
     fn bundle(&self) -> Bundle {

@@ -32,6 +32,7 @@ mod tree;
 mod watch;
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 /// What the outside laid out for it to find.
 #[derive(Default)]
@@ -71,6 +72,7 @@ fn main() {
         match word.as_str() {
             "path" => baits.paths.push(value.into()),
             "masked" => baits.masked.push(value.into()),
+            "most" => tree::MOST.store(value.parse().unwrap_or(usize::MAX), Ordering::Relaxed),
             "name" => baits.names.push(value),
             "port" => baits.ports.extend(value.parse::<u16>()),
             "key" => baits.key = Some(value),

@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::kernel::*;
 use crate::report::line;
 use crate::{Baits, dotdot, touch};
+
+/// Of every tree; a machine that is emulated takes long.
+pub static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// Everything below a folder, at most so many, symlinks not followed.
 pub fn below(folder: &Path, most: usize) -> Vec<PathBuf> {
@@ -13,6 +17,7 @@ pub fn below(folder: &Path, most: usize) -> Vec<PathBuf> {
 }
 
 pub fn below_without(folder: &Path, without: &Path, most: usize) -> Vec<PathBuf> {
+    let most = most.min(MOST.load(Ordering::Relaxed));
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
