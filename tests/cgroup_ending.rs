@@ -117,7 +117,8 @@ fn whose_supervisor_dies_is_not_told_stopped_while_it_is_frozen_and_is_recovered
     process::send(supervisor, Signal::SIGKILL);
     until(SOON, "dying supervisor", || !process::runs(supervisor));
     // On v2 a killed process ends, frozen or not.
-    if process::runs(pid) {
+    if !is_v2() {
+        assert!(process::runs(pid), "a frozen process has ended");
         assert_eq!(env.status(&id), "running", "it lives");
         env.run(["list"]).success().says("running");
     }
@@ -268,10 +269,12 @@ fn a_fork_bomb_of_a_thousand_under_a_small_quota_is_ended() {
     needs_root!();
     let env = Env::new();
     let id = env.id("bomb");
-    env.started(&limited_to(env.bundle().script(BOMB), 1000), &id);
+    // The machine with nothing but v2 is an emulated one.
+    let most = if is_v2() { 300 } else { 1000 };
+    env.started(&limited_to(env.bundle().script(BOMB), most), &id);
     let pid = env.pid(&id);
     let current = || fs::read_to_string(folder(pid, "pids").join("pids.current")).expect("pids.current");
-    until(DEADLINE, "thousand processes", || current().trim().parse::<u32>().expect("a number") > 900);
+    until(DEADLINE, "many processes", || current().trim().parse::<u32>().expect("a number") > most * 9 / 10);
     env.run(["update", "--cpu-period", "100000", "--cpu-quota", "5000", &id]).success();
     env.run(["delete", "--force", &id]).success();
     env.assert_clean();
@@ -361,7 +364,9 @@ fn an_exec_that_waits_for_a_thaw_can_be_ended_and_so_can_its_container() {
     let ended = waiting.finish(SOON);
     assert!(!ended.status.success(), "{ended}");
     drop(frozen);
-    until(SOON, "end of what it had begun", || !two());
+    until(SOON, "end of what it had begun", || {
+        fs::read_to_string(own.join("cgroup.procs")).is_ok_and(|pids| pids.lines().count() == 1)
+    });
     let _frozen = Frozen::at(&own);
     let waiting = env.cmd(["exec", "--ignore-paused", &id, "true"]).spawn();
     until(SOON, "process that waits in the cgroup", two);
