@@ -337,6 +337,9 @@ fn keys_and_passwords_and_homes_are_not_to_be_read() {
                       ls -A /root /home /run /mnt /media /srv /var/spool /etc/ssh 2>/dev/null | grep -v '^/' | grep -v '^$'; \
                       ls -A ~; true";
         world.run(&[], script).success().prints("");
+        // Nor from above, where the current folder brings along what is in it.
+        let above = world.script(&[], "cat home/.ssh/id_rsa 2>/dev/null; ls -d work; ls -A home");
+        above.current_dir(world.env.dir()).run().success().prints("work\n");
         // Also for whoever is called from there.
         world
             .script(&[], "pwd; ls -A")

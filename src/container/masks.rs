@@ -9,11 +9,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat, umask};
+use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat};
 
 use super::root::{Root, is_folder};
 use super::{SetupError, Step, forgiven};
 use crate::sys::mount::{self, Attributes, Extent};
+use crate::sys::umask;
 
 /// Call before the root is switched. What makes the covers stays behind on the host's side, in this mount namespace.
 pub fn mask_all(root: &Root<'_>, paths: &[PathBuf]) -> Result<(), SetupError> {
@@ -53,12 +54,12 @@ impl Covers {
     }
 }
 
-/// Readable for everybody, whatever umask the caller has; the process still has a single thread.
+/// Readable for everybody, whatever umask the caller has.
 fn fill(top: BorrowedFd<'_>) -> io::Result<()> {
-    let before = umask(Mode::empty());
-    let made = mknodat(Some(top.as_raw_fd()), "file", SFlag::S_IFREG, Mode::from_bits_truncate(0o444), 0)
-        .and_then(|()| mkdirat(Some(top.as_raw_fd()), "folder", Mode::from_bits_truncate(0o555)));
-    umask(before);
+    let made = umask::cleared(|| {
+        mknodat(Some(top.as_raw_fd()), "file", SFlag::S_IFREG, Mode::from_bits_truncate(0o444), 0)?;
+        mkdirat(Some(top.as_raw_fd()), "folder", Mode::from_bits_truncate(0o555))
+    });
     Ok(made?)
 }
 

@@ -9,11 +9,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mknodat, umask};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mknodat};
 use nix::unistd::fchownat;
 
 use super::forgiven;
-use crate::sys::{mode, open};
+use crate::sys::{mode, open, umask};
 
 /// What is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +39,10 @@ pub enum Made {
 }
 
 impl Node {
-    /// The caller still has a single thread: the umask is the process's.
     pub fn make(&self, folder: BorrowedFd<'_>, name: &Path) -> io::Result<Made> {
         let kind = SFlag::from_bits_truncate(self.file_type);
-        let before = umask(Mode::empty());
-        let made = mknodat(Some(folder.as_raw_fd()), name, kind, Mode::from_bits_truncate(self.mode), self.number);
-        umask(before);
+        let mode = Mode::from_bits_truncate(self.mode);
+        let made = umask::cleared(|| mknodat(Some(folder.as_raw_fd()), name, kind, mode, self.number));
         match made.map_err(io::Error::from) {
             Err(error) if forgiven::NAME_IS_TAKEN.covers(&error) => return Ok(Made::NameIsTaken),
             Err(error) if error.raw_os_error() == Some(libc::EPERM) && self.file_type != libc::S_IFIFO => {

@@ -26,6 +26,7 @@ pub mod seccomp;
 pub mod seqpacket;
 pub mod signals;
 pub mod tty;
+pub mod umask;
 
 use std::io;
 

@@ -84,8 +84,8 @@ impl View {
             shares.extend(resolver(&covers));
         }
         check_places(&shares, &covers, wanted)?;
-        let explicit = shares.clone();
-        places.extend(shares);
+        // What is put back by itself may not bring a home along: unlike what is shared, which is meant.
+        covers.retain(|path, _| path.is_dir() || !places.iter().any(|place| path.starts_with(&place.at)));
         let home =
             homes.iter().find(|home| covers.contains_key(*home) || covers.keys().any(|cover| home.starts_with(cover)));
         let home = home.map_or("/tmp", |home| home.to_str().unwrap_or("/tmp")).to_owned();
@@ -93,11 +93,12 @@ impl View {
             rootfs: text(wanted.rootfs)?,
             cwd: text(&cwd)?,
             home,
-            mounts: mounts(&covers, &places, wanted)?,
-            masked: masked(&covers, &places, &explicit, wanted),
-            landlock: landlock(&covers, &places, wanted)?,
+            mounts: mounts(&covers, &places, &shares, wanted)?,
+            masked: masked(&covers, &places, &shares, wanted),
+            landlock: landlock(&covers, &shares, wanted)?,
             for_reading: places
                 .iter()
+                .chain(&shares)
                 .filter(|place| place.access == Access::Read)
                 .map(|place| text(&place.at))
                 .collect::<Result<_, _>>()?,
@@ -197,7 +198,7 @@ fn check_places(shares: &[Share], covers: &Covers, wanted: &Wanted<'_>) -> Resul
     Ok(())
 }
 
-fn mounts(covers: &Covers, places: &[Share], wanted: &Wanted<'_>) -> Result<Vec<Value>, Failure> {
+fn mounts(covers: &Covers, places: &[Share], shares: &[Share], wanted: &Wanted<'_>) -> Result<Vec<Value>, Failure> {
     let mount = |at: &str, kind: &str, options: &[&str]| json!({ "destination": at, "type": kind, "source": kind, "options": options });
     let size = format!("size={}", wanted.memory / 4);
     let terminals: &[&str] = match wanted.ids {
@@ -223,16 +224,25 @@ fn mounts(covers: &Covers, places: &[Share], wanted: &Wanted<'_>) -> Result<Vec<
         true => &["nosuid", "nodev", "mode=755", &size, "nr_inodes=64k"],
         false => &["nosuid", "nodev", "ro", "mode=755", "size=1m", "nr_inodes=1k"],
     };
+    // From the top down, so that what is private stays covered below what is put back; what is shared comes last.
+    let mut layers = Vec::new();
     for (path, cover) in covers {
-        mounts.push(match cover {
-            Cover::Empty => mount(&text(path)?, "tmpfs", empty),
+        let at = text(path)?;
+        let layer = match cover {
+            Cover::Empty => mount(&at, "tmpfs", empty),
             Cover::Writable(mode) => {
-                mount(&text(path)?, "tmpfs", &["nosuid", "nodev", &format!("mode={mode}"), &size, "nr_inodes=256k"])
+                mount(&at, "tmpfs", &["nosuid", "nodev", &format!("mode={mode}"), &size, "nr_inodes=256k"])
             }
-        });
+        };
+        layers.push((path, layer));
     }
     for place in places {
-        mounts.push(bind(place, wanted.ids)?);
+        layers.push((&place.at, bind(place, wanted.ids)?));
+    }
+    layers.sort_by_key(|(path, _)| *path);
+    mounts.extend(layers.into_iter().map(|(_, layer)| layer));
+    for share in shares {
+        mounts.push(bind(share, wanted.ids)?);
     }
     Ok(mounts)
 }
@@ -249,14 +259,14 @@ fn bind(place: &Share, ids: Ids) -> Result<Value, Failure> {
 }
 
 /// Files, and folders that nothing is to be put back into. A path that is no text can be in no configuration.
-fn masked(covers: &Covers, places: &[Share], explicit: &[Share], wanted: &Wanted<'_>) -> Vec<String> {
+fn masked(covers: &Covers, places: &[Share], shares: &[Share], wanted: &Wanted<'_>) -> Vec<String> {
     let mut masked: Vec<String> = SECRET_FILES.iter().map(|path| (*path).to_owned()).collect();
     if wanted.network == Network::Host {
         masked.extend(
             ["/sys/fs/cgroup", "/sys/kernel/debug", "/sys/kernel/security", "/sys/kernel/tracing"].map(str::to_owned),
         );
     }
-    let shared = |path: &Path| explicit.iter().any(|share| path.starts_with(&share.at));
+    let shared = |path: &Path| shares.iter().any(|share| path.starts_with(&share.at));
     if wanted.rootfs == Path::new("/") {
         let state = std::path::absolute(wanted.state).unwrap_or_else(|_| wanted.state.to_owned());
         masked.extend(state.to_str().map(str::to_owned));
@@ -268,12 +278,12 @@ fn masked(covers: &Covers, places: &[Share], explicit: &[Share], wanted: &Wanted
     masked
 }
 
-fn landlock(covers: &Covers, places: &[Share], wanted: &Wanted<'_>) -> Result<Vec<String>, Failure> {
+fn landlock(covers: &Covers, shares: &[Share], wanted: &Wanted<'_>) -> Result<Vec<String>, Failure> {
     if wanted.writable {
         return Ok(vec!["/".to_owned()]);
     }
     let writable = covers.iter().filter(|(_, cover)| **cover != Cover::Empty).map(|(path, _)| path);
-    let shared = places.iter().filter(|place| place.access == Access::Write).map(|place| &place.at);
+    let shared = shares.iter().filter(|share| share.access == Access::Write).map(|share| &share.at);
     let mut all: Vec<String> = writable.chain(shared).map(|path| text(path)).collect::<Result<_, _>>()?;
     all.extend(ALWAYS_WRITABLE.iter().map(|path| (*path).to_owned()));
     Ok(all)
