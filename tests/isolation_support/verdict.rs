@@ -145,11 +145,11 @@ fn reach(line: &Line<'_>, measure: &Measure<'_>) -> Option<String> {
         "mounting-user" | "mounting-own" => mounting(line),
         "host" if operation == "stat" => None,
         "secret" => Some(secret(target)),
-        "process-foreign" => match operation {
-            "seen" => (!target.contains("sandkeep")).then(|| "foreign processes, seen".to_owned()),
-            "signal" => (!target.contains("sandkeep")).then(|| "foreign processes, signal".to_owned()),
-            _ => Some(format!("foreign processes, {operation}")),
-        },
+        // The supervisor is there to be seen, and to be told to end; whatever rights it has, nothing else.
+        "process-foreign" | "process-peer" if target.contains("sandkeep") => {
+            (!["seen", "signal"].contains(&operation)).then(|| format!("the supervisor, {operation}"))
+        }
+        "process-foreign" => Some(format!("foreign processes, {operation}")),
         "process-peer" => Some("processes of the same user with no more rights".to_owned()),
         "process-own" if operation == "secret in environ" => Some("the caller's environment".to_owned()),
         "socket" | "bait" | "file" | "host" if operation == "connect" => Some("a unix socket".to_owned()),
