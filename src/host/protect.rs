@@ -8,8 +8,10 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 use nix::fcntl::AtFlags;
+use nix::sys::stat::fstat;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use crate::sys::descriptors;
@@ -62,9 +64,21 @@ fn is_protected(file: &impl AsFd) -> bool {
     read_only || SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_WRITE)
 }
 
+/// What we run from is on a mount of the namespace that we were executed in. In one of our own, such as an ordinary user
+/// needs, it is found by its name, if that still leads to it.
 fn read_only_bind() -> io::Result<OwnedFd> {
     let top = std::fs::File::open("/")?;
-    let tree = mount::clone_tree(top.as_fd(), c"/proc/self/exe", Extent::One, 0)?;
+    let tree = match mount::clone_tree(top.as_fd(), c"/proc/self/exe", Extent::One, 0) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            let named = CString::new(std::fs::read_link(OURSELVES)?.into_os_string().into_encoded_bytes())?;
+            mount::clone_tree(top.as_fd(), &named, Extent::One, 0)?
+        }
+        other => other?,
+    };
+    let (ours, found) = (std::fs::metadata(OURSELVES)?, fstat(tree.as_raw_fd())?);
+    if (ours.dev(), ours.ino()) != (found.st_dev, found.st_ino) {
+        return Err(io::Error::other("its name leads to another file by now"));
+    }
     let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
     mount::set_attributes(tree.as_fd(), Extent::One, attributes, None)?;
     Ok(tree)
