@@ -5,10 +5,10 @@
 //! the deadline, again and again, through every hierarchy and however deep:
 //!
 //! 1. the door is closed: `pids.max` of the top is 0, and nobody forks;
-//! 2. quotas on the processor go, since a process that is killed needs it to end;
-//! 3. all is thawed from the top down (below a frozen parent a thaw does nothing);
-//! 4. whoever is listed gets SIGKILL, held by a pidfd and listed once more after that was opened. Where the kernel does
-//!    all of it at once (`cgroup.kill`), it is asked to.
+//! 2. whoever is listed gets SIGKILL, held by a pidfd and listed once more after that was opened. Where the kernel does
+//!    all of it at once (`cgroup.kill`), it is asked to;
+//! 3. quotas on the processor go, since a process that is killed needs it to end;
+//! 4. all is thawed from the top down (below a frozen parent a thaw does nothing): only now, so that nobody runs off.
 //!
 //! It is over when nothing is listed in any hierarchy, and the kernel says so too, or a second look does: a process that
 //! moves between two cgroups can hide from one look, and not long.
