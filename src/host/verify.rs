@@ -2,6 +2,7 @@
 //! was planned. Nothing inside can be trusted to look at itself under a filter that forbids looking.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use super::{HostError, Trying};
 use crate::spec::plan::ProcessPlan;
@@ -97,7 +98,11 @@ fn descriptors(pid: i32, preserved: u32) -> Result<Option<String>, HostError> {
         if number < 3 + preserved {
             continue;
         }
-        let flags = procfs::open_flags(pid, number).trying(what)?;
+        let flags = match procfs::open_flags(pid, number) {
+            // Closed since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other.trying(what)?,
+        };
         if flags & libc::O_CLOEXEC == 0 {
             return Ok(Some(format!("its descriptor {number} would stay open")));
         }
