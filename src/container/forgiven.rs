@@ -130,36 +130,3 @@ pub const ALL: [Forgiven; 13] = [
     ZERO_IS_NOT_MAPPED,
     NO_MAPPED_IDS,
 ];
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::path::Path;
-
-    use super::*;
-
-    fn read(file: &str) -> String {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
-    }
-
-    #[test]
-    fn the_documentation_prints_the_list() {
-        let row = |Forgiven { step, errno, because, test }: &Forgiven| {
-            let name = format!("{:?}", nix::Error::from_raw(*errno));
-            format!("| {step} | {name} | {because} | `{}` |", test.replace(": ", "` `"))
-        };
-        let rows: Vec<String> = ALL.iter().map(row).collect();
-        let page = read("docs/forgiven.md");
-        let printed: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
-        assert_eq!(printed, rows, "docs/forgiven.md should have these rows:\n{}", rows.join("\n"));
-    }
-
-    #[test]
-    fn each_has_its_test() {
-        for Forgiven { step, test, .. } in ALL {
-            let (file, name) = test.split_once(": ").unwrap();
-            assert!(read(file).contains(&format!("fn {name}()")), "{step}: {test}");
-        }
-    }
-}
