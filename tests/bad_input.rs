@@ -202,3 +202,15 @@ fn a_root_that_is_a_file() {
     let bundle = env.bundle();
     env.create(&bundle, &env.id("x")).run().fails("file");
 }
+
+#[test]
+fn a_bundle_whose_name_is_no_text_is_refused_in_words() {
+    use std::os::unix::ffi::OsStrExt;
+    needs_root!();
+    let env = Env::new();
+    let bundle = env.bundle();
+    let odd = env.dir().join(std::ffi::OsStr::from_bytes(b"n\xff\xfe"));
+    std::fs::rename(&bundle.dir, &odd).unwrap();
+    env.cmd(["run", "--bundle"]).arg(&odd).arg(env.id("odd")).run().fails("is no text in UTF-8");
+    env.assert_clean();
+}

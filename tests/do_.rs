@@ -89,8 +89,12 @@ impl World {
 
     /// Runs [`inside_a_sandbox`] there; what it tells.
     fn inside(&self, args: &[&str], what: &str) -> String {
-        let test = std::env::current_exe().unwrap();
-        let folder = test.parent().unwrap().to_str().unwrap().to_owned();
+        // Where the checkout is, an ordinary user may not be let in.
+        let (folder, test) = (self.text("program"), self.path("program/test"));
+        if fs::create_dir(&folder).is_ok() {
+            let ours = std::env::current_exe().unwrap();
+            fs::hard_link(&ours, &test).or_else(|_| fs::copy(&ours, &test).map(drop)).unwrap();
+        }
         let what = format!("{INSIDE}={what}");
         let all = ["do", "--env", &what, "--share", &folder].into_iter().chain(args.iter().copied());
         let cmd = self.cmd(all).args(["--"]).arg(&test).args(["--exact", "inside_a_sandbox", "--nocapture"]);
@@ -828,4 +832,68 @@ fn its_exit_code_and_its_errors_are_those_of_run() {
         }
         until(DEADLINE, "end of all of it", || world.env.leftovers().is_empty());
     }
+}
+
+/// What is written where the host looks bears the caller's name there: it lends that to nobody.
+#[test]
+fn nobody_makes_a_file_there_that_lends_the_callers_rights() {
+    needs_root!();
+    for caller in BOTH {
+        let world = World::of(caller);
+        let share = format!("{}:rw", world.text("work"));
+        let script = format!(
+            "cd {}; cp /bin/true one; for mode in 4755 2755 6711; do chmod $mode one && echo changed; done; chmod 755 one && \
+             echo plain; mknod two p; chmod u+s two && echo changed; exit 0",
+            world.text("work")
+        );
+        let outcome = world.run(&["--share", &share], &script).code(0);
+        assert_eq!(outcome.stdout, "plain\n", "{caller:?}: {outcome}");
+        let out = fs::File::create(world.path("work/out")).unwrap();
+        world.give_away();
+        // By way of a descriptor that is the caller's own file.
+        world.script(&[], "chmod 4755 /proc/self/fd/1; chmod u+s /dev/stdout; exit 0").stdout(out).run();
+        for name in ["one", "out", "two"] {
+            let mode = fs::symlink_metadata(world.path("work").join(name)).unwrap().mode();
+            assert_eq!(mode & 0o6000, 0, "{caller:?}: {name} is {mode:o}");
+        }
+    }
+    // With capabilities over its own ids, but none to give to a file that the host sees.
+    let world = World::of(Caller::Root);
+    let share = format!("{}:rw", world.text("work"));
+    let script = "grep -h Cap /proc/self/status; chmod 4755 /usr/bin/env";
+    let with = |args: &[&str]| world.run(args, script).stdout;
+    assert!(with(&["--writable"]).contains("CapEff:\t00000000800405fb"), "{}", with(&["--writable"]));
+    assert!(with(&["--writable", "--share", &share]).contains("CapEff:\t00000000000405fb"));
+}
+
+/// What was named when it was chosen is what is mounted, or nothing is.
+#[test]
+fn a_folder_that_somebody_else_swaps_for_a_symlink_is_not_followed() {
+    needs_root!();
+    let world = World::of(Caller::Root);
+    let (real, link, secret) = (world.path("work/real"), world.path("work/link"), world.path("secret"));
+    for folder in [&real, &secret] {
+        fs::create_dir(folder).unwrap();
+    }
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(secret.join("s"), "SECRET").unwrap();
+    std::os::unix::fs::symlink(&secret, &link).unwrap();
+    let swapping = common::Swapping::begin(&real, &link);
+    let (mut refused, mut ran) = (0, 0);
+    for round in 0..40 {
+        // From within: the folder is chosen by standing in it, and found again by its name.
+        let stand = format!(
+            "cd -P {} && case $PWD in */secret) exit 9;; esac; exec {} --root {} do --share .:/mnt/x:rw -- \
+             sh -c 'cat /mnt/x/s; echo w > /mnt/x/w'",
+            real.display(),
+            world.env.binary().display(),
+            world.env.root().display()
+        );
+        let outcome = Cmd::new("bash").args(["-c", &stand]).current_dir(Path::new("/usr")).run();
+        assert!(!outcome.stdout.contains("SECRET"), "round {round}: {outcome}");
+        refused += usize::from(outcome.stderr.contains("is not what it was"));
+        ran += usize::from(outcome.status.success());
+    }
+    drop(swapping);
+    assert!(!secret.join("w").exists(), "it was written ({ran} ran, {refused} were refused)");
 }

@@ -629,3 +629,20 @@ fn a_root_that_is_covered_instead_of_left_shows_nothing_of_the_host() {
     }
     env.assert_clean();
 }
+
+/// Whoever has a folder of the host's walks from it to all of the host.
+#[test]
+fn no_standard_descriptor_is_a_folder() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("folder");
+    let folder = || fs::File::open(env.dir()).unwrap();
+    let walk = "ls /proc/self/fd/0/../..";
+    env.run_bundle(&env.bundle().script(walk), &env.id("run")).stdin(folder()).run().fails("is a folder of the host's");
+    env.started(&env.bundle().args(&["sleep", "1000"]), &id);
+    let exec = env.cmd(["exec", &id, "sh", "-c", walk]).stdin(folder()).run();
+    exec.fails_with(255, &["is a folder of the host's"]).prints("");
+    env.run(["exec", &id, "true"]).success();
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}

@@ -376,3 +376,33 @@ fn what_a_user_namespace_has_locked_stays_on_a_bind_mount() {
     drop(locked);
     env.assert_clean();
 }
+
+/// The runtime looks for devices of the host that nobody asked for. What a hook or the configuration brings was asked for.
+#[test]
+fn devices_that_the_caller_brings_are_no_hole() {
+    needs_root!();
+    let env = Env::new();
+    let hook = |kind: &str, script: &str| {
+        let script = script.to_owned();
+        let kind = kind.to_owned();
+        move |config: &mut serde_json::Value| {
+            config["hooks"] = json!({ kind: [{"path": "/bin/sh", "args": ["sh", "-c", script]}] });
+        }
+    };
+    let node = "touch dev/brought && mount --bind /dev/zero dev/brought";
+    let by_runtime = "pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); nsenter -t $pid -m sh -c \"cd $PWD/rootfs && \
+        touch dev/brought && mount --bind /dev/zero dev/brought\"";
+    let devtmpfs = json!({"destination": "/hostdev", "type": "devtmpfs", "source": "devtmpfs"});
+    let bundles = [
+        ("container", env.bundle().edit(hook("createContainer", node))),
+        ("runtime", env.bundle().edit(hook("createRuntime", by_runtime))),
+        ("devtmpfs", env.bundle().mount(devtmpfs)),
+    ];
+    for (name, bundle) in bundles {
+        let bundle = bundle.script("ls /dev /hostdev 2>/dev/null");
+        let outcome = env.run_bundle(&bundle, &env.id(name)).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").run();
+        assert!(outcome.stdout.contains("zero"), "{name}: {outcome}");
+        assert!(name == "devtmpfs" || outcome.stdout.contains("brought"), "{name}: {outcome}");
+    }
+    env.assert_clean();
+}

@@ -219,6 +219,7 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Entered, SetupErro
         devices::make_all(&root, &plan.devices, nodes)?;
         devices::link_all(&root)?;
     }
+    let before_hooks = if plan.hooks.look_at_rootfs() { seen.mounts()? } else { Vec::new() };
     if plan.hooks.wait_for_mounts() {
         // Those of the runtime may mount something more into the rootfs, by way of our mount namespace.
         say(donations.channel.as_fd(), &Report::Made)?;
@@ -228,7 +229,7 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Entered, SetupErro
         Some(process) if process.terminal => {
             let (master, terminal) = terminal::open(&root, process.console_size)?;
             if !bound_dev {
-                terminal.bind_console(&root)?;
+                terminal.bind_console(&root, &mut provenance)?;
             }
             say(donations.channel.as_fd(), &Report::Terminal(master))?;
             Some(terminal)
@@ -242,6 +243,9 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Entered, SetupErro
         let call = Call { kind: "createContainer", state_json: &state, folder: None };
         super::hooks::run(&plan.hooks.create_container, call)
             .map_err(|error| SetupError::Refused(error.to_string()))?;
+    }
+    if plan.hooks.look_at_rootfs() {
+        provenance.gives_new(&before_hooks, &seen.mounts()?);
     }
     for (name, value) in &plan.sysctls {
         // While /proc is the host's: the container's could redirect the write (CVE-2025-52881).

@@ -101,7 +101,11 @@ fn attach_one(
                 fill_from_below(root, destination, tree.as_fd())?;
             }
             mount::attach(tree.as_fd(), target.as_fd()).step(|| format!("mount {fstype} at {destination:?}"))?;
-            provenance.makes(tree.as_fd())?;
+            match fstype.as_str() {
+                // There is but one, the host's: whoever wants it mounted wants that.
+                "devtmpfs" => provenance.gives(tree.as_fd())?,
+                _ => provenance.makes(tree.as_fd())?,
+            }
             finish(plan, tree.as_fd())?;
             Ok(later.then_some(tree))
         }

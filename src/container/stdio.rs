@@ -81,6 +81,11 @@ fn all() -> Result<Vec<Standard>, SetupError> {
             Err(nix::Error::EBADF) => continue,
             other => other.step(what)?,
         };
+        // Whoever has one walks from it to all of the host.
+        if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
+            let text = format!("file descriptor {number} is a folder of the host's, and would lead out: redirect it");
+            return Err(SetupError::Refused(text));
+        }
         let Some(path) = memory_device(&stat) else { continue };
         let flags = OFlag::from_bits_retain(fcntl(number, FcntlArg::F_GETFL).step(what)?);
         found.push(Standard { number, device: stat.st_rdev, path: path.into(), flags });

@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::fcntl::{OFlag, ResolveFlag};
 
 use super::root::Root;
+use super::verify::Provenance;
 use super::{SetupError, Step};
 use crate::sys::mount::{self, Extent};
 use crate::sys::{descriptors, open, tty};
@@ -54,11 +55,14 @@ impl Terminal {
     }
 
     /// /dev/console of the container is this terminal.
-    pub fn bind_console(&self, root: &Root<'_>) -> Result<(), SetupError> {
+    ///
+    /// A terminal of the host's is one that the configuration has brought, with the /dev/pts that it is from.
+    pub fn bind_console(&self, root: &Root<'_>, provenance: &mut Provenance) -> Result<(), SetupError> {
         let what = || "bind /dev/console".to_owned();
         let target = root.file_without_symlink(Path::new("/dev/console"))?;
         let tree = mount::clone_tree(self.slave.as_fd(), c"", Extent::One, 0).step(what)?;
-        mount::attach(tree.as_fd(), target.as_fd()).step(what)
+        mount::attach(tree.as_fd(), target.as_fd()).step(what)?;
+        provenance.gives(tree.as_fd())
     }
 
     /// The application's user owns its terminal, as login(1) does it.

@@ -33,6 +33,12 @@ impl Provenance {
         Ok(())
     }
 
+    /// What hooks have mounted: they are the caller's. `before` are the mounts that there were.
+    pub fn gives_new(&mut self, before: &[Mount], after: &[Mount]) {
+        let new = after.iter().filter(|mount| !before.iter().any(|old| old.id == mount.id));
+        self.given.extend(new.map(|mount| mount.id));
+    }
+
     pub fn makes(&mut self, mount: BorrowedFd<'_>) -> Result<(), SetupError> {
         self.made.insert(id_of(mount)?);
         Ok(())
@@ -67,7 +73,7 @@ impl Host {
     }
 
     /// Of our mount namespace, as it is now: `self` is us wherever our root is.
-    fn mounts(&self) -> Result<Vec<Mount>, SetupError> {
+    pub fn mounts(&self) -> Result<Vec<Mount>, SetupError> {
         let what = || "read the container's mounts".to_owned();
         let opened = open::at(self.proc.as_fd(), Path::new("thread-self/mountinfo"), OFlag::O_RDONLY, 0).step(what)?;
         let mut bytes = Vec::new();
@@ -113,9 +119,11 @@ fn judge(mounts: &[Mount], root: u64, devices: &[u64], plan: &Plan, provenance: 
         if chain.last() != Some(&root) {
             return Err(format!("the mount at {:?} does not hang on its root", mount.at));
         }
+        let topmost = mounts.iter().rfind(|other| other.at == mount.at).is_some_and(|last| last.id == mount.id);
         let host_devices = mount.writable && (mount.fstype == "devtmpfs" || devices.contains(&mount.device));
         let given = chain.iter().any(|id| provenance.given.contains(id));
-        let ours = chain.iter().any(|id| provenance.made.contains(id)) || places(plan).any(|path| *path == mount.at);
+        let ours = chain.iter().any(|id| provenance.made.contains(id))
+            || topmost && places(plan).any(|path| *path == mount.at);
         if host_devices && !given && ours {
             return Err(format!("a device of the host can be changed at {:?}", mount.at));
         }

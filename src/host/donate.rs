@@ -32,6 +32,7 @@ pub fn rootfs(plan: &Plan) -> Result<OwnedFd, HostError> {
     let rootfs = &plan.rootfs;
     let what = || format!("open the rootfs {:?}", rootfs.path);
     let tree = clone_path(&rootfs.path, Extent::Tree, 0).trying(what)?;
+    check_identity(tree.as_fd(), rootfs.identity, &rootfs.path)?;
     // A slave gets what the host mounts later, with the host's own flags: a tree that has others is better private.
     let private = rootfs.propagation.is_some_and(|flags| flags & libc::MS_PRIVATE != 0);
     let propagation = if private { libc::MS_PRIVATE } else { libc::MS_SLAVE };
@@ -56,6 +57,7 @@ fn bind(plan: &MountPlan, idmaps: &mut Idmaps<'_>) -> Result<Option<OwnedFd>, Ho
     let extent = if *recursive { Extent::Tree } else { Extent::One };
     let follow = if plan.source_nofollow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
     let tree = clone_path(source, extent, follow).trying(what)?;
+    check_identity(tree.as_fd(), plan.identity, source)?;
     // Left shared, what the container mounts below it would appear on the host (measured).
     let shared = plan.propagation.iter().any(|flags| flags & libc::MS_SHARED != 0);
     if !shared {
@@ -70,6 +72,16 @@ fn bind(plan: &MountPlan, idmaps: &mut Idmaps<'_>) -> Result<Option<OwnedFd>, Ho
         idmaps.apply(idmap, &Mapped { destination: &plan.destination, source, tree: tree.as_fd() })?;
     }
     Ok(Some(tree))
+}
+
+fn check_identity(tree: BorrowedFd<'_>, wanted: Option<(u64, u64)>, path: &Path) -> Result<(), HostError> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    let found = nix::sys::stat::fstat(tree.as_raw_fd()).trying(|| format!("look at {path:?}"))?;
+    if (found.st_dev, found.st_ino) == wanted {
+        return Ok(());
+    }
+    let text = format!("{path:?} is not what it was a moment ago: somebody has put another in its place");
+    Err(HostError::Container { text, exit_code: 1 })
 }
 
 /// A mount that came into a user namespace from outside has its nosuid, nodev, noexec, read-only and access time locked

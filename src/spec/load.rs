@@ -172,7 +172,16 @@ fn bundle_folder(bundle: &Path) -> Result<PathBuf, SpecError> {
     };
     check::path("--bundle", bundle)?;
     match fs::metadata(bundle).map_err(failed)?.is_dir() {
-        true => fs::canonicalize(bundle).map_err(failed),
+        true => {
+            let bundle = fs::canonicalize(bundle).map_err(failed)?;
+            // It stands in the state that hooks and callers read, which is JSON.
+            match bundle.to_str() {
+                Some(_) => Ok(bundle),
+                None => {
+                    Err(SpecError::invalid("--bundle", format!("{bundle:?} is no text in UTF-8: give it another name")))
+                }
+            }
+        }
         false => Err(SpecError::BundleNotFolder { path: bundle.to_owned() }),
     }
 }

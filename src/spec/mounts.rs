@@ -53,6 +53,7 @@ fn plan_one(
         return Err(SpecError::invalid(format!("{field}.options"), "only bind mounts can be id-mapped"));
     }
     Ok(MountPlan {
+        identity: None,
         destination,
         kind,
         attrs_set: options.attrs_set,

@@ -104,6 +104,8 @@ pub struct RootfsPlan {
     /// Absolute, not resolved.
     #[serde(with = "crate::sys::carried")]
     pub path: PathBuf,
+    /// As of a [`MountPlan`].
+    pub identity: Option<(u64, u64)>,
     pub readonly: bool,
     /// MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE, with or without MS_REC; None: MS_SLAVE | MS_REC (runc's).
     pub propagation: Option<u64>,
@@ -144,6 +146,8 @@ pub struct MountPlan {
     pub idmap: Option<IdmapPlan>,
     /// `nosymfollow` is in attrs; `src-nofollow`, `dest-nofollow` (crun) are here.
     pub source_nofollow: bool,
+    /// st_dev and st_ino that the source of a bind has to have: it was chosen before its name was looked up for this.
+    pub identity: Option<(u64, u64)>,
     pub destination_nofollow: bool,
 }
 

@@ -152,6 +152,7 @@ fn rootfs(spec: &Spec, linux: &Linux, bundle: &Path) -> Result<RootfsPlan, SpecE
     };
     Ok(RootfsPlan {
         path,
+        identity: None,
         readonly: root.readonly().unwrap_or(false),
         propagation,
         recursive_set: 0,

@@ -17,6 +17,7 @@ mod covers;
 mod environment;
 mod ids;
 mod limits;
+mod pinned;
 mod refusals;
 mod shares;
 mod sizes;
@@ -38,7 +39,7 @@ use crate::container::landlock;
 use crate::host::rootless::Ids as NamespaceIds;
 use crate::model::record::Reaper;
 use crate::spec;
-use crate::spec::plan::{FirstProcess, IdmapPlan, Plan, Unsupported};
+use crate::spec::plan::{FirstProcess, IdmapPlan, MountKind, Plan, Unsupported};
 use ids::Ids;
 use limits::Limits;
 use view::{View, Wanted};
@@ -96,13 +97,14 @@ pub(super) enum Network {
 /// Over its own ids, so that a package manager works over `--writable`: nothing that reaches beyond them, and never
 /// CAP_SYS_ADMIN, to which a read-only mount of ours is no wall.
 const CAPABILITIES_TO_WRITE: [&str; 11] = [
+    // First, to be left out where the host looks at what is written: it gives a file capabilities.
+    "CAP_SETFCAP",
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FOWNER",
     "CAP_FSETID",
     "CAP_KILL",
     "CAP_NET_BIND_SERVICE",
-    "CAP_SETFCAP",
     "CAP_SETGID",
     "CAP_SETPCAP",
     "CAP_SETUID",
@@ -118,7 +120,7 @@ const NETWORK_HINT: &str = "the command asked for the network, and has none: `do
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let ids = Ids::of_caller();
     refusals::check(ids, arguments.writable)?;
-    let rootfs = std::fs::canonicalize(&arguments.rootfs)
+    let (rootfs, identity) = pinned::pin(&arguments.rootfs)
         .map_err(|error| Failure::new(format!("--rootfs {:?}: {error}", arguments.rootfs)))?;
     let limits = Limits::of(arguments, context.driver)?;
     for warning in &limits.warnings {
@@ -151,6 +153,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let loaded = spec::Loaded::from_bytes(config.to_string().into_bytes(), rootfs)?;
     let (reaper, lifetime, alone) = (Reaper::Caller, Lifetime::Attached, NamespaceIds::CallerAlone);
     let mut request = Request::checked(loaded, &launch, context, &id, reaper, lifetime, alone)?;
+    request.plan.rootfs.identity = Some(identity);
     finish_plan(&mut request.plan, arguments, &view);
     let network_hint = (arguments.network == Network::None).then_some(NETWORK_HINT);
     let course = Course { mode: Mode::Foreground, ending: Ending::Delete, time: arguments.time, network_hint };
@@ -160,7 +163,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
 fn configuration(arguments: &Arguments, view: &View, limits: &Limits, ids: Ids) -> Result<Value, Failure> {
     let text = spec::to_json(&spec::default_spec(false));
     let mut config: Value = serde_json::from_slice(&text).map_err(|error| Failure::new(error.to_string()))?;
-    let capabilities: &[&str] = if arguments.writable { &CAPABILITIES_TO_WRITE } else { &[] };
+    let capabilities: &[&str] = match (arguments.writable, view.shares_for_writing) {
+        (true, false) => &CAPABILITIES_TO_WRITE,
+        (true, true) => &CAPABILITIES_TO_WRITE[1..],
+        (false, _) => &[],
+    };
     let terminal = (0..3).any(is_terminal);
     config["process"] = json!({
         "terminal": terminal,
@@ -187,7 +194,12 @@ fn configuration(arguments: &Arguments, view: &View, limits: &Limits, ids: Ids) 
     linux["sysctl"] = json!({ "user.max_user_namespaces": "0" });
     linux["rootfsPropagation"] = json!("rprivate");
     linux["resources"] = limits.resources.clone();
-    linux["seccomp"] = json!(spec::default_seccomp(capabilities, spec::Abis::Native));
+    let mut profile = spec::default_seccomp(capabilities, spec::Abis::Native);
+    // In memory they are nobody's; where the host looks they would be the caller's.
+    if !arguments.writable || view.shares_for_writing {
+        spec::no_set_ids(&mut profile);
+    }
+    linux["seccomp"] = json!(profile);
     if let Some(masked) = linux["maskedPaths"].as_array_mut() {
         masked.extend(view.masked.iter().map(|path| json!(path)));
     }
@@ -219,6 +231,10 @@ fn finish_plan(plan: &mut Plan, arguments: &Arguments, view: &View) {
         plan.rootfs.recursive_set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     }
     for mount in &mut plan.mounts {
+        let pinned = view.identities.iter().find(|(at, _)| *at == mount.destination);
+        if matches!(mount.kind, MountKind::Bind { .. }) {
+            mount.identity = pinned.map(|(_, identity)| *identity);
+        }
         let for_reading = view.for_reading.iter().any(|place| mount.destination == Path::new(place));
         if let Some(idmap) = mount.idmap.as_mut().filter(|_| for_reading) {
             idmap.unsupported = Unsupported::LeftAsItIs;

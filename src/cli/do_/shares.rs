@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Failure;
+use super::pinned::{Identity, pin};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
@@ -18,6 +19,8 @@ pub(super) struct Share {
     /// Inside.
     pub(super) at: PathBuf,
     pub(super) access: Access,
+    /// What the source was when it was chosen; None: it is in a place where nobody but root renames.
+    pub(super) identity: Option<Identity>,
 }
 
 /// `DIR[:PLACE][:ro|rw]`. A folder whose own name holds a colon cannot be named like this.
@@ -35,7 +38,7 @@ pub(super) fn parse(text: &str) -> Result<Share, Failure> {
     if source.is_empty() {
         return Err(wrong("give DIR, DIR:rw, DIR:PLACE or DIR:PLACE:rw"));
     }
-    let source = std::fs::canonicalize(source).map_err(|error| wrong(&crate::container::one_line(&error)))?;
+    let (source, identity) = pin(Path::new(source)).map_err(|error| wrong(&crate::container::one_line(&error)))?;
     let at = match at {
         None => source.clone(),
         Some(at) => place(at).ok_or_else(|| wrong("the place inside has to be absolute, without `..`"))?,
@@ -46,7 +49,7 @@ pub(super) fn parse(text: &str) -> Result<Share, Failure> {
     if ["/proc", "/sys"].iter().any(|own| at.starts_with(own)) {
         return Err(wrong("/proc and /sys are the sandbox's own"));
     }
-    Ok(Share { source, at, access })
+    Ok(Share { source, at, access, identity: Some(identity) })
 }
 
 fn place(text: &str) -> Option<PathBuf> {

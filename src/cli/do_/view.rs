@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::covers::{self, Cover, Covers, is_below};
 use super::ids::Ids;
+use super::pinned::{Identity, pin};
 use super::shares::{self, Access, Share};
 use super::{Failure, Network, sockets};
 use crate::sys::procfs::unescape;
@@ -38,6 +39,9 @@ pub(super) struct View {
     pub(super) landlock: Vec<String>,
     /// Destinations of mounts whose ids are only mapped where that can be.
     pub(super) for_reading: Vec<String>,
+    /// By the place inside.
+    pub(super) identities: Vec<(PathBuf, Identity)>,
+    pub(super) shares_for_writing: bool,
 }
 
 const SECRET_FILES: [&str; 6] =
@@ -63,7 +67,7 @@ impl View {
         let mut shares = wanted.shares.iter().map(|text| shares::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let homes = if host { covers::homes_of_caller() } else { covers::homes_elsewhere(wanted.ids) };
         let mut covers = if host { covers::on_the_host(&homes) } else { covers::elsewhere(wanted.rootfs, &homes) };
-        let cwd = if host { current_folder()? } else { PathBuf::from("/") };
+        let (cwd, identity) = if host { current_folder()? } else { (PathBuf::from("/"), None) };
         let mut places = Vec::new();
         if host && wanted.writable {
             places.extend(other_file_systems(&covers));
@@ -73,7 +77,7 @@ impl View {
             covers.entry(closed.clone()).or_insert(Cover::Empty);
         }
         if shown.put_back && !shares.iter().any(|share| cwd.starts_with(&share.at)) {
-            places.push(Share { source: cwd.clone(), at: cwd.clone(), access: Access::Read });
+            places.push(Share { source: cwd.clone(), at: cwd.clone(), access: Access::Read, identity });
         }
         for share in &shares {
             if let Some(closed) = closed_above(&share.at, &covers, wanted) {
@@ -96,6 +100,12 @@ impl View {
             mounts: mounts(&covers, &places, &shares, wanted)?,
             masked: masked(&covers, &places, &shares, wanted),
             landlock: landlock(&covers, &shares, wanted)?,
+            identities: places
+                .iter()
+                .chain(&shares)
+                .filter_map(|place| Some((place.at.clone(), place.identity?)))
+                .collect(),
+            shares_for_writing: shares.iter().any(|share| share.access == Access::Write),
             for_reading: places
                 .iter()
                 .chain(&shares)
@@ -106,10 +116,11 @@ impl View {
     }
 }
 
-fn current_folder() -> Result<PathBuf, Failure> {
-    let cwd = std::env::current_dir()
-        .map_err(|error| Failure::new(format!("do: the current folder cannot be told, is it gone? ({error})")))?;
-    text(&cwd).map(PathBuf::from)
+fn current_folder() -> Result<(PathBuf, Option<Identity>), Failure> {
+    let found = std::env::current_dir().and_then(|cwd| Ok((cwd, pin(Path::new("."))?.1)));
+    let (cwd, identity) =
+        found.map_err(|error| Failure::new(format!("do: the current folder cannot be told, is it gone? ({error})")))?;
+    Ok((PathBuf::from(text(&cwd)?), Some(identity)))
 }
 
 /// What becomes of the current folder.
@@ -150,7 +161,7 @@ fn is_open(folder: &Path) -> bool {
 /// With the caller's network its name servers, if what /etc/resolv.conf leads to would be covered.
 fn resolver(covers: &Covers) -> Option<Share> {
     let file = std::fs::canonicalize("/etc/resolv.conf").ok()?;
-    is_below(&file, covers).then(|| Share { source: file.clone(), at: file, access: Access::Read })
+    is_below(&file, covers).then(|| Share { source: file.clone(), at: file, access: Access::Read, identity: None })
 }
 
 /// An overlay shows one file system: the others come beside it, for reading.
@@ -166,7 +177,7 @@ fn other_file_systems(covers: &Covers) -> Vec<Share> {
         let covered = covers.contains_key(&point) || is_below(&point, covers);
         let below_another = shown.iter().any(|share| point.starts_with(&share.at));
         if !kernels && !covered && !below_another && std::fs::symlink_metadata(&point).is_ok() {
-            shown.push(Share { source: point.clone(), at: point, access: Access::Read });
+            shown.push(Share { source: point.clone(), at: point, access: Access::Read, identity: None });
         }
     }
     shown
