@@ -4,6 +4,7 @@ mod common;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
@@ -878,18 +879,15 @@ fn a_folder_that_somebody_else_swaps_for_a_symlink_is_not_followed() {
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o700)).unwrap();
     fs::write(secret.join("s"), "SECRET").unwrap();
     std::os::unix::fs::symlink(&secret, &link).unwrap();
+    // From within: the folder is chosen by standing in it, by whatever name, and found again by its name.
+    let opened = fs::File::open(&real).unwrap();
+    let stand = format!("/proc/{}/fd/{}", std::process::id(), opened.as_raw_fd());
     let swapping = common::Swapping::begin(&real, &link);
     let (mut refused, mut ran) = (0, 0);
     for round in 0..40 {
-        // From within: the folder is chosen by standing in it, and found again by its name.
-        let stand = format!(
-            "cd -P {} && case $PWD in */secret) exit 9;; esac; exec {} --root {} do --share .:/mnt/x:rw -- \
-             sh -c 'cat /mnt/x/s; echo w > /mnt/x/w'",
-            real.display(),
-            world.env.binary().display(),
-            world.env.root().display()
-        );
-        let outcome = Cmd::new("bash").args(["-c", &stand]).current_dir(Path::new("/usr")).run();
+        let script = "cat /mnt/x/s; echo w > /mnt/x/w";
+        let cmd = world.script(&["--share", ".:/mnt/x:rw"], script).current_dir(Path::new(&stand));
+        let outcome = cmd.run();
         assert!(!outcome.stdout.contains("SECRET"), "round {round}: {outcome}");
         refused += usize::from(outcome.stderr.contains("is not what it was"));
         ran += usize::from(outcome.status.success());
