@@ -278,9 +278,13 @@ fn root_of_a_user_namespace_uses_what_is_its_own_and_nothing_else() {
     needs_tool!("setpriv", "unshare");
     let env = Env::new();
     let uid = STRANGER.to_string();
+    // Where the checkout is, an ordinary user may not be let in.
+    let reachable = Env::new();
+    let binary = reachable.dir().join("sandkeep");
+    fs::copy(reachable.binary(), &binary).unwrap();
     let inside = |env: &Env| {
         let args = ["--reuid", &uid, "--regid", &uid, "--clear-groups", "unshare", "--user", "--map-root-user"];
-        Cmd::new("setpriv").args(args).arg(env.binary()).arg("--root").arg(env.root())
+        Cmd::new("setpriv").args(args).arg(&binary).arg("--root").arg(env.root())
     };
     let probe = Cmd::new("setpriv").args(["--reuid", &uid, "--regid", &uid, "--clear-groups"]);
     if !probe.args(["unshare", "--user", "--map-root-user", "true"]).run().status.success() {

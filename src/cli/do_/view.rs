@@ -120,6 +120,10 @@ fn current_folder() -> Result<(PathBuf, Option<Identity>), Failure> {
     let found = std::env::current_dir().and_then(|cwd| Ok((cwd, pin(Path::new("."))?.1)));
     let (cwd, identity) =
         found.map_err(|error| Failure::new(format!("do: the current folder cannot be told, is it gone? ({error})")))?;
+    // One that was somebody else's to enter, as after su: there is no way back to it.
+    if std::fs::metadata(&cwd).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
+        return Ok((PathBuf::from("/"), None));
+    }
     Ok((PathBuf::from(text(&cwd)?), Some(identity)))
 }
 
