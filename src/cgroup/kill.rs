@@ -15,6 +15,9 @@ use crate::sys::pidfd;
 /// How long a freeze may take that only makes signalling exact.
 const FREEZE_FOR_SIGNAL: Duration = Duration::from_secs(2);
 
+/// For the files that are read while processes are held.
+const SPARE_DESCRIPTORS: usize = 4;
+
 /// So many are held at once. Whoever may open fewer descriptors holds fewer.
 const HELD_AT_ONCE: usize = 128;
 
@@ -112,8 +115,9 @@ fn hold(pids: &mut Vec<i32>) -> io::Result<Vec<(i32, OwnedFd)>> {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT | libc::EINVAL)) => {}
             Err(error) if is_out_of_descriptors(&error) && held.len() > 1 => {
                 pids.push(pid);
-                // What lists them once more needs one, too.
-                pids.extend(held.pop().map(|(pid, _)| pid));
+                // What lists them once more needs some, too.
+                let kept = held.len().saturating_sub(SPARE_DESCRIPTORS).max(1);
+                pids.extend(held.drain(kept..).map(|(pid, _)| pid));
                 break;
             }
             Err(error) => return Err(error),
