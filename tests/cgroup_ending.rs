@@ -512,9 +512,12 @@ fn a_threaded_cgroup_is_not_taken_for_an_empty_one() {
     needs_root!();
     let path = format!("/threaded-{}/leaf", std::process::id());
     for kind in cgroup_support::Kind::here() {
-        let container = cgroup_support::Container::new(kind, "threaded", Some(&path), "{}");
+        let mut container = cgroup_support::Container::new(kind, "threaded", Some(&path), "{}");
         let joiner = container.make();
         let record = container.layout.record();
+        for folder in Layout::of_supervisor(&container.layout).record().folders.iter().chain(&record.folders) {
+            container.parents.push(folder.parent().expect("a parent").to_owned());
+        }
         let on_v2 = |folder: &&PathBuf| !folder.join("tasks").exists();
         let Some(leaf) = record.folders.iter().find(on_v2).cloned() else { continue };
         let parent = leaf.parent().expect("a parent").to_owned();
@@ -533,8 +536,5 @@ fn a_threaded_cgroup_is_not_taken_for_an_empty_one() {
         assert!(child.try_wait().expect("a child").is_some(), "it lives");
         cgroup::kill_and_wait(&record, cgroup_support::soon()).unwrap();
         cgroup::remove(&record, cgroup_support::soon()).unwrap();
-        for folder in Layout::of_supervisor(&container.layout).record().folders.iter().chain(&record.folders) {
-            let _ = fs::remove_dir(folder.parent().expect("a parent"));
-        }
     }
 }

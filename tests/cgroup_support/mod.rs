@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,6 +65,8 @@ pub struct Container {
     pub hierarchies: Hierarchies,
     pub layout: Layout,
     pub resources: LinuxResources,
+    /// Folders above its own that the test alone has: they go with it.
+    pub parents: Vec<PathBuf>,
     /// Nobody takes a controller of the v2 mount away meanwhile.
     uses_v2: Option<File>,
 }
@@ -76,7 +78,8 @@ impl Container {
         let plan = CgroupPlan { path: path.map(str::to_owned), resources: None };
         let layout = Layout::of_container(&hierarchies, &plan, &id).unwrap();
         let uses_v2 = File::open(V2_BESIDE_V1).ok().inspect(|mount| FileExt::lock_shared(mount).unwrap());
-        Container { hierarchies, layout, resources: serde_json::from_str(resources).unwrap(), uses_v2 }
+        let resources = serde_json::from_str(resources).unwrap();
+        Container { hierarchies, layout, resources, parents: Vec::new(), uses_v2 }
     }
 
     /// Other limits, as `update` sets them.
@@ -109,6 +112,9 @@ impl Drop for Container {
         for record in [self.layout.record(), Layout::of_supervisor(&self.layout).record()] {
             let _ = cgroup::kill_and_wait(&record, soon());
             let _ = cgroup::remove(&record, soon());
+        }
+        for folder in &self.parents {
+            let _ = std::fs::remove_dir(folder);
         }
         if let Some(mount) = self.uses_v2.take() {
             leave_v2_as_it_was(&mount);
