@@ -119,12 +119,15 @@ fn judge(mounts: &[Mount], root: u64, devices: &[u64], plan: &Plan, provenance: 
         if chain.last() != Some(&root) {
             return Err(format!("the mount at {:?} does not hang on its root", mount.at));
         }
-        let topmost = mounts.iter().rfind(|other| other.at == mount.at).is_some_and(|last| last.id == mount.id);
         let host_devices = mount.writable && (mount.fstype == "devtmpfs" || devices.contains(&mount.device));
-        let given = chain.iter().any(|id| provenance.given.contains(id));
+        if !host_devices || chain.iter().any(|id| provenance.given.contains(id)) {
+            continue;
+        }
+        // What lies under another at the same place came with the root.
+        let topmost = || mounts.iter().rfind(|other| other.at == mount.at).is_some_and(|last| last.id == mount.id);
         let ours = chain.iter().any(|id| provenance.made.contains(id))
-            || topmost && places(plan).any(|path| *path == mount.at);
-        if host_devices && !given && ours {
+            || places(plan).any(|path| *path == mount.at) && topmost();
+        if ours {
             return Err(format!("a device of the host can be changed at {:?}", mount.at));
         }
     }

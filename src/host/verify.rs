@@ -83,7 +83,7 @@ fn judge(status: &Status<'_>, promise: &Promise<'_>) -> Option<String> {
     if !all("Uid", plan.uid) || !all("Gid", plan.gid) {
         return Some(format!("it is not user {} in group {}", plan.uid, plan.gid));
     }
-    let groups = status.numbers("Groups", 10).unwrap_or_default();
+    let Some(groups) = status.numbers("Groups", 10) else { return Some("Groups is not told".into()) };
     let stranger = groups.iter().find(|has| !plan.additional_gids.iter().any(|gid| u64::from(*gid) == **has));
     stranger.map(|gid| format!("it is in group {gid}"))
 }
@@ -150,6 +150,7 @@ mod tests {
             ("Uid:\t7\t7\t7\t7", "Uid:\t7\t7\t0\t7", "user 7"),
             ("Groups:\t9 10 ", "Groups:\t9 10 0 ", "group 0"),
             ("CapEff:", "CapXxx:", "CapEff is not told"),
+            ("Groups:", "Xxx:", "Groups is not told"),
         ] {
             let told = judged(&STATUS.replace(from, to), |_, _| {}).unwrap_or_default();
             assert!(told.contains(why), "{to}: {told:?}");
