@@ -14,6 +14,7 @@
 pub mod containerd;
 pub mod daemon;
 pub mod docker;
+pub mod hierarchies;
 pub mod image;
 pub mod left;
 pub mod podman;
@@ -43,9 +44,10 @@ impl<E> Shared<E> {
     }
 }
 
-/// False, and said aloud, if one of these programs is not installed.
+/// False, and said aloud, if one of these programs is not installed. If they are, the machine is in order for them.
 #[track_caller]
 pub fn installed(programs: &[&str]) -> bool {
+    hierarchies::end_forgotten();
     let Some(missing) = programs.iter().find(|program| !crate::common::process::on_path(program)) else { return true };
     assert!(std::env::var_os("SANDKEEP_REQUIRE_ENGINES").is_none(), "{missing} is not installed");
     eprintln!("skipped: {missing} is not installed");

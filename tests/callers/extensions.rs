@@ -1,0 +1,1 @@
+//! Annotations and options that engines and users know from crun.

@@ -1,0 +1,1 @@
+//! Images with links that lead to nothing, and folders where files are bound.

@@ -1,0 +1,1 @@
+//! NOTIFY_SOCKET: a service that says when it is ready.

@@ -1,0 +1,1 @@
+//! The standard descriptors belong to the application's user.
