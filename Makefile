@@ -8,6 +8,7 @@
 #   make lint          rustfmt and clippy
 #   make deny          licences, sources, versions and, where they can be had, advisories of the dependencies
 #   make conformance   runc's own integration tests, beside Debian's runc; ONLY=exec.bats, or ONLY='exec.bats:--user'
+#   make conformance-podman  podman's own system tests, beside Debian's runc; ONLY="030-run.bats 075-exec.bats"
 #   make crash-matrix  SIGKILL of create, start, update and delete: 40 system calls and 80 moments each
 #   make races         names swapped while the runtime looks at them: a thousand tries of each attack
 #   make soak          two minutes of random commands by several processes, with random deaths
@@ -27,7 +28,7 @@ export LIBSECCOMP_LINK_TYPE ?= static
 export LIBSECCOMP_LIB_PATH ?= /usr/lib/$(MACHINE)-linux-gnu
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: all build demo test test-vm test-vm-systemd lint deny conformance crash-matrix races soak fuzz fuzz-build bench schema install \
+.PHONY: all build demo test test-vm test-vm-systemd lint deny conformance conformance-podman crash-matrix races soak fuzz fuzz-build bench schema install \
         tools clean
 
 all: build
@@ -75,6 +76,9 @@ deny: tools $(CARGO_DENY)
 # RUNTIME: another binary than the one just built.
 conformance: $(if $(RUNTIME),,build)
 	@tests/conformance/run $(or $(RUNTIME),$(BINARY)) '$(ONLY)'
+
+conformance-podman: $(if $(RUNTIME),,build)
+	@tests/conformance/podman $(or $(RUNTIME),$(BINARY)) $(ONLY)
 
 crash-matrix: build
 	SANDKEEP_BIN=$(abspath $(BINARY)) SANDKEEP_CRASH_POINTS=40 SANDKEEP_CRASH_MOMENTS=80 \
