@@ -302,7 +302,7 @@ pub(super) fn finish_process(
     channel: BorrowedFd<'_>,
 ) -> Result<entry::Entry, SetupError> {
     if let Some(terminal) = terminal {
-        terminal.chown(plan.uid)?;
+        terminal.chown(plan.uid);
         terminal.become_stdio(&plan.kept_stdio)?;
     }
     identity::apply_limits(plan)?;

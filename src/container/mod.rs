@@ -46,6 +46,7 @@ mod pivot;
 mod root;
 pub mod seccomp;
 pub mod stdio;
+mod stdio_owner;
 mod terminal;
 mod verify;
 
@@ -55,6 +56,7 @@ use std::path::PathBuf;
 
 pub use identity::{Groups, run_on};
 pub use mounts::{CgroupView, Whose};
+pub use stdio_owner::Owner;
 
 use crate::spec::plan::ProcessPlan;
 

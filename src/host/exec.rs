@@ -18,7 +18,7 @@ use super::verify::{self, Promise};
 use super::{HostError, Trying, namespaces, probe};
 use crate::cgroup::{self, Joiner};
 use crate::container::channel::Order;
-use crate::container::{Groups, join, seccomp, stdio};
+use crate::container::{Groups, Owner, join, seccomp, stdio};
 use crate::control::{Client, ExecuteAsync, Request};
 use crate::model::record::{ContainerRecord, PidNamespace, Reaper, SandboxRecord};
 use crate::spec::plan::ProcessPlan;
@@ -99,6 +99,12 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launch
     let binary = Binary::protected().trying(|| "protect our own binary".into())?;
     let filtered = execution.seccomp.is_some();
     let groups = Groups::of_process(init.as_fd())?;
+    let owner = if namespaces.contains(CloneFlags::CLONE_NEWUSER) {
+        let mappings = procfs::uid_mappings(execution.container.init.pid);
+        Owner::mapped(execution.process.uid, mappings.trying(|| "read the user mappings of the container".into())?)
+    } else {
+        Some(Owner::ours(execution.process.uid))
+    };
     let root = open_root(execution.container.init.pid);
     stdio::prepare(root.as_ref().map(|root| root.as_fd()))?;
     let donate = |channel| join::Donations {
@@ -106,6 +112,7 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launch
         channel,
         seccomp: execution.seccomp,
         groups,
+        owner,
         preserved_fds: execution.preserve_fds,
         session_keyring: launch::keyring_name(execution.container.id.as_str()),
     };

@@ -188,6 +188,16 @@ pub fn in_user_namespace() -> bool {
     !map.is_empty() && numbers != ["0", "0", "4294967295"]
 }
 
+/// What the user namespace of a process maps: (first inside, first in ours, length), as user_namespaces(7) has it.
+pub fn uid_mappings(pid: i32) -> io::Result<Vec<(u32, u32, u32)>> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/uid_map"))?;
+    let numbers = |line: &str| {
+        let mut numbers = line.split_whitespace().map(|number| number.parse().ok());
+        Some((numbers.next()??, numbers.next()??, numbers.next()??))
+    };
+    Ok(text.lines().filter_map(numbers).collect())
+}
+
 fn is_no_such_process(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }
