@@ -251,10 +251,10 @@ pub fn preserved(asked: u32, listen_fds: u32) -> Result<u32, Failure> {
 
 /// sd_listen_fds(3): descriptors that somebody hands to this very process are the application's.
 fn listen() -> Option<Listen> {
-    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    let number = |name: &str| std::env::var_os(name)?.to_str()?.parse::<u32>().ok();
     let ours = number("LISTEN_PID") == Some(std::process::id());
     let count = number("LISTEN_FDS").filter(|count| ours && *count > 0)?;
-    Some(Listen { count, names: std::env::var("LISTEN_FDNAMES").ok() })
+    Some(Listen { count, names: std::env::var_os("LISTEN_FDNAMES") })
 }
 
 #[cfg(test)]

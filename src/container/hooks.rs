@@ -125,7 +125,7 @@ fn program(hook: &HookPlan, input: OwnedFd, folder: Option<&Path>) -> io::Result
     let text = |text: &str| CString::new(text).map_err(io::Error::from);
     let path = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
     let args = hook.args.iter().map(|arg| text(arg)).collect::<io::Result<_>>()?;
-    let env = hook.env.iter().map(|entry| text(entry)).collect::<io::Result<_>>()?;
+    let env = hook.env.iter().map(|entry| path(Path::new(entry))).collect::<io::Result<_>>()?;
     let (out, its_out) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let (err, its_err) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let image = Image::new(path(&hook.path)?, args, env);

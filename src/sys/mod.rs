@@ -25,6 +25,7 @@ pub mod sched;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod signals;
+pub mod text;
 pub mod tty;
 pub mod umask;
 
