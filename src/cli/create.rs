@@ -19,6 +19,7 @@ use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::spec;
 use crate::spec::plan::{Plan, RootSwitch};
 use crate::store::Root;
+use crate::sys::interrupt::{self, Kept};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -179,6 +180,9 @@ impl Request {
     ) -> Result<(Held<'r>, Creation<'r>), Failure> {
         let id = &self.options.id;
         refuse_taken(root, id)?;
+        // Before the first thread of this process. From here on there is something to take back.
+        let kept = if self.options.attached { Kept::ForApplication } else { Kept::Ending };
+        interrupt::begin(kept)?;
         let (folder, guard) = root.prepare()?;
         let mut creation = match Creation::prepare(&self.plan, &self.options, &folder, terminal) {
             Ok(creation) => creation,

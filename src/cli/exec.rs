@@ -159,7 +159,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     context.log.debug(&format!("process {} runs in container {:?}", launched.pid, id.as_str()));
     let Some(signals) = signals else { return Ok(0) };
     let screen = terminal.into_master().map(|master| Screen { master, kept: &[] });
-    Ok(foreground::wait(&launched, screen, &signals, None)?.code())
+    Ok(foreground::wait(&launched, screen, signals, None)?.code())
 }
 
 fn plan(arguments: &Arguments, frozen: &Frozen) -> Result<ProcessPlan, Failure> {

@@ -324,6 +324,9 @@ impl<'a> Creation<'a> {
 
     /// An init that was killed may be the second victim: pid 1 of its namespace, the supervisor, says what was first.
     fn cause_of(&self, error: HostError) -> HostError {
+        if error.signal().is_some() {
+            return error;
+        }
         match self.supervisor.as_ref().map(Supervisor::last_words) {
             Some(Some(text)) => HostError::Supervisor { text },
             _ => error,

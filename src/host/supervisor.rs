@@ -8,8 +8,6 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
 use super::protect::Binary;
 use super::{HostError, Trying};
 use crate::cgroup::Joiner;
@@ -17,6 +15,8 @@ use crate::model::Id;
 use crate::model::record::PidNamespace;
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::image::Image as Program;
+use crate::sys::interrupt::{self, Waited};
+use crate::sys::ready::Readiness;
 use crate::sys::{descriptors, pidfd, ready, text};
 
 /// How long it may take to answer; it does nothing that waits for anybody.
@@ -99,17 +99,13 @@ pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
 impl Supervisor {
     /// Reads the one byte that says the control server answers, or the supervisor's own error text.
     pub fn wait_until_ready(&self) -> Result<(), HostError> {
-        let timeout = PollTimeout::try_from(DEADLINE).unwrap_or(PollTimeout::MAX);
-        let mut watched = [PollFd::new(self.start_sync.as_fd(), PollFlags::POLLIN)];
-        let ready = loop {
-            match poll(&mut watched, timeout) {
-                Err(nix::Error::EINTR) => continue,
-                other => break other.trying(|| "wait for the supervisor".into())?,
-            }
-        };
-        if ready == 0 {
-            let what = "the supervisor's start".to_owned();
-            return Err(HostError::Timeout { what, seconds: DEADLINE.as_secs() });
+        let (started, deadline) = (self.start_sync.as_fd(), Some(Instant::now() + DEADLINE));
+        let waited = interrupt::wait(started, Readiness::Readable, deadline, Duration::ZERO);
+        let what = || "the supervisor's start".to_owned();
+        match waited.trying(|| "wait for the supervisor".into())? {
+            Waited::Ready => {}
+            Waited::TimeUp => return Err(HostError::Timeout { what: what(), seconds: DEADLINE.as_secs() }),
+            Waited::Interrupted(signal) => return Err(HostError::Interrupted { what: what(), signal }),
         }
         let mut first = [0u8; 1];
         let what = || "read the supervisor's start message".to_owned();

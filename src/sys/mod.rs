@@ -8,6 +8,7 @@ pub mod carried;
 pub mod clone;
 pub mod descriptors;
 pub mod image;
+pub mod interrupt;
 pub mod memory;
 pub mod mode;
 pub mod mount;
