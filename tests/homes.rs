@@ -43,11 +43,19 @@ fn big(lines: usize) -> Vec<u8> {
 
 const ODD: [Odd; 15] = [
     ("nothing", |_| (), b"/"),
-    ("a pipe that nobody writes to", |passwd| nix::unistd::mkfifo(passwd, nix::sys::stat::Mode::S_IRWXU).unwrap(), b"/"),
-    ("a link to such a pipe", |passwd| {
-        nix::unistd::mkfifo(&passwd.with_file_name("fifo"), nix::sys::stat::Mode::all()).unwrap();
-        symlink("fifo", passwd).unwrap();
-    }, b"/"),
+    (
+        "a pipe that nobody writes to",
+        |passwd| nix::unistd::mkfifo(passwd, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+        b"/",
+    ),
+    (
+        "a link to such a pipe",
+        |passwd| {
+            nix::unistd::mkfifo(&passwd.with_file_name("fifo"), nix::sys::stat::Mode::all()).unwrap();
+            symlink("fifo", passwd).unwrap();
+        },
+        b"/",
+    ),
     ("a socket", |passwd| drop(UnixListener::bind(passwd).unwrap()), b"/"),
     ("a link to a device without an end", |passwd| symlink("/dev/zero", passwd).unwrap(), b"/"),
     ("a link to a terminal", |passwd| symlink("/dev/tty", passwd).unwrap(), b"/"),
@@ -55,11 +63,19 @@ const ODD: [Odd; 15] = [
     ("a link to itself", |passwd| symlink("passwd", passwd).unwrap(), b"/"),
     ("a link out of the root", |passwd| symlink("../../../../../../../../etc/passwd", passwd).unwrap(), b"/"),
     ("a file without an end", |passwd| fs::File::create(passwd).unwrap().set_len(1 << 40).unwrap(), b"/"),
-    ("a name that is no text", |passwd| written(passwd, &[b"caf\xe9:x:7:7:\xff:/\xfe:\n", USERS].concat()), b"/home/user"),
+    (
+        "a name that is no text",
+        |passwd| written(passwd, &[b"caf\xe9:x:7:7:\xff:/\xfe:\n", USERS].concat()),
+        b"/home/user",
+    ),
     ("a home that is no text", |passwd| written(passwd, b"user:x:1000:1000::/h\xf6me:/bin/sh\n"), b"/h\xf6me"),
-    ("bytes of 0 and very long lines", |passwd| {
-        written(passwd, &[b"\0:\0:\0\n", vec![b'x'; 1 << 20].as_slice(), b"\n", USERS].concat());
-    }, b"/home/user"),
+    (
+        "bytes of 0 and very long lines",
+        |passwd| {
+            written(passwd, &[b"\0:\0:\0\n", vec![b'x'; 1 << 20].as_slice(), b"\n", USERS].concat());
+        },
+        b"/home/user",
+    ),
     ("no final newline", |passwd| written(passwd, b"user:x:1000:1000::/last"), b"/last"),
     ("a hundred thousand users", |passwd| written(passwd, &[big(100_000).as_slice(), USERS].concat()), b"/home/user"),
 ];

@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn names_that_are_no_text_are_what_they_are_and_hide_nothing() {
-        let mounts = [b"7 1 0:9 / /\xff rw - fuse.\xfe x rw\n41 31 0:38 /\xfd /cg rw - cgroup2 ".as_slice(), b"cgroup2 rw\n"];
+        let mounts =
+            [b"7 1 0:9 / /\xff rw - fuse.\xfe x rw\n41 31 0:38 /\xfd /cg rw - cgroup2 ".as_slice(), b"cgroup2 rw\n"];
         let found = Hierarchies::parse(mounts.concat(), b"0::/\xfd/\xfc\n").unwrap();
         assert_eq!(found.all()[0].own.as_os_str(), OsStr::from_bytes(b"\xfc"));
     }

@@ -104,9 +104,18 @@ mod tests {
     #[test]
     fn an_odd_line_says_nothing_of_the_others() {
         let odd: [&[u8]; 12] = [
-            b"caf\xe9:x:9:9:\xff\xfe:/\xe9:\n", b"\n", b":\n", b"::::::::\n", b"\0\0\0\n", b"a:x:1\n", b"a:x:1:1:\n",
-            b"a:x:-1:1::/minus:\n", b"a:x:1 :1::/space:\n", b"a:x:99999999999999999999:1::/huge:\n",
-            b"a:x:1:1::/n\0l:\n", b"+::::::\n",
+            b"caf\xe9:x:9:9:\xff\xfe:/\xe9:\n",
+            b"\n",
+            b":\n",
+            b"::::::::\n",
+            b"\0\0\0\n",
+            b"a:x:1\n",
+            b"a:x:1:1:\n",
+            b"a:x:-1:1::/minus:\n",
+            b"a:x:1 :1::/space:\n",
+            b"a:x:99999999999999999999:1::/huge:\n",
+            b"a:x:1:1::/n\0l:\n",
+            b"+::::::\n",
         ];
         for line in odd {
             let passwd = [line, b"b:x:1:1::/home/b:/bin/sh\n", line].concat();

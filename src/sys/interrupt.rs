@@ -105,7 +105,8 @@ impl Interrupts {
         while let Ok(Some(info)) = self.signals.read_signal() {
             early.push(info.ssi_signo as i32);
         }
-        let ends = |signal: &i32| ENDING.iter().any(|ending| *ending as i32 == *signal) && !self.ignored.contains(signal);
+        let ends =
+            |signal: &i32| ENDING.iter().any(|ending| *ending as i32 == *signal) && !self.ignored.contains(signal);
         let at = early.iter().position(ends)?;
         Some(early.remove(at))
     }
@@ -144,10 +145,7 @@ pub fn wait(
     let told = |ready| if ready { Waited::Ready } else { Waited::TimeUp };
     let Some(interrupts) = current() else { return ready::wait(fd, readiness, deadline).map(told) };
     loop {
-        let mut watched = [
-            PollFd::new(fd, readiness.flags()),
-            PollFd::new(interrupts.as_fd(), PollFlags::POLLIN),
-        ];
+        let mut watched = [PollFd::new(fd, readiness.flags()), PollFd::new(interrupts.as_fd(), PollFlags::POLLIN)];
         match poll(&mut watched, timeout_until(deadline)) {
             Ok(0) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => return Ok(Waited::TimeUp),
             Ok(0) | Err(Errno::EINTR) => continue,

@@ -52,6 +52,9 @@ mod tests {
             ffff: 00000003 00000000 00000000 0001 03 12346\n\
             ffff: 00000002 00000000 00010000 0001 01 12347 relative.sock\n\
             ffff: 00000002 00000000 00010000 0001 01 12348 /run/\xff.sock\n";
-        assert_eq!(paths(table).collect::<Vec<_>>(), [OsStr::new("/run/a b.sock"), OsStr::from_bytes(b"/run/\xff.sock")]);
+        assert_eq!(
+            paths(table).collect::<Vec<_>>(),
+            [OsStr::new("/run/a b.sock"), OsStr::from_bytes(b"/run/\xff.sock")]
+        );
     }
 }
