@@ -18,6 +18,9 @@
 //! | [`cli`] | one file a command |
 
 #![deny(unsafe_code)]
+// Tests may take names for text; see clippy.toml.
+#![warn(clippy::disallowed_macros, clippy::disallowed_methods)]
+#![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods))]
 
 pub mod boot;
 pub mod cgroup;

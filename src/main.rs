@@ -1,5 +1,7 @@
 //! Maps the outcome of a command to an exit code; everything else is in the library.
 
+#![warn(clippy::disallowed_macros, clippy::disallowed_methods)]
+
 use std::path::Path;
 use std::process::ExitCode;
 

@@ -242,7 +242,7 @@ fn a_signal_ends_a_run_whose_hooks_still_prepare_it_and_reaches_an_application_t
     let running = env.run_bundle(&hooked("createRuntime", shared.to_str().unwrap()), &env.id("preparing")).spawn();
     begun();
     send(running.pid(), Signal::SIGINT);
-    running.finish(common::command::DEADLINE).fails("was killed, since this command was told to end");
+    running.finish(common::command::DEADLINE).fails_with(130, &["was killed, since this command was told to end"]);
     env.assert_clean();
 
     let running = env.run_bundle(&hooked("startContainer", "/shared"), &env.id("beginning")).spawn();

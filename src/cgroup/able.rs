@@ -27,6 +27,6 @@ pub fn can_limit(driver: Driver, controller: &str) -> bool {
 }
 
 fn has_v2(mount: &Path, controller: &str) -> bool {
-    let text = std::fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
+    let text = crate::sys::text::read(mount.join("cgroup.controllers")).unwrap_or_default();
     text.split_whitespace().any(|name| name == controller)
 }

@@ -8,16 +8,14 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::sys::pidfd;
+use crate::sys::{pidfd, text};
 
 /// More than any cgroup file holds that we read (cgroup.procs of a million processes is 8 MB).
 const LARGEST: u64 = 16 << 20;
 
 /// The whole file. ENOENT and ENODEV both mean that the cgroup is gone.
 pub(super) fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(LARGEST).read_to_string(&mut text)?;
-    Ok(text)
+    text::all_of(&mut File::open(path)?.take(LARGEST))
 }
 
 /// One write(2), which is how a cgroup file takes a value. Never creates.

@@ -1,6 +1,6 @@
 //! Stopping and continuing everything in a cgroup, with no process able to notice or escape.
 
-use std::io::{self, Read, Seek};
+use std::io::{self, Seek};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -143,9 +143,8 @@ fn freeze_v2(folder: &Path, deadline: Instant) -> io::Result<bool> {
     let mut events = std::fs::File::open(folder.join(V2_EVENTS))?;
     files::write(&folder.join(V2_SWITCH), "1")?;
     loop {
-        let mut text = String::new();
         events.rewind()?;
-        events.read_to_string(&mut text)?;
+        let text = crate::sys::text::all_of(&mut events)?;
         if text.lines().any(|line| line == "frozen 1") {
             return Ok(true);
         }

@@ -1,8 +1,11 @@
 //! Which cgroup hierarchies are mounted where, and where in them this process is: read once, from two files of /proc.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::{Error, Result};
+use crate::sys::mountinfo::split_once;
 use crate::sys::procfs::unescape;
 
 /// How the machine offers its controllers.
@@ -43,18 +46,20 @@ pub struct Hierarchies {
 
 impl Hierarchies {
     pub fn read() -> Result<Hierarchies> {
-        let read = |path| std::fs::read_to_string(path).map_err(|source| Error::ReadHierarchies { path, source });
+        let read = |path| std::fs::read(path).map_err(|source| Error::ReadHierarchies { path, source });
         Hierarchies::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)
     }
 
     /// From the text of /proc/PID/mountinfo and /proc/PID/cgroup (proc(5), cgroups(7)).
-    pub fn parse(mountinfo: &str, cgroup: &str) -> Result<Hierarchies> {
-        let mounts: Vec<Mount> = mountinfo.lines().filter_map(Mount::parse).collect();
+    pub fn parse(mountinfo: impl AsRef<[u8]>, cgroup: impl AsRef<[u8]>) -> Result<Hierarchies> {
+        let is_end = |byte: &u8| *byte == b'\n';
+        let mounts: Vec<Mount> = mountinfo.as_ref().split(is_end).filter_map(Mount::parse).collect();
         let mut v1 = Vec::new();
         let mut v2 = None;
-        for line in cgroup.lines() {
-            let mut fields = line.splitn(3, ':').skip(1);
+        for line in cgroup.as_ref().split(is_end) {
+            let mut fields = line.splitn(3, |byte| *byte == b':').skip(1);
             let (Some(names), Some(path)) = (fields.next(), fields.next()) else { continue };
+            let names = String::from_utf8_lossy(names);
             let found = mounts.iter().find(|mount| match names.split(',').next() {
                 Some("") | None => mount.version == Version::V2,
                 Some(first) => mount.version == Version::V1 && mount.options.split(',').any(|option| option == first),
@@ -94,35 +99,34 @@ impl Hierarchies {
 }
 
 /// What a line of mountinfo says of a cgroup mount.
-struct Mount<'a> {
+struct Mount {
     version: Version,
     /// What part of the hierarchy is mounted.
     root: PathBuf,
     point: PathBuf,
     /// Of the super block: on v1 these name the controllers.
-    options: &'a str,
+    options: String,
 }
 
-impl<'a> Mount<'a> {
+impl Mount {
     /// None for a mount that is no cgroup.
-    fn parse(line: &'a str) -> Option<Mount<'a>> {
-        let (mount, superblock) = line.split_once(" - ")?;
-        let mut superblock = superblock.split(' ');
+    fn parse(line: &[u8]) -> Option<Mount> {
+        let (mount, superblock) = split_once(line, b" - ")?;
+        let mut superblock = superblock.split(|byte| *byte == b' ');
         let version = match superblock.next()? {
-            "cgroup" => Version::V1,
-            "cgroup2" => Version::V2,
+            b"cgroup" => Version::V1,
+            b"cgroup2" => Version::V2,
             _ => return None,
         };
-        let options = superblock.nth(1).unwrap_or("");
-        let mut fields = mount.split(' ').skip(3);
-        let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
-        Some(Mount { version, root: root.into(), point: point.into(), options })
+        let options = String::from_utf8_lossy(superblock.nth(1).unwrap_or_default()).into_owned();
+        let mut fields = mount.split(|byte| *byte == b' ').skip(3);
+        Some(Mount { version, root: unescape(fields.next()?), point: unescape(fields.next()?), options })
     }
 
     /// A path of /proc/PID/cgroup below this mount. In a cgroup namespace or a container the two may not share a
     /// beginning: then all we can reach is the top of the mount.
-    fn relative(&self, path: &str) -> PathBuf {
-        let below = Path::new(path).strip_prefix(&self.root).unwrap_or(Path::new(""));
+    fn relative(&self, path: &[u8]) -> PathBuf {
+        let below = Path::new(OsStr::from_bytes(path)).strip_prefix(&self.root).unwrap_or(Path::new(""));
         if below.components().any(|part| part.as_os_str() == "..") { PathBuf::new() } else { below.to_owned() }
     }
 }
@@ -182,5 +186,13 @@ mod tests {
     fn a_mount_point_with_a_space_is_unescaped() {
         let mount = r"41 31 0:38 / /sys/fs/c\040g rw - cgroup2 cgroup2 rw";
         assert_eq!(Hierarchies::parse(mount, "0::/").unwrap().all()[0].mount, Path::new("/sys/fs/c g"));
+    }
+
+    #[test]
+    fn names_that_are_no_text_are_what_they_are_and_hide_nothing() {
+        let mounts =
+            [b"7 1 0:9 / /\xff rw - fuse.\xfe x rw\n41 31 0:38 /\xfd /cg rw - cgroup2 ".as_slice(), b"cgroup2 rw\n"];
+        let found = Hierarchies::parse(mounts.concat(), b"0::/\xfd/\xfc\n").unwrap();
+        assert_eq!(found.all()[0].own.as_os_str(), OsStr::from_bytes(b"\xfc"));
     }
 }

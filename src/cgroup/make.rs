@@ -219,5 +219,5 @@ fn is_refused(error: &io::Error) -> bool {
 /// Root, and of the user namespace that the machine was booted with.
 pub(super) fn is_privileged() -> bool {
     let all_ids = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
-    nix::unistd::geteuid().is_root() && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(all_ids)
+    nix::unistd::geteuid().is_root() && crate::sys::text::read("/proc/self/uid_map").is_ok_and(all_ids)
 }

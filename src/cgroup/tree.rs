@@ -81,9 +81,7 @@ impl Dir {
 
     /// The whole file.
     pub fn read(&self, name: &str) -> io::Result<String> {
-        let mut text = String::new();
-        self.file(name, OFlag::O_RDONLY)?.take(LARGEST as u64).read_to_string(&mut text)?;
-        Ok(text)
+        crate::sys::text::all_of(&mut self.file(name, OFlag::O_RDONLY)?.take(LARGEST as u64))
     }
 
     /// None: it is not there, or the whole cgroup is not.

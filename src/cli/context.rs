@@ -107,7 +107,7 @@ fn check_private(folder: &Path) -> Result<(), Failure> {
 /// The uid that our own has in the parent user namespace (user_namespaces(7)).
 fn outer_uid() -> u32 {
     let ours = nix::unistd::geteuid().as_raw();
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let map = crate::sys::text::read("/proc/self/uid_map").unwrap_or_default();
     for line in map.lines() {
         let numbers: Vec<u32> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
         if let [inside, outside, length] = numbers[..]

@@ -19,6 +19,7 @@ use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::spec;
 use crate::spec::plan::{Plan, RootSwitch};
 use crate::store::Root;
+use crate::sys::interrupt::{self, Kept};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -179,6 +180,9 @@ impl Request {
     ) -> Result<(Held<'r>, Creation<'r>), Failure> {
         let id = &self.options.id;
         refuse_taken(root, id)?;
+        // Before the first thread of this process. From here on there is something to take back.
+        let kept = if self.options.attached { Kept::ForApplication } else { Kept::Ending };
+        interrupt::begin(kept)?;
         let (folder, guard) = root.prepare()?;
         let mut creation = match Creation::prepare(&self.plan, &self.options, &folder, terminal) {
             Ok(creation) => creation,
@@ -251,10 +255,10 @@ pub fn preserved(asked: u32, listen_fds: u32) -> Result<u32, Failure> {
 
 /// sd_listen_fds(3): descriptors that somebody hands to this very process are the application's.
 fn listen() -> Option<Listen> {
-    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    let number = |name: &str| std::env::var_os(name)?.to_str()?.parse::<u32>().ok();
     let ours = number("LISTEN_PID") == Some(std::process::id());
     let count = number("LISTEN_FDS").filter(|count| ours && *count > 0)?;
-    Some(Listen { count, names: std::env::var("LISTEN_FDNAMES").ok() })
+    Some(Listen { count, names: std::env::var_os("LISTEN_FDNAMES") })
 }
 
 #[cfg(test)]

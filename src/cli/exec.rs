@@ -1,5 +1,6 @@
 //! `exec`: one more process in a sandbox.
 
+use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
@@ -33,7 +34,7 @@ pub struct Arguments {
     cwd: Option<PathBuf>,
     /// NAME=VALUE; may be given again
     #[arg(short, long, value_name = "VARIABLE")]
-    env: Vec<String>,
+    env: Vec<OsString>,
     /// With a terminal
     #[arg(short, long)]
     tty: bool,
@@ -78,7 +79,7 @@ pub struct Arguments {
     id: String,
     /// The program and its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    command: Vec<String>,
+    command: Vec<OsString>,
 }
 
 /// As runc, so that callers can tell our failure from the program's own exit code.
@@ -158,7 +159,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     context.log.debug(&format!("process {} runs in container {:?}", launched.pid, id.as_str()));
     let Some(signals) = signals else { return Ok(0) };
     let screen = terminal.into_master().map(|master| Screen { master, kept: &[] });
-    Ok(foreground::wait(&launched, screen, &signals, None)?.code())
+    Ok(foreground::wait(&launched, screen, signals, None)?.code())
 }
 
 fn plan(arguments: &Arguments, frozen: &Frozen) -> Result<ProcessPlan, Failure> {

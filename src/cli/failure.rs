@@ -7,11 +7,13 @@ use crate::host::HostError;
 pub struct Failure {
     pub text: String,
     pub exit_code: u8,
+    /// Somebody has ended us by a signal: then the exit code is that, whatever was under way.
+    interrupted: bool,
 }
 
 impl Failure {
     pub fn new(text: impl Into<String>) -> Failure {
-        Failure { text: text.into(), exit_code: 1 }
+        Failure { text: text.into(), exit_code: 1, interrupted: false }
     }
 
     pub fn does_not_exist(id: &str) -> Failure {
@@ -19,14 +21,16 @@ impl Failure {
     }
 
     pub fn with_exit_code(mut self, code: u8) -> Failure {
-        self.exit_code = code;
+        if !self.interrupted {
+            self.exit_code = code;
+        }
         self
     }
 }
 
 impl From<HostError> for Failure {
     fn from(error: HostError) -> Failure {
-        Failure { exit_code: error.exit_code(), text: one_line(&error) }
+        Failure { exit_code: error.exit_code(), interrupted: error.signal().is_some(), text: one_line(&error) }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `history`: the journal of transitions, with times and durations; it outlives the sandboxes.
 
+#![allow(clippy::disallowed_macros)] // Texts and numbers only.
+
 use clap::Args;
 use serde_json::json;
 

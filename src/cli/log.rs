@@ -1,9 +1,12 @@
 //! Where errors and notices go. Engines read the whole log file of a failed command: at the default level it holds one
 //! line a failure and nothing else.
 
-use std::ffi::OsString;
+#![allow(clippy::disallowed_macros)] // Texts and numbers only.
+
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +15,7 @@ use clap::ValueEnum;
 use super::failure::Failure;
 use super::{output, time};
 use crate::engine;
+use crate::sys::mountinfo::split_once;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -135,16 +139,16 @@ pub fn record_misuse(args: &[OsString], text: &str) {
 
 fn named_by(args: &[OsString]) -> Option<Log> {
     let (mut file, mut format) = (None, Format::Text);
-    let mut rest = args.iter().skip(1).map(|arg| arg.to_string_lossy()).take_while(|arg| arg != "--");
-    while let Some(arg) = rest.next().filter(|arg| arg.starts_with("--")) {
-        let (name, value) = match arg.split_once('=') {
-            Some((name, value)) => (name, Some(value.into())),
-            None if super::FLAGS_WITH_VALUE.contains(&&*arg) => (&*arg, rest.next()),
+    let mut rest = args.iter().skip(1).map(|arg| arg.as_os_str()).take_while(|arg| *arg != "--");
+    while let Some(arg) = rest.next().filter(|arg| arg.as_bytes().starts_with(b"--")) {
+        let (name, value) = match split_once(arg.as_bytes(), b"=") {
+            Some((name, value)) => (name, Some(OsStr::from_bytes(value))),
+            None if super::FLAGS_WITH_VALUE.iter().any(|flag| arg == *flag) => (arg.as_bytes(), rest.next()),
             None => continue,
         };
         match (name, value) {
-            ("--log", Some(value)) => file = Some(PathBuf::from(value.into_owned())),
-            ("--log-format", Some(value)) if value == "json" => format = Format::Json,
+            (b"--log", Some(value)) => file = Some(PathBuf::from(value)),
+            (b"--log-format", Some(value)) if value == "json" => format = Format::Json,
             _ => {}
         }
     }

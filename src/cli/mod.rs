@@ -48,6 +48,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use context::Context;
@@ -165,6 +166,15 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::InvalidUtf8 => {
+            let odd = args.iter().find(|arg| arg.to_str().is_none()).cloned().unwrap_or_default();
+            let text = format!(
+                "the argument {odd:?} is not UTF-8, which only paths, programs, their arguments and variables may be"
+            );
+            eprintln!("sandkeep: {text}");
+            log::record_misuse(&args, &text);
+            return ExitCode::FAILURE;
+        }
         Err(error) => {
             let wrong = error.use_stderr();
             if wrong {

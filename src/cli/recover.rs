@@ -1,5 +1,7 @@
 //! `recover`: heals everything that crashes left behind, and says what it did.
 
+#![allow(clippy::disallowed_macros)] // Texts and numbers only.
+
 use clap::Args;
 use serde_json::json;
 

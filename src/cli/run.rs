@@ -69,9 +69,8 @@ pub fn execute(
     let mode = course.mode;
     let terminal = create::terminal_for(&request.plan, launch.console_socket.as_deref(), mode)?;
     let root = context.open_or_make_root()?;
-    // Before the first thread of this process.
-    let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
     let (held, mut creation) = request.create(context, &root, terminal)?;
+    let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
     // While it waits: an application may be short.
     let unreached = course.network_hint.zip(creation.init().and_then(|init| Unreached::watch(init.pid)));
     let hooks = &request.plan.hooks;
@@ -102,7 +101,7 @@ pub fn execute(
     let Some(signals) = signals else { return Ok(0) };
     let deadline = course.time.and_then(|time| Instant::now().checked_add(time));
     let kept = request.plan.process.as_ref().map_or(&[][..], |process| &process.kept_stdio);
-    let code = match wait(context, &mut creation, kept, &signals, deadline) {
+    let code = match wait(context, &mut creation, kept, signals, deadline) {
         Ok(End::Exited(code)) => Ok(code),
         Ok(end @ End::TimeUp) => {
             delete::force(context, &root, id)?;
@@ -117,6 +116,7 @@ pub fn execute(
     {
         context.log.warn(hint);
     }
+    signals.forget();
     // Whatever fails from here on, the application's exit code is what the caller asked for.
     if let Some(supervisor) = creation.supervisor() {
         warn_of(context, "reap the supervisor of", supervisor.reap().map_err(Failure::from));
@@ -133,7 +133,7 @@ fn wait(
     context: &Context,
     creation: &mut Creation<'_>,
     kept: &[i32],
-    signals: &Forwarding,
+    signals: Forwarding,
     deadline: Option<Instant>,
 ) -> Result<End, Failure> {
     let screen = creation.take_terminal().map(|master| Screen { master, kept });

@@ -1,5 +1,7 @@
 //! `state`: the OCI state of a sandbox (runtime-spec, "State"), with what runc adds and the supervisor's pid.
 
+#![allow(clippy::disallowed_macros)] // Texts and numbers only.
+
 use clap::Args;
 use serde::ser::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -62,7 +64,7 @@ pub fn document(snapshot: &Snapshot, status: &str, pid: i32) -> Value {
     state["created"] = json!(time::rfc3339(snapshot.sandbox.created));
     state["supervisorPid"] = json!(snapshot.sandbox.supervisor.pid);
     if let Some(container) = root_container(snapshot) {
-        state["rootfs"] = json!(container.rootfs);
+        state["rootfs"] = json!(container.rootfs.to_string_lossy());
         // As runc: only `list` looks the name up.
         state["owner"] = json!("");
     }
@@ -79,7 +81,7 @@ pub fn document(snapshot: &Snapshot, status: &str, pid: i32) -> Value {
 
 /// From /etc/passwd; a static binary has no name service switch. runc leaves it empty when there is no name.
 pub fn owner_name(uid: u32) -> String {
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let passwd = crate::sys::text::read("/etc/passwd").unwrap_or_default();
     let uid = uid.to_string();
     let line = passwd.lines().find(|line| line.split(':').nth(2) == Some(uid.as_str()));
     line.and_then(|line| line.split(':').next()).unwrap_or_default().to_owned()

@@ -1,5 +1,7 @@
 //! `wait`: the exit code of a sandbox's application, now or when it ends; again and again, also after the end.
 
+#![allow(clippy::disallowed_macros)] // Texts and numbers only.
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 

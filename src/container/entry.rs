@@ -1,11 +1,12 @@
 //! The program itself: found the way a shell would, checked before the start, then executed.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::SetupError;
+use super::{SetupError, home};
 use crate::spec::plan::ProcessPlan;
 
 /// What execve will be given.
@@ -13,18 +14,21 @@ pub struct Entry {
     path: CString,
     args: Vec<CString>,
     env: Vec<CString>,
-    program: String,
+    program: OsString,
 }
 
 /// Looks the program up as the user and in the folder it will run in. Errors are those that callers parse.
 pub fn find(plan: &ProcessPlan) -> Result<Entry, SetupError> {
-    let program = plan.args[0].clone();
+    let Some(program) = plan.args.first().cloned() else {
+        return Err(SetupError::Refused("there is no program to run".into()));
+    };
     let env = with_home(plan);
     let path = locate(&program, &env)?;
-    let c_string =
-        |text: &str| CString::new(text).map_err(|_| SetupError::Refused(format!("{text:?} holds a NUL byte")));
+    let c_string = |text: &OsStr| {
+        CString::new(text.as_bytes()).map_err(|_| SetupError::Refused(format!("{text:?} holds a NUL byte")))
+    };
     Ok(Entry {
-        path: c_string(&path.to_string_lossy())?,
+        path: c_string(path.as_os_str())?,
         args: plan.args.iter().map(|arg| c_string(arg)).collect::<Result<_, _>>()?,
         env: env.iter().map(|variable| c_string(variable)).collect::<Result<_, _>>()?,
         program,
@@ -39,17 +43,17 @@ impl Entry {
     }
 }
 
-fn locate(program: &str, env: &[String]) -> Result<PathBuf, SetupError> {
+fn locate(program: &OsStr, env: &[OsString]) -> Result<PathBuf, SetupError> {
     let failed = |source| SetupError::Exec { program: program.to_owned(), source };
-    if program.contains('/') {
+    if program.as_bytes().contains(&b'/') {
         executable(Path::new(program)).map_err(failed)?;
         return Ok(PathBuf::from(program));
     }
-    let path = env.iter().rev().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or("");
+    let path = env.iter().rev().find_map(|variable| variable.as_bytes().strip_prefix(b"PATH=")).unwrap_or(b"");
     let mut denied = None;
-    for folder in path.split(':') {
-        let folder = if folder.is_empty() { "." } else { folder };
-        let candidate = Path::new(folder).join(program);
+    for folder in path.split(|byte| *byte == b':') {
+        let folder = if folder.is_empty() { b"." } else { folder };
+        let candidate = Path::new(OsStr::from_bytes(folder)).join(program);
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => denied = Some(error),
@@ -71,26 +75,16 @@ fn executable(path: &Path) -> io::Result<()> {
 }
 
 /// The environment as given, and HOME from the container's own /etc/passwd where it is missing.
-fn with_home(plan: &ProcessPlan) -> Vec<String> {
+fn with_home(plan: &ProcessPlan) -> Vec<OsString> {
     let mut env = plan.env.clone();
-    let given = env.iter().any(|variable| variable.strip_prefix("HOME=").is_some_and(|home| !home.is_empty()));
-    if !given {
-        env.retain(|variable| !variable.starts_with("HOME="));
-        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        env.push(format!("HOME={}", home_of(plan.uid, &passwd)));
+    let value = |variable: &OsString| variable.as_bytes().strip_prefix(b"HOME=").map(|home| !home.is_empty());
+    if !env.iter().any(|variable| value(variable) == Some(true)) {
+        env.retain(|variable| value(variable).is_none());
+        let mut variable = OsString::from("HOME=");
+        variable.push(home::of(plan.uid));
+        env.push(variable);
     }
     env
-}
-
-fn home_of(uid: u32, passwd: &str) -> &str {
-    let uid = uid.to_string();
-    passwd
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>())
-        .find(|fields| fields.len() >= 6 && fields[2] == uid)
-        .map(|fields| fields[5])
-        .filter(|home| !home.is_empty())
-        .unwrap_or("/")
 }
 
 #[cfg(test)]
@@ -98,15 +92,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn home_comes_from_the_containers_passwd() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33::/var/www:\n";
-        assert_eq!(home_of(33, passwd), "/var/www");
-        assert_eq!(home_of(7, passwd), "/");
-    }
-
-    #[test]
     fn a_missing_program_is_told_apart_from_one_that_may_not_run() {
-        let env = vec!["PATH=/usr/bin:/bin".to_owned()];
+        let env = vec![OsString::from("PATH=/usr/bin:/bin")];
+        let locate = |program: &str, env| locate(program.as_ref(), env);
         assert_eq!(locate("no-such-program", &env).unwrap_err().exit_code(), 127);
         assert_eq!(locate("/no/such", &env).unwrap_err().exit_code(), 127);
         assert_eq!(locate("/etc/passwd", &env).unwrap_err().exit_code(), 126);

@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use super::channel::{self, Report};
 use super::letter::{Errand, Joined, Letter, Then};
-use super::{SetupError, Step, devices, init, join};
+use super::{Owner, SetupError, Step, devices, init, join};
 use crate::spec::plan::{NamespaceKind, Plan};
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::{descriptors, pidfd};
@@ -74,12 +74,22 @@ fn clone_init(
     }
     join_cgroups(tasks)?;
     let has = |kind, by_path| plan.namespaces.iter().any(|n| n.kind == kind && (by_path || n.path.is_none()));
+    let joins_users = has(NamespaceKind::User, true) && !has(NamespaceKind::User, false);
+    if let (Some(process), false) = (&plan.process, joins_users)
+        && let Some(owner) = owner(plan, process.uid, has(NamespaceKind::User, false))
+    {
+        owner.take(process);
+    }
     if has(NamespaceKind::User, true) && has(NamespaceKind::Mount, false) {
         // Before we are in the user namespace ourselves.
         devices::lock_hosts(&plan.devices)?;
     }
     for Joined { kind, namespace } in joined {
         setns(namespace, flag(kind)).step(|| format!("join the {kind} namespace"))?;
+    }
+    if let (Some(process), true) = (&plan.process, joins_users) {
+        // Only in there does it have a number. What is not from in there stays whose it is.
+        Owner::ours(process.uid).take(process);
     }
     if let Some(offsets) = new_time_offsets(plan) {
         unshare(flag(NamespaceKind::Time)).step(|| "make a time namespace".into())?;
@@ -100,6 +110,14 @@ fn clone_init(
     }
 }
 
+/// Of the standard descriptors, while we are in no user namespace of the container's. None: it has no id out here.
+fn owner(plan: &Plan, uid: u32, mapped: bool) -> Option<Owner> {
+    match mapped {
+        false => Some(Owner::ours(uid)),
+        true => Owner::mapped(uid, plan.uid_mappings.iter().map(|m| (m.container, m.host, m.size))),
+    }
+}
+
 /// Everything of the container but its PID namespace first, see [`join`].
 fn clone_exec(
     process: &join::Donations,
@@ -110,6 +128,9 @@ fn clone_exec(
     not_dumpable()?;
     super::prepare_inheritance(&process.plan)?;
     join_cgroups(tasks)?;
+    if let Some(owner) = process.owner {
+        owner.take(&process.plan);
+    }
     target.enter()?;
     match clone::clone(0, parent, None).step(|| "clone the process".into())? {
         Cloned::Child => join::run(process),

@@ -25,8 +25,8 @@ use nix::unistd::Pid;
 use super::held::{Child, Program};
 use crate::spec::plan::HookPlan;
 use crate::sys::image::Image;
+use crate::sys::interrupt::{self, Interrupts};
 use crate::sys::pidfd::{self, Ended};
-use crate::sys::signals;
 
 /// How much of what a hook wrote is kept for its error: the end, where the reason stands.
 const TAIL: usize = 2048;
@@ -47,7 +47,7 @@ pub enum HookError {
     )]
     TimedOut { kind: String, path: PathBuf, seconds: u32, output: String },
     #[error("error running hook: the {kind} hook {path:?} was killed, since this command was told to end{output}")]
-    Interrupted { kind: String, path: PathBuf, output: String },
+    Interrupted { kind: String, path: PathBuf, output: String, signal: i32 },
 }
 
 /// What hooks are run as.
@@ -90,7 +90,7 @@ pub fn run_one<E: From<HookError>>(
 fn wait(child: &Child, hook: &HookPlan, kind: &str, output: &mut Output) -> Result<(), HookError> {
     let (kind, path) = (kind.to_owned(), hook.path.clone());
     let deadline = hook.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
-    let watched = watch(child, output, deadline, Patience::of(&kind));
+    let watched = watch(child, output, deadline);
     if !matches!(watched, Ok(Ending::Ended)) {
         // The leader is not reaped yet, so the number still names this group.
         let _ = killpg(Pid::from_raw(child.pid), Signal::SIGKILL);
@@ -105,7 +105,9 @@ fn wait(child: &Child, hook: &HookPlan, kind: &str, output: &mut Output) -> Resu
             let seconds = hook.timeout.unwrap_or_default();
             Err(HookError::TimedOut { kind, path, seconds, output: output.told() })
         }
-        (Ok(Ending::Interrupted), Ok(_)) => Err(HookError::Interrupted { kind, path, output: output.told() }),
+        (Ok(Ending::Interrupted(signal)), Ok(_)) => {
+            Err(HookError::Interrupted { kind, path, output: output.told(), signal })
+        }
         (Err(source), _) | (_, Err(source)) => Err(HookError::Watch { kind, path, source }),
     }
 }
@@ -125,7 +127,7 @@ fn program(hook: &HookPlan, input: OwnedFd, folder: Option<&Path>) -> io::Result
     let text = |text: &str| CString::new(text).map_err(io::Error::from);
     let path = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
     let args = hook.args.iter().map(|arg| text(arg)).collect::<io::Result<_>>()?;
-    let env = hook.env.iter().map(|entry| text(entry)).collect::<io::Result<_>>()?;
+    let env = hook.env.iter().map(|entry| path(Path::new(entry))).collect::<io::Result<_>>()?;
     let (out, its_out) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let (err, its_err) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let image = Image::new(path(&hook.path)?, args, env);
@@ -136,26 +138,14 @@ fn program(hook: &HookPlan, input: OwnedFd, folder: Option<&Path>) -> io::Result
 enum Ending {
     Ended,
     TimedOut,
-    Interrupted,
+    /// By this signal.
+    Interrupted(i32),
 }
 
-/// A foreground run keeps the signals that it gets for its application: while there is none yet, nobody else would ever
-/// answer to them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patience {
-    UntilToldToEnd,
-    Endless,
-}
-
-impl Patience {
-    fn of(kind: &str) -> Patience {
-        if matches!(kind, "prestart" | "createRuntime") { Patience::UntilToldToEnd } else { Patience::Endless }
-    }
-}
-
-fn watch(child: &Child, output: &mut Output, deadline: Option<Instant>, patience: Patience) -> io::Result<Ending> {
+/// A command that keeps signals answers to those that ask it to end: while a hook runs there is nobody else who would.
+fn watch(child: &Child, output: &mut Output, deadline: Option<Instant>) -> io::Result<Ending> {
     output.never_block()?;
-    let told = (patience == Patience::UntilToldToEnd).then(signals::to_end).transpose()?;
+    let told = interrupt::current();
     loop {
         let timeout = match deadline {
             None => PollTimeout::NONE,
@@ -168,20 +158,19 @@ fn watch(child: &Child, output: &mut Output, deadline: Option<Instant>, patience
             },
         };
         let mut watched = vec![PollFd::new(child.pidfd.as_fd(), PollFlags::POLLIN)];
-        watched.extend(told.as_ref().map(|told| PollFd::new(told.as_fd(), PollFlags::POLLIN)));
+        watched.extend(told.map(|told| PollFd::new(told.as_fd(), PollFlags::POLLIN)));
         watched.extend(output.open().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
         match poll(&mut watched, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
         let ended = watched[0].any().unwrap_or(false);
-        let interrupted = told.is_some() && watched[1].any().unwrap_or(false);
         output.read();
         if ended {
             return Ok(Ending::Ended);
         }
-        if interrupted {
-            return Ok(Ending::Interrupted);
+        if let Some(signal) = told.and_then(Interrupts::ending) {
+            return Ok(Ending::Interrupted(signal));
         }
     }
 }

@@ -93,7 +93,7 @@ fn write_apparmor(attributes: &Path, text: &str) -> io::Result<()> {
 }
 
 fn enabled(parameter: &str) -> bool {
-    std::fs::read_to_string(parameter).is_ok_and(|text| text.trim() == "Y")
+    crate::sys::text::read(parameter).is_ok_and(|text| text.trim() == "Y")
 }
 
 /// Whether the user namespace lets its processes set their groups: one made by an ordinary user does not
@@ -118,7 +118,7 @@ impl Groups {
     }
 
     fn of(process: &str) -> Result<Groups, SetupError> {
-        match std::fs::read_to_string(format!("/proc/{process}/setgroups")) {
+        match crate::sys::text::read(format!("/proc/{process}/setgroups")) {
             Ok(text) if text.trim() == "deny" => Ok(Groups::Denied),
             Ok(_) => Ok(Groups::Settable),
             Err(error) if forgiven::NO_SETGROUPS_FILE.covers(&error) => Ok(Groups::Settable),

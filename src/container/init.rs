@@ -1,6 +1,6 @@
 //! The init of a new container: applies its plan from top to bottom, then waits to be started.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
@@ -52,7 +52,8 @@ pub struct Listen {
     /// LISTEN_FDS: so many of the preserved descriptors are sockets.
     pub count: u32,
     /// LISTEN_FDNAMES
-    pub names: Option<String>,
+    #[serde(with = "crate::sys::carried")]
+    pub names: Option<OsString>,
 }
 
 impl Donations {
@@ -138,10 +139,14 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
 }
 
 /// The pid is the one that the application sees of itself.
-fn listen_environment(listen: &Listen) -> Vec<String> {
-    let names = listen.names.iter().map(|names| format!("LISTEN_FDNAMES={names}"));
+fn listen_environment(listen: &Listen) -> Vec<OsString> {
+    let names = listen.names.iter().map(|names| {
+        let mut variable = OsString::from("LISTEN_FDNAMES=");
+        variable.push(names);
+        variable
+    });
     let pid = format!("LISTEN_PID={}", std::process::id());
-    [format!("LISTEN_FDS={}", listen.count), pid].into_iter().chain(names).collect()
+    [format!("LISTEN_FDS={}", listen.count), pid].into_iter().map(OsString::from).chain(names).collect()
 }
 
 /// These hooks run in here, where our pid is what the container's PID namespace says.
@@ -302,7 +307,7 @@ pub(super) fn finish_process(
     channel: BorrowedFd<'_>,
 ) -> Result<entry::Entry, SetupError> {
     if let Some(terminal) = terminal {
-        terminal.chown(plan.uid)?;
+        terminal.chown(plan.uid);
         terminal.become_stdio(&plan.kept_stdio)?;
     }
     identity::apply_limits(plan)?;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::channel::{self, Order, Report};
 use super::init::{become_root_of_namespace, finish_process};
 use super::root::Root;
-use super::{Groups, SetupError, Step, stdio, terminal, verify};
+use super::{Groups, Owner, SetupError, Step, stdio, terminal, verify};
 use crate::spec::plan::ProcessPlan;
 use crate::sys::place::Place;
 use crate::sys::{clone, descriptors, signals};
@@ -28,6 +28,8 @@ pub struct Donations {
     pub seccomp: Option<super::seccomp::Program>,
     /// Of the container's user namespace, as the host sees it.
     pub groups: Groups,
+    /// Of the standard descriptors; None: the user has no id out here.
+    pub owner: Option<Owner>,
     pub preserved_fds: u32,
     pub session_keyring: Option<CString>,
 }

@@ -30,6 +30,7 @@ mod entry;
 pub mod forgiven;
 mod held;
 pub mod helper;
+mod home;
 pub mod hooks;
 mod identity;
 pub mod init;
@@ -46,15 +47,18 @@ mod pivot;
 mod root;
 pub mod seccomp;
 pub mod stdio;
+mod stdio_owner;
 mod terminal;
 mod verify;
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 
 pub use identity::{Groups, run_on};
 pub use mounts::{CgroupView, Whose};
+pub use stdio_owner::Owner;
 
 use crate::spec::plan::ProcessPlan;
 
@@ -66,9 +70,9 @@ pub enum SetupError {
     #[error("{0}")]
     Refused(String),
     #[error("exec {program:?}: executable file not found in $PATH")]
-    NotInPath { program: String },
+    NotInPath { program: OsString },
     #[error("exec {program:?}")]
-    Exec { program: String, source: io::Error },
+    Exec { program: OsString, source: io::Error },
     #[error("cannot resolve {path:?} inside the rootfs")]
     Resolve { path: PathBuf, source: io::Error },
     #[error("the creator is gone")]

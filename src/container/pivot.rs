@@ -80,7 +80,7 @@ fn read(list: &mut File) -> io::Result<Vec<Mount>> {
     let mut bytes = Vec::new();
     list.rewind()?;
     list.read_to_end(&mut bytes)?;
-    mountinfo::parse(&String::from_utf8_lossy(&bytes)).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    mountinfo::parse(&bytes).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Every whole proc or sysfs that is mounted, the last first, outside the tree whose top has the id `container`.
@@ -115,7 +115,7 @@ mod tests {
 31 30 0:9 / /proc rw - proc proc rw
 32 31 0:9 / /proc/nested rw - proc proc rw
 ";
-        let mounts = mountinfo::parse(text).unwrap();
+        let mounts = mountinfo::parse(text.as_bytes()).unwrap();
         let found: Vec<&Path> = revealing(&mounts, 30).iter().map(|mount| mount.at.as_path()).collect();
         assert_eq!(found, ["/a b", "/sys", "/proc"].map(Path::new));
     }

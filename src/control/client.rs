@@ -9,8 +9,12 @@ use super::method::{
 };
 use super::wire::{self, DecodeError, MAX_FRAME, Received, RequestId};
 use crate::model::Id;
-use crate::sys::ready::{self, Readiness};
+use crate::sys::interrupt::{self, Waited};
+use crate::sys::ready::Readiness;
 use crate::sys::seqpacket;
+
+/// So much longer a start may take once somebody wants us to end.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
@@ -19,6 +23,8 @@ pub enum ControlError {
     Refused { code: ErrorCode, message: String },
     #[error("the supervisor did not answer {} within {after:?}", method.name())]
     Timeout { method: Method, after: Duration },
+    #[error("interrupted by {}, while the supervisor was asked to {}", interrupt::name_of(*.signal), method.name())]
+    Interrupted { method: Method, signal: i32 },
     /// Nobody listens, or the connection ended before the answer: the supervisor is gone, or going.
     #[error("the supervisor is gone")]
     Gone,
@@ -177,9 +183,12 @@ impl Client {
         began: Instant,
         deadline: Option<Instant>,
     ) -> Result<(), ControlError> {
-        match ready::wait(self.socket.as_fd(), readiness, deadline) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(ControlError::Timeout { method, after: began.elapsed() }),
+        // What starts is about to be who answers to signals.
+        let grace = if method == Method::Start { LAST_CHANCE } else { Duration::ZERO };
+        match interrupt::wait(self.socket.as_fd(), readiness, deadline, grace) {
+            Ok(Waited::Ready) => Ok(()),
+            Ok(Waited::TimeUp) => Err(ControlError::Timeout { method, after: began.elapsed() }),
+            Ok(Waited::Interrupted(signal)) => Err(ControlError::Interrupted { method, signal }),
             Err(source) => Err(ControlError::Transport { method, source }),
         }
     }

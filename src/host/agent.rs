@@ -1,6 +1,8 @@
 //! The seccomp agent: it is sent the listener of a filter with SCMP_ACT_NOTIFY, and a document that says whose it is
 //! (runtime-spec, config-linux.md, "The Container Process State").
 
+#![allow(clippy::disallowed_macros)] // Texts and numbers only.
+
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};

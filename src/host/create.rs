@@ -1,5 +1,7 @@
 //! The effects of create: cgroups, supervisor, init, adoption.
 
+#![allow(clippy::disallowed_macros)] // Texts and numbers only.
+
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -322,6 +324,9 @@ impl<'a> Creation<'a> {
 
     /// An init that was killed may be the second victim: pid 1 of its namespace, the supervisor, says what was first.
     fn cause_of(&self, error: HostError) -> HostError {
+        if error.signal().is_some() {
+            return error;
+        }
         match self.supervisor.as_ref().map(Supervisor::last_words) {
             Some(Some(text)) => HostError::Supervisor { text },
             _ => error,
@@ -426,7 +431,7 @@ fn hook_state(plan: &Plan, options: &Options, status: &str, pid: i32) -> serde_j
         "id": options.id.as_str(),
         "status": status,
         "pid": pid,
-        "bundle": options.bundle,
+        "bundle": options.bundle.to_string_lossy(),
         "annotations": annotations,
     })
 }
@@ -442,7 +447,7 @@ fn incarnation() -> Option<String> {
 /// The process's pid in the sandbox's PID namespace, one level below ours: the second number of NSpid (proc(5)).
 pub fn pid_inside(host_pid: i32) -> Result<i32, HostError> {
     let path = format!("/proc/{host_pid}/status");
-    let status = match std::fs::read_to_string(&path) {
+    let status = match crate::sys::text::read(&path) {
         // Callers take "no such file" for a program that is missing.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {
             return Err(launch::died("the container's process"));

@@ -10,6 +10,7 @@ use crate::container::{forgiven, seccomp};
 use crate::spec::plan::{IdMapping, IdmapPlan, MountKind, MountPlan, NamespaceKind, Plan, Unsupported};
 use crate::store::Root;
 use crate::sys::mount::{self, Attributes, Extent};
+use crate::sys::mountinfo;
 
 /// The seccomp profile as a program: compiled once for all containers of this root that have the same.
 pub fn seccomp(plan: &Plan, root: &Root) -> Result<Option<seccomp::Program>, HostError> {
@@ -178,10 +179,7 @@ impl Idmaps<'_> {
 /// "the file system (tmpfs)", by the device that /proc/self/mountinfo names.
 fn filesystem_of(tree: BorrowedFd<'_>) -> String {
     let name = nix::sys::stat::fstat(tree.as_raw_fd()).ok().and_then(|stat| {
-        let device = format!("{}:{}", libc::major(stat.st_dev), libc::minor(stat.st_dev));
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some(&device))?;
-        Some(line.split_once(" - ")?.1.split(' ').next()?.to_owned())
+        mountinfo::ours().ok()?.into_iter().find(|mount| mount.device == stat.st_dev).map(|mount| mount.fstype)
     });
     name.map_or("the file system".to_owned(), |name| format!("the file system ({name})"))
 }

@@ -17,11 +17,11 @@ use super::protect::Binary;
 use super::verify::{self, Promise};
 use super::{HostError, Trying, namespaces, probe};
 use crate::cgroup::{self, Joiner};
-use crate::container::channel::Order;
-use crate::container::{Groups, join, seccomp, stdio};
+use crate::container::{Groups, Owner, join, seccomp, stdio};
 use crate::control::{Client, ExecuteAsync, Request};
 use crate::model::record::{ContainerRecord, PidNamespace, Reaper, SandboxRecord};
 use crate::spec::plan::ProcessPlan;
+use crate::sys::interrupt::{self, Kept};
 use crate::sys::place::Place;
 use crate::sys::{open, procfs};
 
@@ -42,7 +42,8 @@ pub struct Execution<'a> {
     /// The container's processes may have CAP_SYS_ADMIN, and with that have put another root on top of theirs.
     pub may_change_root: bool,
     pub if_frozen: IfFrozen,
-    /// Who waits for it: from its start on signals are kept for the process. Until then they end us, and it with us.
+    /// Who waits for it: from its start on it gets the signals that this process does. Until then they end us, and it with
+    /// us.
     pub waits: Waits,
 }
 
@@ -71,8 +72,19 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launc
     let needs_supervisor = execution.sandbox.pid_namespace == PidNamespace::Own;
     let is_stopped =
         || !procfs::is_alive(&container.init, boot) || needs_supervisor && !procfs::is_alive(supervisor, boot);
-    // One that ended meanwhile is reason enough, wherever it was noticed.
-    launch(execution, terminal).map_err(|error| if is_stopped() { stopped(container) } else { error })
+    let signals = match execution.waits {
+        Waits::Caller => Some(Forwarding::begin()?),
+        Waits::Nobody => {
+            interrupt::begin(Kept::Ending).trying(|| "keep signals".into())?;
+            None
+        }
+    };
+    match launch(execution, terminal) {
+        Ok(launched) => Ok((launched, signals)),
+        // One that ended meanwhile is reason enough, wherever it was noticed.
+        Err(error) if error.signal().is_none() && is_stopped() => Err(stopped(container)),
+        Err(error) => Err(error),
+    }
 }
 
 fn stopped(container: &ContainerRecord) -> HostError {
@@ -80,7 +92,7 @@ fn stopped(container: &ContainerRecord) -> HostError {
     HostError::Container { text, exit_code: 1 }
 }
 
-fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launched, Option<Forwarding>), HostError> {
+fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launched, HostError> {
     let boot = &execution.sandbox.boot;
     let gone = || stopped(execution.container);
     let init = probe::open_if_alive(&execution.container.init, boot)?.ok_or_else(gone)?;
@@ -99,6 +111,12 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launch
     let binary = Binary::protected().trying(|| "protect our own binary".into())?;
     let filtered = execution.seccomp.is_some();
     let groups = Groups::of_process(init.as_fd())?;
+    let owner = if namespaces.contains(CloneFlags::CLONE_NEWUSER) {
+        let mappings = procfs::uid_mappings(execution.container.init.pid);
+        Owner::mapped(execution.process.uid, mappings.trying(|| "read the user mappings of the container".into())?)
+    } else {
+        Some(Owner::ours(execution.process.uid))
+    };
     let root = open_root(execution.container.init.pid);
     stdio::prepare(root.as_ref().map(|root| root.as_fd()))?;
     let donate = |channel| join::Donations {
@@ -106,6 +124,7 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launch
         channel,
         seccomp: execution.seccomp,
         groups,
+        owner,
         preserved_fds: execution.preserve_fds,
         session_keyring: launch::keyring_name(execution.container.id.as_str()),
     };
@@ -137,9 +156,9 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launch
             Some(socket) => socket.send(PidfdOf::Exec, launched.pidfd.as_fd()),
             None => Ok(()),
         })
-        .and_then(|()| start(&launched, execution.waits));
+        .and_then(|()| launched.start((execution.waits == Waits::Nobody).then_some(launch::STEP_DEADLINE)));
     match started {
-        Ok(signals) => Ok((launched, signals)),
+        Ok(()) => Ok(launched),
         Err(error) => {
             launched.abort();
             Err(error)
@@ -160,19 +179,6 @@ fn patience_with(joiner: &Joiner, if_frozen: IfFrozen) -> Result<Option<Duration
             (Some(_), IfFrozen::Refuse) => std::thread::sleep(Duration::from_millis(5)),
         }
     }
-}
-
-fn start(launched: &Launched, waits: Waits) -> Result<Option<Forwarding>, HostError> {
-    if waits == Waits::Nobody {
-        return launched.start().map(|()| None);
-    }
-    let signals = Forwarding::begin()?;
-    launched.order(Order::Start)?;
-    if !signals.wait_for_start(launched.channel.as_fd())? {
-        let text = "interrupted by a signal before the program ran".to_owned();
-        return Err(HostError::Container { text, exit_code: 1 });
-    }
-    launched.has_started().map(|()| Some(signals))
 }
 
 /// The root folder of a container, to look into; None where we may not.

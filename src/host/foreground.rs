@@ -1,91 +1,30 @@
 //! A foreground run or exec: this process is the parent, passes signals on, and exits as the application did.
 
-use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{self, SetArg, Termios};
 
 use super::launch::Launched;
 use super::{HostError, Trying};
 use crate::sys::descriptors::{STDIN, STDIO};
-use crate::sys::ready::{self, Readiness};
+use crate::sys::interrupt::{self, Interrupts, Kept};
 use crate::sys::{pidfd, tty};
 
-/// Signals that are about us and not for the application: in the background of a shell, touching the terminal stops us
-/// until we are in its foreground, as it stops every other program.
-const OURS: [Signal; 11] = [
-    Signal::SIGCHLD,
-    Signal::SIGSEGV,
-    Signal::SIGBUS,
-    Signal::SIGFPE,
-    Signal::SIGILL,
-    Signal::SIGABRT,
-    Signal::SIGSYS,
-    Signal::SIGTRAP,
-    Signal::SIGURG,
-    Signal::SIGTTIN,
-    Signal::SIGTTOU,
-];
-
-/// Signals that arrive from now on are kept for the application. To be called before any thread is made: each thread
-/// that does not block a signal may be ended by it.
-pub struct Forwarding {
-    signals: SignalFd,
-    /// Taken before there was anybody to forward them to.
-    early: RefCell<Vec<i32>>,
-}
-
-/// Those that somebody sends who wants us to end.
-const ENDING: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
-
-/// So much longer a program may take to start once somebody wants us to end.
-const LAST_CHANCE: Duration = Duration::from_secs(1);
+/// Signals that were kept for the application, and come to it from now on.
+#[derive(Clone, Copy)]
+pub struct Forwarding(&'static Interrupts);
 
 impl Forwarding {
+    /// As [`interrupt::begin`] says, which this calls: what wants us to end before there is an application does.
     pub fn begin() -> Result<Forwarding, HostError> {
-        let mut set = SigSet::all();
-        for signal in OURS {
-            set.remove(signal);
-        }
-        set.thread_block().trying(|| "block signals".into())?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let signals = SignalFd::with_flags(&set, flags).trying(|| "make a signalfd".into())?;
-        Ok(Forwarding { signals, early: RefCell::default() })
+        interrupt::begin(Kept::ForApplication).map(Forwarding).trying(|| "keep signals for the application".into())
     }
 
-    /// Waits for a program to start: until `started` can be read. One that is held up, in a cgroup that was frozen just
-    /// now, keeps nobody from ending us: false.
-    pub fn wait_for_start(&self, started: BorrowedFd<'_>) -> Result<bool, HostError> {
-        let what = || "wait for the program to start".to_owned();
-        loop {
-            let mut watched =
-                [PollFd::new(started, PollFlags::POLLIN), PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut watched, PollTimeout::NONE) {
-                Err(nix::Error::EINTR) => continue,
-                other => other.trying(what)?,
-            };
-            if watched[0].any().unwrap_or(true) {
-                return Ok(true);
-            }
-            let taken = self.take();
-            let ends = taken.iter().any(|signal| ENDING.contains(signal));
-            self.early.borrow_mut().extend(taken);
-            if ends {
-                return ready::wait(started, Readiness::Readable, Some(Instant::now() + LAST_CHANCE)).trying(what);
-            }
-        }
-    }
-
-    fn take(&self) -> Vec<i32> {
-        let mut taken = self.early.take();
-        while let Ok(Some(info)) = self.signals.read_signal() {
-            taken.push(info.ssi_signo as i32);
-        }
-        taken
+    /// What has come so far is for nobody any more: the application has ended.
+    pub fn forget(self) {
+        drop(self.0.take());
     }
 }
 
@@ -119,7 +58,7 @@ impl End {
 pub fn wait(
     process: &Launched,
     screen: Option<Screen<'_>>,
-    signals: &Forwarding,
+    signals: Forwarding,
     deadline: Option<Instant>,
 ) -> Result<End, HostError> {
     let mut proxy = screen.map(Proxy::begin).transpose()?;
@@ -128,7 +67,7 @@ pub fn wait(
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let mut watched = vec![
             PollFd::new(process.pidfd.as_fd(), PollFlags::POLLIN),
-            PollFd::new(signals.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.0.as_fd(), PollFlags::POLLIN),
         ];
         if let Some(proxy) = &proxy {
             watched.extend(proxy.interests());
@@ -174,8 +113,8 @@ pub fn exit_code(status: i32) -> u8 {
     if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) as u8 } else { libc::WEXITSTATUS(status) as u8 }
 }
 
-fn forward(signals: &Forwarding, process: BorrowedFd<'_>, proxy: Option<&Proxy>) {
-    for signal in signals.take() {
+fn forward(signals: Forwarding, process: BorrowedFd<'_>, proxy: Option<&Proxy>) {
+    for signal in signals.0.take() {
         if let Some(proxy) = proxy {
             match signal {
                 libc::SIGWINCH => {

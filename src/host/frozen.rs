@@ -1,5 +1,7 @@
 //! The configuration that was frozen when a container was created: what the bundle says today does not matter.
 
+#![allow(clippy::disallowed_macros)] // Texts and numbers only.
+
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
@@ -90,7 +92,8 @@ pub fn state_document(snapshot: &Snapshot, status: &str, pid: i32) -> Value {
         "pid": pid,
     });
     if let Some(container) = root_container(snapshot) {
-        state["bundle"] = json!(container.bundle);
+        // `spec::load` lets none in that is no text; of one that has got here by another way JSON shows U+FFFD.
+        state["bundle"] = json!(container.bundle.to_string_lossy());
         state["annotations"] = json!(container.annotations);
     }
     state

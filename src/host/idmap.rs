@@ -45,7 +45,7 @@ pub fn namespace_for(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd, 
 
 fn write_map(pid: i32, name: &str, mappings: &[IdMapping]) -> Result<(), HostError> {
     let path = PathBuf::from(format!("/proc/{pid}/{name}"));
-    let ours = std::fs::read_to_string(format!("/proc/self/{name}")).trying(|| format!("read our own {name}"))?;
+    let ours = crate::sys::text::read(format!("/proc/self/{name}")).trying(|| format!("read our own {name}"))?;
     let mappings = mappings.iter().map(|mapping| in_our_numbers(&ours, mapping)).collect::<Option<Vec<_>>>();
     let Some(mappings) = mappings else {
         let (kind, file) = if name == "uid_map" { ("uid", "/etc/subuid") } else { ("gid", "/etc/subgid") };

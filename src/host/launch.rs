@@ -27,13 +27,17 @@ use crate::container::{SetupError, helper, init, join};
 use crate::model::record::Reaper;
 use crate::spec::plan::Plan;
 use crate::sys::clone::{self, Cloned, Parent};
+use crate::sys::interrupt::{self, Waited};
 use crate::sys::open::{self, AT_CWD};
 use crate::sys::place::Place;
-use crate::sys::ready::{self, Readiness};
+use crate::sys::ready::Readiness;
 use crate::sys::{descriptors, pidfd};
 
 /// How long an init may take for one step of its setup.
 pub const STEP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// So much longer a program may take to start once somebody wants us to end.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 /// A process that has been cloned and is on its way.
 pub struct Launched {
@@ -307,15 +311,12 @@ impl Launched {
         }
     }
 
-    /// Starts it without a supervisor in between; returns once the program runs.
-    pub fn start(&self) -> Result<(), HostError> {
+    /// Starts it without a supervisor in between; returns once the program runs. One that is about to run gets the signal
+    /// itself by which somebody wants us to end; one that is held up, in a cgroup that was frozen just now, keeps nobody
+    /// from it.
+    pub fn start(&self, patience: Option<Duration>) -> Result<(), HostError> {
         self.order(Order::Start)?;
-        self.has_started()
-    }
-
-    /// Once it was ordered to start: returns when the program runs.
-    pub fn has_started(&self) -> Result<(), HostError> {
-        match self.next("executing the program", Some(STEP_DEADLINE))? {
+        match next_report_with(self.channel.as_fd(), "executing the program", patience, LAST_CHANCE)? {
             Report::Closed => Ok(()),
             other => Err(unexpected(other)),
         }
@@ -323,10 +324,24 @@ impl Launched {
 }
 
 fn next_report(channel: BorrowedFd<'_>, what: &str, patience: Option<Duration>) -> Result<Report, HostError> {
+    next_report_with(channel, what, patience, Duration::ZERO)
+}
+
+/// With so much time left to it once somebody wants us to end.
+fn next_report_with(
+    channel: BorrowedFd<'_>,
+    what: &str,
+    patience: Option<Duration>,
+    grace: Duration,
+) -> Result<Report, HostError> {
     let deadline = patience.map(|patience| Instant::now() + patience);
-    if !ready::wait(channel, Readiness::Readable, deadline).trying(|| format!("wait for {what}"))? {
-        let seconds = patience.unwrap_or_default().as_secs();
-        return Err(HostError::Timeout { what: what.to_owned(), seconds });
+    match interrupt::wait(channel, Readiness::Readable, deadline, grace).trying(|| format!("wait for {what}"))? {
+        Waited::Ready => {}
+        Waited::TimeUp => {
+            let seconds = patience.unwrap_or_default().as_secs();
+            return Err(HostError::Timeout { what: what.to_owned(), seconds });
+        }
+        Waited::Interrupted(signal) => return Err(HostError::Interrupted { what: what.to_owned(), signal }),
     }
     match channel::next_report(channel).trying(|| format!("hear of {what}"))? {
         Report::Failed { exit_code, text } => Err(HostError::Container { text, exit_code }),

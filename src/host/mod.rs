@@ -38,6 +38,9 @@ mod verify;
 use std::io;
 
 use crate::container::SetupError;
+use crate::container::hooks::HookError;
+use crate::control::ControlError;
+use crate::sys::interrupt;
 
 /// One thing on the host that we tried and that failed.
 #[derive(Debug, thiserror::Error)]
@@ -52,12 +55,14 @@ pub enum HostError {
     Supervisor { text: String },
     #[error("{what}: no answer within {seconds} s")]
     Timeout { what: String, seconds: u64 },
+    #[error("{what}: interrupted by {}", interrupt::name_of(*.signal))]
+    Interrupted { what: String, signal: i32 },
     #[error(transparent)]
-    Control(#[from] crate::control::ControlError),
+    Control(#[from] ControlError),
     #[error(transparent)]
     Cgroup(#[from] crate::cgroup::Error),
     #[error(transparent)]
-    Hook(#[from] crate::container::hooks::HookError),
+    Hook(#[from] HookError),
     #[error(transparent)]
     Seccomp(#[from] crate::container::seccomp::CompileError),
     #[error(transparent)]
@@ -77,7 +82,17 @@ impl HostError {
     pub fn exit_code(&self) -> u8 {
         match self {
             HostError::Container { exit_code, .. } => *exit_code,
-            _ => 1,
+            other => other.signal().map_or(1, |signal| 128 + signal as u8),
+        }
+    }
+
+    /// By which somebody has ended what failed.
+    pub fn signal(&self) -> Option<i32> {
+        match self {
+            HostError::Interrupted { signal, .. }
+            | HostError::Control(ControlError::Interrupted { signal, .. })
+            | HostError::Hook(HookError::Interrupted { signal, .. }) => Some(*signal),
+            _ => None,
         }
     }
 }

@@ -10,6 +10,7 @@ use super::{HostError, Trying};
 use crate::model::Id;
 use crate::spec::plan::IntelRdtPlan;
 use crate::store::{Folder, name_of};
+use crate::sys::mountinfo::{self, Mount};
 
 /// In the sandbox's folder: the folders to remove, one a line, deepest first.
 const MADE: &str = "resctrl";
@@ -29,8 +30,8 @@ impl Group {
     /// Nothing is made yet but the note of what will be.
     pub fn prepare(plan: Option<&IntelRdtPlan>, id: &Id, folder: &Folder) -> Result<Option<Group>, HostError> {
         let Some(plan) = plan else { return Ok(None) };
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").trying(|| "read /proc/self/mountinfo".into())?;
-        let top = mounted_at(&mounts).ok_or_else(|| {
+        let mounts = mountinfo::ours().trying(|| "read /proc/self/mountinfo".into())?;
+        let top = mounted_at(mounts).ok_or_else(|| {
             refused(
                 "no resctrl file system is mounted: this machine cannot \
              divide up its caches, or `mount -t resctrl resctrl /sys/fs/resctrl` has not been done",
@@ -103,13 +104,8 @@ pub fn remove(groups: &[PathBuf]) -> Result<(), HostError> {
     Ok(())
 }
 
-/// Field 5 of mountinfo is where, the one after " - " is what (proc(5)).
-fn mounted_at(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
-        let (about, filesystem) = line.split_once(" - ")?;
-        let path = about.split(' ').nth(4)?;
-        filesystem.starts_with("resctrl ").then(|| path.into())
-    })
+fn mounted_at(mounts: Vec<Mount>) -> Option<PathBuf> {
+    mounts.into_iter().find(|mount| mount.fstype == "resctrl").map(|mount| mount.at)
 }
 
 fn refused(problem: &str) -> HostError {
@@ -184,6 +180,7 @@ mod tests {
     fn the_mount_is_found() {
         let table =
             "22 28 0:20 / /proc rw - proc proc rw\n40 28 0:35 / /sys/fs/resctrl rw,relatime - resctrl resctrl rw\n";
+        let mounted_at = |table: &str| mounted_at(mountinfo::parse(table.as_bytes()).unwrap());
         assert_eq!(mounted_at(table), Some("/sys/fs/resctrl".into()));
         assert_eq!(mounted_at("22 28 0:20 / /proc rw - proc resctrl rw\n"), None);
     }

@@ -45,13 +45,13 @@ pub fn needed() -> bool {
 /// Who called: our uid, or, in the namespace that we have made for an ordinary user, that user's. There, and not in one that
 /// an engine has made, the number outside is none inside.
 pub fn caller() -> u32 {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let map = crate::sys::text::read("/proc/self/uid_map").unwrap_or_default();
     caller_in(&map, nix::unistd::getuid().as_raw())
 }
 
 /// The same of the group.
 pub fn caller_group() -> u32 {
-    let map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+    let map = crate::sys::text::read("/proc/self/gid_map").unwrap_or_default();
     caller_in(&map, nix::unistd::getgid().as_raw())
 }
 
@@ -76,10 +76,10 @@ fn caller_in(map: &str, ours: u32) -> u32 {
 /// Makes a user namespace with the caller as root, and a mount namespace of its own. The caller has a single thread.
 pub fn enter_own_namespaces(ids: Ids) -> Result<(), HostError> {
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let passwd = crate::sys::text::read("/etc/passwd").unwrap_or_default();
     let name = name_of(uid, &passwd);
     let further = |file: &str, own: u32| {
-        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let text = crate::sys::text::read(file).unwrap_or_default();
         ranges(&text, uid, name, own)
     };
     let (uids, gids) = (further("/etc/subuid", uid), further("/etc/subgid", gid));
@@ -107,7 +107,7 @@ fn make_namespace() -> Result<(), HostError> {
 
 /// The setting of this machine that refuses user namespaces to an ordinary user, in words, if it is one that we know.
 pub fn why_refused() -> Option<&'static str> {
-    let is = |path: &str, value: &str| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
+    let is = |path: &str, value: &str| crate::sys::text::read(path).is_ok_and(|text| text.trim() == value);
     if is("/proc/sys/user/max_user_namespaces", "0") {
         return Some("none may be made here (user.max_user_namespaces is 0, as in a sandbox of `do`)");
     }

@@ -58,6 +58,7 @@ impl Effects for Release<'_> {
         let HostError::Control(error) = error else { return false };
         match error {
             ControlError::Timeout { method, .. }
+            | ControlError::Interrupted { method, .. }
             | ControlError::Transport { method, .. }
             | ControlError::Decode { method, .. }
             | ControlError::UnexpectedReply { method } => *method == Method::Start,

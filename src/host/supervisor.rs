@@ -1,13 +1,12 @@
 //! Spawning the supervisor: pid 1 of a PID namespace of its own, with everything it needs as donated descriptors.
 
 use std::cell::Cell;
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::protect::Binary;
 use super::{HostError, Trying};
@@ -16,7 +15,9 @@ use crate::model::Id;
 use crate::model::record::PidNamespace;
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::image::Image as Program;
-use crate::sys::{descriptors, pidfd, ready};
+use crate::sys::interrupt::{self, Waited};
+use crate::sys::ready::Readiness;
+use crate::sys::{descriptors, pidfd, ready, text};
 
 /// How long it may take to answer; it does nothing that waits for anybody.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -64,7 +65,9 @@ pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
         command.donate("--debug-log-fd", log);
     }
     command.word("boot");
-    command.word(format!("--bundle={}", donation.bundle.display()));
+    let mut bundle = OsString::from("--bundle=");
+    bundle.push(donation.bundle);
+    command.word(bundle);
     command.donate("--controller-fd", donation.controller);
     command.donate("--spec-fd", donation.spec);
     command.donate("--start-sync-fd", theirs.as_fd());
@@ -96,17 +99,13 @@ pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
 impl Supervisor {
     /// Reads the one byte that says the control server answers, or the supervisor's own error text.
     pub fn wait_until_ready(&self) -> Result<(), HostError> {
-        let timeout = PollTimeout::try_from(DEADLINE).unwrap_or(PollTimeout::MAX);
-        let mut watched = [PollFd::new(self.start_sync.as_fd(), PollFlags::POLLIN)];
-        let ready = loop {
-            match poll(&mut watched, timeout) {
-                Err(nix::Error::EINTR) => continue,
-                other => break other.trying(|| "wait for the supervisor".into())?,
-            }
-        };
-        if ready == 0 {
-            let what = "the supervisor's start".to_owned();
-            return Err(HostError::Timeout { what, seconds: DEADLINE.as_secs() });
+        let (started, deadline) = (self.start_sync.as_fd(), Some(Instant::now() + DEADLINE));
+        let waited = interrupt::wait(started, Readiness::Readable, deadline, Duration::ZERO);
+        let what = || "the supervisor's start".to_owned();
+        match waited.trying(|| "wait for the supervisor".into())? {
+            Waited::Ready => {}
+            Waited::TimeUp => return Err(HostError::Timeout { what: what(), seconds: DEADLINE.as_secs() }),
+            Waited::Interrupted(signal) => return Err(HostError::Interrupted { what: what(), signal }),
         }
         let mut first = [0u8; 1];
         let what = || "read the supervisor's start message".to_owned();
@@ -119,8 +118,7 @@ impl Supervisor {
             0 => return Err(HostError::Supervisor { text: "it ended without a word".into() }),
             _ => {}
         }
-        let mut text = String::new();
-        pipe.take(4096).read_to_string(&mut text).trying(what)?;
+        let text = text::all_of(&mut pipe.take(4096)).trying(what)?;
         Err(HostError::Supervisor { text })
     }
 }
@@ -149,18 +147,18 @@ impl Supervisor {
 /// The argument list and, beside it, what each `--…-fd=N` in it stands for.
 #[derive(Default)]
 struct CommandLine {
-    words: Vec<String>,
+    words: Vec<OsString>,
     donated: Vec<io::Result<OwnedFd>>,
 }
 
 impl CommandLine {
-    fn word(&mut self, word: impl Into<String>) {
+    fn word(&mut self, word: impl Into<OsString>) {
         self.words.push(word.into());
     }
 
     fn donate(&mut self, flag: &str, fd: BorrowedFd<'_>) {
         let number = 3 + self.donated.len();
-        self.words.push(format!("{flag}={number}"));
+        self.words.push(format!("{flag}={number}").into());
         // Copies far above the numbers they will be placed at.
         self.donated.push(descriptors::above(fd, 128));
     }
@@ -168,7 +166,7 @@ impl CommandLine {
     fn image(self, binary: &Binary) -> io::Result<Image> {
         let mut args = vec![CString::new("sandkeep-sandbox").map_err(io::Error::other)?];
         for word in self.words {
-            args.push(CString::new(word).map_err(io::Error::other)?);
+            args.push(CString::new(word.into_vec()).map_err(io::Error::other)?);
         }
         let donated = self.donated.into_iter().collect::<io::Result<Vec<_>>>()?;
         let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?.into();

@@ -1,7 +1,8 @@
 //! Whether somebody in a network namespace has asked for what no way leads to: the kernel counts it there (snmp_counter.rst).
 
 use std::fs::File;
-use std::io::Read;
+
+use crate::sys::text;
 
 /// Counters of a network namespace. They can be read after its last process has ended.
 pub struct Unreached(Vec<File>);
@@ -14,10 +15,7 @@ impl Unreached {
     }
 
     pub fn was_asked_for(self) -> bool {
-        self.0.into_iter().any(|mut file| {
-            let mut text = String::new();
-            file.read_to_string(&mut text).is_ok() && says_so(&text)
-        })
+        self.0.into_iter().any(|mut file| text::all_of(&mut file).is_ok_and(|text| says_so(&text)))
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Promise<'a> {
 /// What is not as promised is an error, and so is what cannot be looked at.
 pub fn ready(pid: i32, promise: &Promise<'_>) -> Result<(), HostError> {
     let path = format!("/proc/{pid}/status");
-    let text = std::fs::read_to_string(&path).trying(|| format!("look at the process before its start ({path})"))?;
+    let text = crate::sys::text::read(&path).trying(|| format!("look at the process before its start ({path})"))?;
     let broken = judge(&Status::of(&text), promise).or(descriptors(pid, promise.preserved_fds)?);
     match broken {
         None => Ok(()),

@@ -5,6 +5,8 @@
 //! A torn tail is what a writer left that died in the middle, or that will try again at the same place: it is no
 //! record. Pure: who writes and reads is the business of others.
 
+#![allow(clippy::disallowed_macros)] // What schemars derives uses it on texts.
+
 use serde::{Deserialize, Serialize};
 
 use super::record::Exit;

@@ -13,6 +13,7 @@ use crate::host::{frozen, poststart};
 use crate::model::record::{CgroupRecord, Snapshot};
 use crate::model::{Id, Phase};
 use crate::store::{Folder, Root, StoreError};
+use crate::sys::mountinfo::{self, Mount};
 use crate::sys::procfs;
 
 /// A cgroup that is younger may be one that some create, in whatever root, has just made and not joined yet.
@@ -272,7 +273,7 @@ fn supervisors() -> impl Iterator<Item = i32> {
 }
 
 fn is_supervisor(pid: i32) -> bool {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = crate::sys::text::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     name.trim_end() == "sandkeep-sandbo" && procfs::stat(pid).ok().flatten().is_some_and(|stat| !stat.is_gone())
 }
 
@@ -329,11 +330,10 @@ pub(super) fn orphaned_cgroups(
 
 /// Everything is mounted in the containers' own namespaces: nothing of a root may show on the host.
 fn examine_mounts(root: &Root, findings: &mut Vec<Finding>) {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let sandboxes = root.path().join("sandboxes");
-    for point in table.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new) {
-        if point.starts_with(&sandboxes) {
-            findings.push(Finding { subject: point.display().to_string(), text: "a mount inside the root".into() });
+    for Mount { at, .. } in mountinfo::ours().unwrap_or_default() {
+        if at.starts_with(&sandboxes) {
+            findings.push(Finding { subject: at.display().to_string(), text: "a mount inside the root".into() });
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What `sandkeep spec` writes: a shell in a root file system beside the config.json, under the default seccomp profile and
 //! with the paths covered that docker covers.
 
+#![allow(clippy::disallowed_macros)] // Texts and numbers only.
+
 use std::fs;
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};

@@ -1,22 +1,24 @@
 //! `exec`: one more process in a container, described by a file or by the container's own configuration and what was
 //! typed.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{Process, Spec};
 
 use super::plan::ProcessPlan;
 use super::process::{check_mapped, process_plan};
-use super::{Host, SpecError, capabilities, check, confinement, mappings, namespaces, placement};
+use super::{Host, SpecError, capabilities, check, confinement, env, mappings, namespaces, placement};
 
 /// What the command line says; the rest is as in the container's configuration.
 #[derive(Debug, Clone, Default)]
 pub struct ExecOverrides {
     /// The program and its arguments.
-    pub args: Vec<String>,
+    pub args: Vec<OsString>,
     pub cwd: Option<PathBuf>,
     /// Added to the configuration's; a name given again replaces it.
-    pub env: Vec<String>,
+    pub env: Vec<OsString>,
     /// `uid` or `uid:gid`, in numbers.
     pub user: Option<String>,
     /// Added to the configuration's.
@@ -43,7 +45,8 @@ pub fn exec_process(
         return Err(SpecError::invalid("process", problem));
     };
     let mut process = process.clone();
-    process.set_args(Some(overrides.args.clone()));
+    // What the configuration's types cannot hold goes into the plan below.
+    process.set_args(Some(overrides.args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect()));
     process.set_terminal(Some(overrides.tty));
     if let Some(cwd) = &overrides.cwd {
         if !cwd.is_absolute() {
@@ -54,12 +57,10 @@ pub fn exec_process(
         }
         process.set_cwd(cwd.clone());
     }
-    if let Some(variable) = overrides.env.iter().find(|variable| !variable.contains('=')) {
-        return Err(SpecError::invalid("--env", format!("{} has no \"=\"", check::quote(variable))));
+    if let Some(variable) = overrides.env.iter().find(|variable| !variable.as_bytes().contains(&b'=')) {
+        let problem = format!("{} has no \"=\"", check::quote(&variable.to_string_lossy()));
+        return Err(SpecError::invalid("--env", problem));
     }
-    let mut env = process.env().clone().unwrap_or_default();
-    env.extend(overrides.env.iter().cloned());
-    process.set_env(Some(env));
     if let Some(no_new_privs) = overrides.no_new_privs {
         process.set_no_new_privileges(Some(no_new_privs));
     }
@@ -80,6 +81,9 @@ pub fn exec_process(
     gids.extend(&overrides.additional_gids);
     process.user_mut().set_additional_gids(Some(gids));
     let mut planned = exec_plan(base, &process, host, warnings)?;
+    planned.args = overrides.args.clone();
+    planned.env.extend(overrides.env.iter().cloned());
+    planned.env = env::plan("process.env", &planned.env)?;
     for name in &overrides.caps {
         let bit = capabilities::bit_of("--cap", name, host)?;
         planned.capabilities.bounding |= bit;
@@ -155,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_typed_value_that_is_wrong_is_told_by_its_flag() {
-        let args = vec!["id".to_owned()];
+        let args = vec![OsString::from("id")];
         let cwd = ExecOverrides { args: args.clone(), cwd: Some("relative".into()), ..ExecOverrides::default() };
         assert_eq!(exec(cwd).unwrap_err().field(), Some("--cwd"));
         let env = ExecOverrides { args, env: vec!["A=1".into(), "B".into()], ..ExecOverrides::default() };

@@ -1,5 +1,7 @@
 //! The features document (runtime-spec, features.md): true to what `plan` takes and the rest of the crate applies.
 
+#![allow(clippy::disallowed_macros)] // Texts and numbers only.
+
 use serde_json::{Value, json};
 
 use super::{Host, OCI_VERSION, capabilities, hooks, mount_options, namespaces, placement};

@@ -38,7 +38,7 @@ fn plan_one(field: &str, hook: &Hook) -> Result<HookPlan, SpecError> {
     if args.is_empty() {
         args.push(path.to_string_lossy().into_owned());
     }
-    let entries = hook.env().clone().unwrap_or_default();
+    let entries = env::from_text(hook.env());
     env::check(&format!("{field}.env"), &entries)?;
     let timeout = match hook.timeout() {
         None => None,

@@ -1,7 +1,5 @@
 //! The few facts about the machine that decide what a configuration means.
 
-use std::fs;
-
 /// What `plan` must know of the host. Plain data, so that a plan can be tested for a machine that is not this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Host {
@@ -17,7 +15,8 @@ const NEWEST_KNOWN: u32 = 40;
 impl Host {
     /// The machine that we run on.
     pub fn here() -> Host {
-        let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").ok().and_then(|text| text.trim().parse().ok());
+        let last =
+            crate::sys::text::read("/proc/sys/kernel/cap_last_cap").ok().and_then(|text| text.trim().parse().ok());
         Host { rootless: !nix::unistd::geteuid().is_root(), last_capability: last.unwrap_or(NEWEST_KNOWN) }
     }
 }

@@ -2,6 +2,7 @@
 //! applied by `container` and `cgroup` in the order written here. Nothing in here holds a file descriptor: what applies it
 //! inside the container is another program, which is sent it (`container::letter`).
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use caps::Capability;
@@ -202,9 +203,12 @@ pub struct DevicePlan {
 /// The application, or what `exec` runs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProcessPlan {
-    /// Never empty.
-    pub args: Vec<String>,
-    pub env: Vec<String>,
+    /// Never empty. Bytes without a NUL, as the kernel has them: what is typed need not be text.
+    #[serde(with = "crate::sys::carried")]
+    pub args: Vec<OsString>,
+    /// `NAME=value`
+    #[serde(with = "crate::sys::carried")]
+    pub env: Vec<OsString>,
     /// Absolute.
     #[serde(with = "crate::sys::carried")]
     pub cwd: PathBuf,
@@ -357,7 +361,8 @@ pub struct HookPlan {
     pub path: PathBuf,
     /// argv; the path if the spec gives none.
     pub args: Vec<String>,
-    pub env: Vec<String>,
+    #[serde(with = "crate::sys::carried")]
+    pub env: Vec<OsString>,
     /// Seconds, above 0.
     pub timeout: Option<u32>,
 }

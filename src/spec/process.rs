@@ -1,5 +1,7 @@
 //! The application, or what `exec` runs: who it is, what it may, and how it starts.
 
+use std::ffi::OsString;
+
 use oci_spec::runtime::Process;
 
 use super::mappings::{self, Mappings};
@@ -21,8 +23,8 @@ pub fn process_plan(process: &Process, host: &Host, warnings: &mut Vec<String>) 
     let terminal = process.terminal().unwrap_or(false);
     let user = process.user();
     Ok(ProcessPlan {
-        args: args.to_vec(),
-        env: env::plan("process.env", process.env().as_deref().unwrap_or_default())?,
+        args: args.iter().map(OsString::from).collect(),
+        env: env::plan("process.env", &env::from_text(process.env()))?,
         cwd: check::absolute("process.cwd", process.cwd())?,
         first: FirstProcess::Application,
         terminal,

@@ -5,6 +5,8 @@
 //! * a capability that is not known is dropped, so that a configuration for a newer kernel still runs;
 //! * scheduler flags are spelled as in the specification.
 
+#![allow(clippy::disallowed_macros)] // Texts and numbers only.
+
 use std::str::FromStr;
 
 use serde_json::{Value, json};

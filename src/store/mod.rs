@@ -26,6 +26,8 @@
 //!
 //! **A full disk** stops none of lock, intent, exit records, retire and remove: their blocks were allocated at birth.
 
+#![allow(clippy::disallowed_macros)] // What schemars derives uses it on texts.
+
 mod cache;
 mod commit;
 mod db;

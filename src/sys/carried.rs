@@ -1,5 +1,5 @@
-//! What crosses an execve(2) in a letter to the new program, for types that serde knows no such form of: a path is its
-//! bytes, whatever they are, and a descriptor is its number.
+//! What crosses an execve(2) in a letter to the new program, for types that serde knows no such form of: a path or an
+//! argument is its bytes, whatever they are, and a descriptor is its number.
 //!
 //! `#[serde(with = "crate::sys::carried")]` on a field of one of these types, or of a list or an option of them.
 
@@ -28,6 +28,18 @@ pub fn serialize<T: Carried, S: Serializer>(value: &T, serializer: S) -> Result<
 
 pub fn deserialize<'de, T: Carried, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     T::from_form(serde::Deserialize::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+impl Carried for OsString {
+    type Form = Vec<u8>;
+
+    fn form(&self) -> Vec<u8> {
+        self.as_bytes().to_vec()
+    }
+
+    fn from_form(bytes: Vec<u8>) -> io::Result<OsString> {
+        Ok(OsString::from_vec(bytes))
+    }
 }
 
 impl Carried for PathBuf {

@@ -11,7 +11,7 @@ impl Code {
     /// Looks it up in /proc/self/maps: the executable mapping that this very function lies in.
     pub fn find() -> Option<Code> {
         let here = Code::find as fn() -> Option<Code> as usize;
-        let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+        let maps = crate::sys::text::read("/proc/self/maps").ok()?;
         maps.lines().find_map(|line| {
             let (range, rest) = line.split_once(' ')?;
             let (start, end) = range.split_once('-')?;

@@ -8,6 +8,7 @@ pub mod carried;
 pub mod clone;
 pub mod descriptors;
 pub mod image;
+pub mod interrupt;
 pub mod memory;
 pub mod mode;
 pub mod mount;
@@ -25,6 +26,7 @@ pub mod sched;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod signals;
+pub mod text;
 pub mod tty;
 pub mod umask;
 

@@ -115,7 +115,7 @@ pub fn inode(pidfd: BorrowedFd<'_>) -> io::Result<Option<u64>> {
 
 /// Its number in the PID namespace of our /proc; `None` once it is reaped or if it is not to be seen there.
 pub fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let text = crate::sys::text::read(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pid:"));
     let pid: i32 = line
         .and_then(|pid| pid.trim().parse().ok())

@@ -1,8 +1,11 @@
 //! What /proc says of a process, and whether a process that was written down is still that process.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::pidfd;
@@ -87,13 +90,13 @@ pub fn owner_of_thread(thread: i32) -> io::Result<Option<i32>> {
 
 /// How many tasks there are on the whole machine (proc_loadavg(5), the fourth field).
 pub fn tasks() -> io::Result<usize> {
-    let text = std::fs::read_to_string("/proc/loadavg")?;
+    let text = crate::sys::text::read("/proc/loadavg")?;
     let total = text.split_whitespace().nth(3).and_then(|field| field.split_once('/')?.1.parse().ok());
     total.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/loadavg is not as in proc_loadavg(5)"))
 }
 
 pub fn boot_id() -> io::Result<String> {
-    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    Ok(crate::sys::text::read("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
 /// The inode of our time namespace; 0 on a kernel without them.
@@ -175,7 +178,7 @@ pub fn standing(process: &ProcessRef, boot: &Boot) -> io::Result<Standing> {
 pub fn is_unmapped_uid(uid: u32) -> bool {
     const OVERFLOW: u32 = 65_534;
     let overflow = || {
-        let text = std::fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap_or_default();
+        let text = crate::sys::text::read("/proc/sys/kernel/overflowuid").unwrap_or_default();
         text.trim().parse().unwrap_or(OVERFLOW)
     };
     uid != 0 && in_user_namespace() && uid == overflow()
@@ -183,9 +186,19 @@ pub fn is_unmapped_uid(uid: u32) -> bool {
 
 /// Whether some ids of the machine are not ours to name.
 pub fn in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let map = crate::sys::text::read("/proc/self/uid_map").unwrap_or_default();
     let numbers: Vec<&str> = map.split_whitespace().collect();
     !map.is_empty() && numbers != ["0", "0", "4294967295"]
+}
+
+/// What the user namespace of a process maps: (first inside, first in ours, length), as user_namespaces(7) has it.
+pub fn uid_mappings(pid: i32) -> io::Result<Vec<(u32, u32, u32)>> {
+    let text = crate::sys::text::read(format!("/proc/{pid}/uid_map"))?;
+    let numbers = |line: &str| {
+        let mut numbers = line.split_whitespace().map(|number| number.parse().ok());
+        Some((numbers.next()??, numbers.next()??, numbers.next()??))
+    };
+    Ok(text.lines().filter_map(numbers).collect())
 }
 
 fn is_no_such_process(error: &io::Error) -> bool {
@@ -194,32 +207,30 @@ fn is_no_such_process(error: &io::Error) -> bool {
 
 /// The flags of an open file of a process, as open(2) takes them (proc_pid_fdinfo(5)).
 pub fn open_flags(pid: i32, number: u32) -> io::Result<i32> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}"))?;
+    let text = crate::sys::text::read(format!("/proc/{pid}/fdinfo/{number}"))?;
     let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
     flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// mountinfo writes space, tab, newline and backslash as \ooo.
-pub fn unescape(field: &str) -> String {
-    let mut text = String::with_capacity(field.len());
+/// mountinfo writes space, tab, newline and backslash as \ooo, and every other byte as it is.
+pub fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
-    while let Some(at) = rest.find('\\') {
-        text.push_str(&rest[..at]);
-        let code = rest.get(at + 1..at + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        let length = match code {
-            Some(code) => {
-                text.push(char::from(code));
-                4
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.first_chunk::<3>().filter(|digits| digits.iter().all(|digit| (b'0'..=b'7').contains(digit)));
+        let code = digits.map(|digits| digits.iter().fold(0, |code, digit| code * 8 + u32::from(digit - b'0')));
+        match code.and_then(|code| u8::try_from(code).ok()).filter(|_| *first == b'\\') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[3..];
             }
             None => {
-                text.push('\\');
-                1
+                bytes.push(*first);
+                rest = after;
             }
-        };
-        rest = &rest[at + length..];
+        }
     }
-    text.push_str(rest);
-    text
+    OsString::from_vec(bytes).into()
 }
 
 #[cfg(test)]
@@ -274,7 +285,9 @@ mod tests {
 
     #[test]
     fn mount_points_are_unescaped() {
-        assert_eq!(unescape(r"/a\040b"), "/a b");
-        assert_eq!(unescape(r"a\b\134"), r"a\b\");
+        let unescape = |field: &[u8]| unescape(field).into_os_string().into_vec();
+        assert_eq!(unescape(br"/a\040b"), b"/a b");
+        assert_eq!(unescape(br"a\b\134"), br"a\b\");
+        assert_eq!(unescape(b"/\xff\\012\\377\\400\\09"), b"/\xff\n\xff\\400\\09");
     }
 }

@@ -14,14 +14,19 @@ pub enum Readiness {
     Writable,
 }
 
+impl Readiness {
+    pub(super) fn flags(self) -> PollFlags {
+        match self {
+            Readiness::Readable => PollFlags::POLLIN,
+            Readiness::Writable => PollFlags::POLLOUT,
+        }
+    }
+}
+
 /// Whether it became ready before `deadline`; without one this waits for ever. A deadline in the past looks once.
 pub fn wait(fd: BorrowedFd<'_>, readiness: Readiness, deadline: Option<Instant>) -> io::Result<bool> {
-    let flags = match readiness {
-        Readiness::Readable => PollFlags::POLLIN,
-        Readiness::Writable => PollFlags::POLLOUT,
-    };
     loop {
-        match poll(&mut [PollFd::new(fd, flags)], timeout_until(deadline)) {
+        match poll(&mut [PollFd::new(fd, readiness.flags())], timeout_until(deadline)) {
             Ok(0) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => return Ok(false),
             Ok(0) | Err(Errno::EINTR) => {}
             Ok(_) => return Ok(true),
@@ -36,7 +41,7 @@ pub fn is_readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 /// Rounded up to a whole millisecond, so that nobody spins through the last one.
-fn timeout_until(deadline: Option<Instant>) -> PollTimeout {
+pub(super) fn timeout_until(deadline: Option<Instant>) -> PollTimeout {
     let Some(deadline) = deadline else { return PollTimeout::NONE };
     let millis = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
     PollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))

@@ -1,6 +1,8 @@
 //! A connection to a systemd: directly over its private socket, or over a bus.
 
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -234,14 +236,14 @@ enum Socket {
 fn candidates(bus: Bus) -> Vec<(PathBuf, Socket)> {
     match bus {
         Bus::System => {
-            let named = std::env::var("DBUS_SYSTEM_BUS_ADDRESS").ok();
+            let named = std::env::var_os("DBUS_SYSTEM_BUS_ADDRESS");
             let named = named.as_deref().and_then(unix_path).map(|path| (path, Socket::Bus));
             let usual =
                 [("/run/systemd/private".into(), Socket::Private), ("/run/dbus/system_bus_socket".into(), Socket::Bus)];
             named.into_iter().chain(usual).collect()
         }
         Bus::User => {
-            let named = std::env::var("DBUS_SESSION_BUS_ADDRESS").ok();
+            let named = std::env::var_os("DBUS_SESSION_BUS_ADDRESS");
             let named = named.as_deref().and_then(unix_path).map(|path| (path, Socket::Bus));
             let folder = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty());
             let folder = folder.map(PathBuf::from);
@@ -253,10 +255,10 @@ fn candidates(bus: Bus) -> Vec<(PathBuf, Socket)> {
 }
 
 /// The first `unix:path=` of an address (D-Bus specification, "Server Addresses").
-fn unix_path(address: &str) -> Option<PathBuf> {
-    let of_unix = address.split(';').filter_map(|one| one.strip_prefix("unix:"));
-    let mut keys = of_unix.flat_map(|keys| keys.split(','));
-    keys.find_map(|key| key.strip_prefix("path=")).map(PathBuf::from)
+fn unix_path(address: &OsStr) -> Option<PathBuf> {
+    let of_unix = address.as_bytes().split(|byte| *byte == b';').filter_map(|one| one.strip_prefix(b"unix:"));
+    let mut keys = of_unix.flat_map(|keys| keys.split(|byte| *byte == b','));
+    keys.find_map(|key| key.strip_prefix(b"path=")).map(|path| OsStr::from_bytes(path).into())
 }
 
 #[cfg(test)]
@@ -265,8 +267,8 @@ mod tests {
 
     #[test]
     fn an_address_is_searched_for_a_path() {
-        assert_eq!(unix_path("unix:path=/run/user/1/bus,guid=5"), Some("/run/user/1/bus".into()));
-        assert_eq!(unix_path("tcp:host=x;unix:guid=5,path=/b"), Some("/b".into()));
-        assert_eq!(unix_path("unix:abstract=x"), None);
+        assert_eq!(unix_path(OsStr::new("unix:path=/run/user/1/bus,guid=5")), Some("/run/user/1/bus".into()));
+        assert_eq!(unix_path(OsStr::new("tcp:host=x;unix:guid=5,path=/b")), Some("/b".into()));
+        assert_eq!(unix_path(OsStr::new("unix:abstract=x")), None);
     }
 }

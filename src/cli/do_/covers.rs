@@ -53,7 +53,7 @@ const OF_THE_MACHINE: [&str; 12] =
 /// $HOME, and the one of /etc/passwd: a folder is no less private for the other one being named.
 pub(super) fn homes_of_caller() -> Vec<PathBuf> {
     let named = std::env::var_os("HOME").map(PathBuf::from);
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let passwd = crate::sys::text::read("/etc/passwd").unwrap_or_default();
     let uid = rootless::caller().to_string();
     let listed = passwd.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
@@ -63,7 +63,7 @@ pub(super) fn homes_of_caller() -> Vec<PathBuf> {
     for home in named.into_iter().chain(listed).filter(|home| home.is_absolute()) {
         // One that does not exist is still where programs will look.
         let home = std::fs::canonicalize(&home).unwrap_or(home);
-        if home.to_str().is_some() && is_no_machines(&home) && !homes.contains(&home) {
+        if is_no_machines(&home) && !homes.contains(&home) {
             homes.push(home);
         }
     }
@@ -125,7 +125,7 @@ fn cover_runtime_folder(covers: &mut Covers) {
 fn folder(rootfs: &Path, path: &Path) -> Option<PathBuf> {
     let found = std::fs::canonicalize(rootfs.join(path.strip_prefix("/").ok()?)).ok()?;
     let inside = Path::new("/").join(found.strip_prefix(rootfs).ok()?);
-    (found.is_dir() && inside.to_str().is_some() && inside != Path::new("/")).then_some(inside)
+    (found.is_dir() && inside != Path::new("/")).then_some(inside)
 }
 
 pub(super) fn is_below(path: &Path, covers: &Covers) -> bool {

@@ -1,6 +1,8 @@
 //! What the command may use. Where there is a cgroup to be had, it holds all of it together; where there is none, as for
 //! an ordinary user, the kernel's limits of single processes do what they can, and what they cannot is told.
 
+#![allow(clippy::disallowed_macros)] // Texts and numbers only.
+
 use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Map, Value, json};
 
@@ -61,7 +63,7 @@ fn rlimit(name: &str, resource: Resource, wanted: u64) -> Value {
 
 fn half_of_the_machines() -> u64 {
     const UNKNOWN: u64 = 1 << 30;
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let text = crate::sys::text::read("/proc/meminfo").unwrap_or_default();
     let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
     total.map_or(UNKNOWN, |kibibytes: u64| kibibytes * 1024 / 2)
 }

@@ -13,6 +13,8 @@
 //!
 //! A crash leaves what a crash of `run` leaves: `recover` knows nothing of `do`.
 
+#![allow(clippy::disallowed_macros)] // Texts and numbers only.
+
 mod covers;
 mod environment;
 mod ids;
@@ -24,6 +26,8 @@ mod sizes;
 mod sockets;
 mod view;
 
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,7 +69,7 @@ pub struct Arguments {
     network: Network,
     /// One more variable, the caller's or with a value; may be given again
     #[arg(long, value_name = "NAME[=VALUE]")]
-    env: Vec<String>,
+    env: Vec<OsString>,
     /// The caller's whole environment, secrets and all
     #[arg(long)]
     keep_env: bool,
@@ -83,7 +87,7 @@ pub struct Arguments {
     time: Option<Duration>,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    command: Vec<String>,
+    command: Vec<OsString>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -136,7 +140,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         ids,
     };
     let view = View::of(&wanted)?;
-    let config = configuration(arguments, &view, &limits, ids)?;
+    let env = environment::of(&arguments.env, arguments.keep_env, view.home.as_ref())?;
+    let config = configuration(arguments, &env, &view, &limits, ids)?;
     if !landlock::is_there() {
         context.log.debug("do: this kernel has no Landlock, or an old one: there is no second wall behind the mounts");
     }
@@ -154,13 +159,19 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let (reaper, lifetime, alone) = (Reaper::Caller, Lifetime::Attached, NamespaceIds::CallerAlone);
     let mut request = Request::checked(loaded, &launch, context, &id, reaper, lifetime, alone)?;
     request.plan.rootfs.identity = Some(identity);
-    finish_plan(&mut request.plan, arguments, &view);
+    finish_plan(&mut request.plan, arguments, &view, env);
     let network_hint = (arguments.network == Network::None).then_some(NETWORK_HINT);
     let course = Course { mode: Mode::Foreground, ending: Ending::Delete, time: arguments.time, network_hint };
     run::execute(context, &request, &launch, &course)
 }
 
-fn configuration(arguments: &Arguments, view: &View, limits: &Limits, ids: Ids) -> Result<Value, Failure> {
+fn configuration(
+    arguments: &Arguments,
+    env: &[OsString],
+    view: &View,
+    limits: &Limits,
+    ids: Ids,
+) -> Result<Value, Failure> {
     let text = spec::to_json(&spec::default_spec(false));
     let mut config: Value = serde_json::from_slice(&text).map_err(|error| Failure::new(error.to_string()))?;
     let capabilities: &[&str] = match (arguments.writable, view.shares_for_writing) {
@@ -172,9 +183,10 @@ fn configuration(arguments: &Arguments, view: &View, limits: &Limits, ids: Ids) 
     config["process"] = json!({
         "terminal": terminal,
         "user": { "uid": ids.uid(), "gid": ids.gid() },
-        "args": arguments.command,
-        "env": environment::of(&arguments.env, arguments.keep_env, &view.home)?,
-        "cwd": view.cwd,
+        // These are bytes: `finish_plan` has them as they are.
+        "args": as_text(&arguments.command),
+        "env": as_text(env),
+        "cwd": view.cwd.to_string_lossy(),
         "capabilities": { "bounding": capabilities, "effective": capabilities, "permitted": capabilities },
         "rlimits": limits.rlimits,
         "noNewPrivileges": true,
@@ -200,10 +212,11 @@ fn configuration(arguments: &Arguments, view: &View, limits: &Limits, ids: Ids) 
         spec::no_set_ids(&mut profile);
     }
     linux["seccomp"] = json!(profile);
-    if let Some(masked) = linux["maskedPaths"].as_array_mut() {
-        masked.extend(view.masked.iter().map(|path| json!(path)));
-    }
     Ok(config)
+}
+
+fn as_text(words: &[OsString]) -> Vec<Cow<'_, str>> {
+    words.iter().map(|word| word.to_string_lossy()).collect()
 }
 
 fn namespaces(network: Network) -> Value {
@@ -216,8 +229,9 @@ fn landlock_rules(arguments: &Arguments, view: &View) -> Value {
     json!({ "writable": view.landlock, "abstract_sockets": sockets })
 }
 
-/// What the runtime specification has no words for.
-fn finish_plan(plan: &mut Plan, arguments: &Arguments, view: &View) {
+/// What the runtime specification has no words for, and what is no text.
+fn finish_plan(plan: &mut Plan, arguments: &Arguments, view: &View, env: Vec<OsString>) {
+    plan.masked_paths.extend(view.masked.iter().cloned());
     if arguments.writable {
         let idmap = IdmapPlan {
             recursive: false,
@@ -242,6 +256,9 @@ fn finish_plan(plan: &mut Plan, arguments: &Arguments, view: &View) {
     }
     if let Some(process) = &mut plan.process {
         process.first = FirstProcess::Keeper;
+        process.args = arguments.command.clone();
+        process.env = env;
+        process.cwd = view.cwd.clone();
         process.kept_stdio = (0..3).filter(|number| !is_terminal(*number)).collect();
     }
 }

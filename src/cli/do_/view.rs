@@ -4,6 +4,8 @@
 //! Paths are those inside, which for the host's own root are the host's. Nothing here touches anything: it looks, and says
 //! which mounts to make, in order.
 
+#![allow(clippy::disallowed_macros)] // Texts and numbers only.
+
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +16,7 @@ use super::ids::Ids;
 use super::pinned::{Identity, pin};
 use super::shares::{self, Access, Share};
 use super::{Failure, Network, sockets};
-use crate::sys::procfs::unescape;
+use crate::sys::mountinfo;
 
 pub(super) struct Wanted<'a> {
     /// Absolute, without symbolic links.
@@ -30,11 +32,11 @@ pub(super) struct Wanted<'a> {
 
 pub(super) struct View {
     pub(super) rootfs: String,
-    pub(super) cwd: String,
+    pub(super) cwd: PathBuf,
     pub(super) home: String,
     pub(super) mounts: Vec<Value>,
     /// Beside those that every container has.
-    pub(super) masked: Vec<String>,
+    pub(super) masked: Vec<PathBuf>,
     /// What Landlock is to leave writable.
     pub(super) landlock: Vec<String>,
     /// Destinations of mounts whose ids are only mapped where that can be.
@@ -95,7 +97,7 @@ impl View {
         let home = home.map_or("/tmp", |home| home.to_str().unwrap_or("/tmp")).to_owned();
         Ok(View {
             rootfs: text(wanted.rootfs)?,
-            cwd: text(&cwd)?,
+            cwd,
             home,
             mounts: mounts(&covers, &places, &shares, wanted)?,
             masked: masked(&covers, &places, &shares, wanted),
@@ -124,7 +126,7 @@ fn current_folder() -> Result<(PathBuf, Option<Identity>), Failure> {
     if std::fs::metadata(&cwd).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
         return Ok((PathBuf::from("/"), None));
     }
-    Ok((PathBuf::from(text(&cwd)?), Some(identity)))
+    Ok((cwd, Some(identity)))
 }
 
 /// What becomes of the current folder.
@@ -170,9 +172,8 @@ fn resolver(covers: &Covers) -> Option<Share> {
 
 /// An overlay shows one file system: the others come beside it, for reading.
 fn other_file_systems(covers: &Covers) -> Vec<Share> {
-    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mut points: Vec<PathBuf> =
-        mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| unescape(point).into()).collect();
+    // Without them nothing but less is shown.
+    let mut points: Vec<PathBuf> = mountinfo::ours().unwrap_or_default().into_iter().map(|mount| mount.at).collect();
     points.sort();
     points.dedup();
     let mut shown: Vec<Share> = Vec::new();
@@ -273,22 +274,19 @@ fn bind(place: &Share, ids: Ids) -> Result<Value, Failure> {
     Ok(json!({ "destination": text(&place.at)?, "type": "none", "source": text(&place.source)?, "options": options }))
 }
 
-/// Files, and folders that nothing is to be put back into. A path that is no text can be in no configuration.
-fn masked(covers: &Covers, places: &[Share], shares: &[Share], wanted: &Wanted<'_>) -> Vec<String> {
-    let mut masked: Vec<String> = SECRET_FILES.iter().map(|path| (*path).to_owned()).collect();
+/// Files, and folders that nothing is to be put back into.
+fn masked(covers: &Covers, places: &[Share], shares: &[Share], wanted: &Wanted<'_>) -> Vec<PathBuf> {
+    let mut masked: Vec<PathBuf> = SECRET_FILES.iter().map(PathBuf::from).collect();
     if wanted.network == Network::Host {
-        masked.extend(
-            ["/sys/fs/cgroup", "/sys/kernel/debug", "/sys/kernel/security", "/sys/kernel/tracing"].map(str::to_owned),
-        );
+        let of_the_kernel = ["/sys/fs/cgroup", "/sys/kernel/debug", "/sys/kernel/security", "/sys/kernel/tracing"];
+        masked.extend(of_the_kernel.map(PathBuf::from));
     }
     let shared = |path: &Path| shares.iter().any(|share| path.starts_with(&share.at));
     if wanted.rootfs == Path::new("/") {
-        let state = std::path::absolute(wanted.state).unwrap_or_else(|_| wanted.state.to_owned());
-        masked.extend(state.to_str().map(str::to_owned));
+        masked.push(std::path::absolute(wanted.state).unwrap_or_else(|_| wanted.state.to_owned()));
         // In the current folder they are as dangerous as elsewhere; what is shared is shared.
         let put_back = |path: &Path| places.iter().any(|place| path.starts_with(&place.at));
-        let found = sockets::with_a_path(|path| shared(path) || is_below(path, covers) && !put_back(path));
-        masked.extend(found.iter().filter_map(|path| path.to_str().map(str::to_owned)));
+        masked.extend(sockets::with_a_path(|path| shared(path) || is_below(path, covers) && !put_back(path)));
     }
     masked
 }

@@ -1,6 +1,8 @@
 //! What a profile may say here, for `features`: of the specification's words those that the libseccomp linked into us
 //! takes, and of the flags those that this kernel knows.
 
+#![allow(clippy::disallowed_macros)] // Texts and numbers only.
+
 use libseccomp::{ScmpAction, ScmpFilterContext};
 use oci_spec::runtime::{
     Arch, LinuxSeccompAction as Action, LinuxSeccompFilterFlag as Flag, LinuxSeccompOperator as Operator,
