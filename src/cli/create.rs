@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use oci_spec::runtime::Spec;
 
 use super::context::Context;
 use super::failure::Failure;
@@ -34,6 +35,9 @@ pub struct LaunchArguments {
     /// The folder that holds config.json
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub bundle: PathBuf,
+    /// Read this file instead of the bundle's config.json
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Send the master of the container's terminal to whoever listens here
     #[arg(long, value_name = "PATH")]
     pub console_socket: Option<PathBuf>,
@@ -120,7 +124,15 @@ impl Request {
         lifetime: Lifetime,
     ) -> Result<Request, Failure> {
         Id::parse(id)?;
-        Request::checked(spec::load(&launch.bundle)?, launch, context, id, reaper, lifetime, Ids::Further)
+        Request::checked(
+            spec::load_from(&launch.bundle, launch.config.as_deref())?,
+            launch,
+            context,
+            id,
+            reaper,
+            lifetime,
+            Ids::Further,
+        )
     }
 
     /// The same for a configuration that is not in a file.
@@ -159,7 +171,7 @@ impl Request {
             attached: lifetime == Lifetime::Attached,
             cgroup_driver: context.driver,
             preserve_fds,
-            pidfd_socket: launch.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?,
+            pidfd_socket: pidfd_socket(launch, &loaded.spec)?,
             listen,
             new_keyring: !launch.no_new_keyring,
             created: engine::now(),
@@ -215,6 +227,12 @@ fn refuse_taken(root: &Root, id: &Id) -> Result<(), Failure> {
     }
     let event = Event::CreateRequested;
     Err(Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }.into())
+}
+
+/// Who typed it knows better than who wrote the configuration.
+fn pidfd_socket(launch: &LaunchArguments, spec: &Spec) -> Result<Option<PidfdSocket>, Failure> {
+    let path = launch.pidfd_socket.clone().or_else(|| spec::pidfd_receiver(spec));
+    Ok(path.as_deref().map(PidfdSocket::connect).transpose()?)
 }
 
 /// Where the terminal goes, if the plan has one.

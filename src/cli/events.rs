@@ -20,7 +20,7 @@ use crate::model::record::CgroupRecord;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// How often to print what it uses, e.g. 500ms, 5s, 1m30s
+    /// How often to print what it uses, e.g. 500ms, 1m30s, or in seconds: 5
     #[arg(long, value_name = "DURATION", default_value = "5s", allow_hyphen_values = true)]
     interval: String,
     /// Print what it uses now, once
@@ -134,12 +134,13 @@ impl Source<'_> {
     }
 }
 
-/// As Go's time.ParseDuration reads it: numbers with units, one after the other.
+/// As Go's time.ParseDuration reads it: numbers with units, one after the other. A number alone is seconds.
 fn duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, f64); 7] =
         [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-    if text == "0" {
-        return Some(Duration::ZERO);
+    let plain = |c: char| c.is_ascii_digit() || c == '.';
+    if !text.is_empty() && text.chars().all(plain) {
+        return Duration::try_from_secs_f64(text.parse().ok()?).ok();
     }
     if let Some(rest) = text.strip_prefix('-') {
         // Nothing waits for less than nothing: refused like zero.
@@ -148,10 +149,10 @@ fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut seconds = 0.0;
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let end = rest.find(|c| !plain(c))?;
         let number: f64 = rest[..end].parse().ok()?;
         let unit = &rest[end..];
-        let length = unit.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(unit.len());
+        let length = unit.find(plain).unwrap_or(unit.len());
         let (_, factor) = UNITS.iter().find(|(name, _)| *name == &unit[..length])?;
         seconds += number * factor;
         rest = &unit[length..];
@@ -174,10 +175,13 @@ mod tests {
             ("0s", 0),
             ("-1s", 0),
             ("1h", 3_600_000),
+            ("5", 5000),
+            ("0.25", 250),
+            ("-5", 0),
         ] {
             assert_eq!(duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
         }
-        for text in ["", "5", "s", "5x", "1.2.3s", "5 s", "99999999999999999999h"] {
+        for text in ["", ".", "1.2.3", "-", "s", "5x", "1.2.3s", "5 s", "99999999999999999999h"] {
             assert_eq!(duration(text), None, "{text:?}");
         }
     }

@@ -155,6 +155,9 @@ enum Command {
     /// Not supported
     #[command(hide = true)]
     Restore(unsupported::Arguments),
+    /// Not supported
+    #[command(hide = true)]
+    Mounts(unsupported::Arguments),
 }
 
 /// Everything `main` does: from arguments to an exit code.
@@ -212,8 +215,9 @@ fn run(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::History(arguments) => history::run(context, &arguments),
         Command::Recover(arguments) => recover::run(context, &arguments),
         Command::Doctor(arguments) => doctor::run(context, &arguments),
-        Command::Checkpoint(arguments) => arguments.refuse("checkpoint"),
-        Command::Restore(arguments) => arguments.refuse("restore"),
+        Command::Checkpoint(arguments) => arguments.refuse("checkpoint", unsupported::NO_SAVING),
+        Command::Restore(arguments) => arguments.refuse("restore", unsupported::NO_SAVING),
+        Command::Mounts(arguments) => arguments.refuse("mounts", unsupported::NO_LATER_MOUNTS),
     }
 }
 

@@ -142,6 +142,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     }
     let launch = LaunchArguments {
         bundle: rootfs.clone(),
+        config: None,
         console_socket: None,
         pid_file: None,
         pidfd_socket: None,
