@@ -131,11 +131,11 @@ impl Request {
             id,
             reaper,
             lifetime,
-            Ids::Further,
+            None,
         )
     }
 
-    /// The same for a configuration that is not in a file.
+    /// The same for a configuration that is not in a file. `ids`: of an ordinary user's namespace; None: as it asks for.
     pub fn checked(
         loaded: spec::Loaded,
         launch: &LaunchArguments,
@@ -143,13 +143,16 @@ impl Request {
         id: &str,
         reaper: Reaper,
         lifetime: Lifetime,
-        ids: Ids,
+        ids: Option<Ids>,
     ) -> Result<Request, Failure> {
         let id = Id::parse(id)?;
         if rootless::needed() {
             // What is wrong with the configuration is said before anything is done about it.
-            spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
-            rootless::enter_own_namespaces(ids)?;
+            let (plan, _) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
+            let ids = ids.unwrap_or_else(|| rootless::ids_for(&plan));
+            if let Some(told) = rootless::enter_own_namespaces(ids)? {
+                context.log.warn(&told);
+            }
         }
         let listen = listen();
         let preserve_fds = preserved(launch.preserve_fds, listen.as_ref().map_or(0, |listen| listen.count))?;

@@ -54,7 +54,16 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     };
     let snapshot = snapshot.ok_or_else(not_running)?;
     let container = root_container(snapshot).ok_or_else(not_running)?;
-    let source = Source { id: &id, cgroup: &container.cgroup, hierarchies: hierarchies_of(&container.cgroup)? };
+    if !cgroup::exists(&container.cgroup)? {
+        // One that has just ended may have taken it along.
+        probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?.ok_or_else(not_running)?;
+        return Err(Failure::new(format!(
+            "container {:?} has no cgroup of its own, and nothing else counts what it uses: that takes root, or a cgroup \
+             that is delegated to this user, and another manager than --cgroup-manager disabled",
+            id.as_str()
+        )));
+    }
+    let source = Source { id: &id, cgroup: &container.cgroup, hierarchies: Hierarchies::read()? };
     if arguments.stats {
         source.print_stats()?;
         return Ok(0);
@@ -64,15 +73,10 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// None without cgroups: then everything is zero.
-fn hierarchies_of(cgroup: &CgroupRecord) -> Result<Option<Hierarchies>, Failure> {
-    if cgroup.folders.is_empty() { Ok(None) } else { Ok(Some(Hierarchies::read()?)) }
-}
-
 struct Source<'a> {
     id: &'a Id,
     cgroup: &'a CgroupRecord,
-    hierarchies: Option<Hierarchies>,
+    hierarchies: Hierarchies,
 }
 
 /// Whoever reads our output has gone: that is no failure.
@@ -85,10 +89,7 @@ enum Reader {
 impl Source<'_> {
     /// Until the container's init has ended. What happened just before is still told.
     fn follow(&self, init: std::os::fd::BorrowedFd<'_>, interval: Duration) -> Result<(), Failure> {
-        let mut oom = match &self.hierarchies {
-            Some(hierarchies) => OomWatch::open(hierarchies, self.cgroup)?,
-            None => None,
-        };
+        let mut oom = OomWatch::open(&self.hierarchies, self.cgroup)?;
         let mut next = Instant::now() + interval;
         loop {
             let left = next.saturating_duration_since(Instant::now());
@@ -118,8 +119,8 @@ impl Source<'_> {
     }
 
     fn print_stats(&self) -> Result<Reader, Failure> {
-        let stats = self.hierarchies.as_ref().map(|hierarchies| cgroup::stats(hierarchies, self.cgroup));
-        self.print(&Event { kind: "stats", id: self.id.as_str(), data: Some(stats.unwrap_or_default()) })
+        let stats = cgroup::stats(&self.hierarchies, self.cgroup);
+        self.print(&Event { kind: "stats", id: self.id.as_str(), data: Some(stats) })
     }
 
     fn print(&self, event: &Event<'_>) -> Result<Reader, Failure> {
