@@ -40,7 +40,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     }
     let last = failures.pop();
     for failure in failures {
-        context.log.error(&failure.text);
+        context.log.error(&failure);
     }
     last.map_or(Ok(0), Err)
 }

@@ -7,11 +7,20 @@ use crate::host::HostError;
 pub struct Failure {
     pub text: String,
     pub exit_code: u8,
+    pub of: Of,
+}
+
+/// What has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    Command,
+    /// The program that was to be run cannot be: told as a shell tells it, and engines make their own sentence of it.
+    Program,
 }
 
 impl Failure {
     pub fn new(text: impl Into<String>) -> Failure {
-        Failure { text: text.into(), exit_code: 1 }
+        Failure { text: text.into(), exit_code: 1, of: Of::Command }
     }
 
     pub fn does_not_exist(id: &str) -> Failure {
@@ -26,7 +35,9 @@ impl Failure {
 
 impl From<HostError> for Failure {
     fn from(error: HostError) -> Failure {
-        Failure { exit_code: error.exit_code(), text: one_line(&error) }
+        let exit_code = error.exit_code();
+        let of = if matches!(exit_code, 126 | 127) { Of::Program } else { Of::Command };
+        Failure { exit_code, text: one_line(&error), of }
     }
 }
 

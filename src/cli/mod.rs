@@ -181,11 +181,16 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     crate::sys::signals::default_for_children();
     let context = Context::new(&cli.global);
+    if let Err(failure) = context.log.open() {
+        // Whoever reads nothing but the log would never learn of anything.
+        log::show(&failure);
+        return ExitCode::from(failure.exit_code);
+    }
     let began = Instant::now();
     context.log.debug(&format!("sandkeep {}, root {:?}: {:?}", env!("CARGO_PKG_VERSION"), context.root, &args[1..]));
     let outcome = run(&context, cli.command).and_then(|code| output::finish().map(|()| code));
     let code = outcome.unwrap_or_else(|failure| {
-        context.log.error(&failure.text);
+        context.log.error(&failure);
         failure.exit_code
     });
     context.log.debug(&format!("exit code {code} after {}", time::duration(began.elapsed().as_nanos() as i64)));
