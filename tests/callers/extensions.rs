@@ -38,3 +38,39 @@ fn what_podman_hands_on_and_we_cannot_do_is_told() {
     let said = ["--annotation", "module.wasm.image/variant=compat", "--annotation", "io.kubernetes.cri-o.x=y"];
     podman.run(["--rm", "--network", "none"]).args(said).args([IMAGE, "true"]).run().success();
 }
+
+/// The settings that docs/engines.md tells to write, for this binary.
+fn settings_of_the_page() -> String {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/engines.md");
+    let text = std::fs::read_to_string(page).unwrap();
+    let (_, rest) = text.split_once("<<'END'\n").expect("a file to write");
+    let (block, _) = rest.split_once("    END\n").expect("its end");
+    let lines: Vec<&str> = block.lines().map(str::trim_start).collect();
+    lines.join("\n").replace("/usr/local/bin/sandkeep", &common::command::binary().to_string_lossy()) + "\n"
+}
+
+/// Without them podman itself refuses, and asks no runtime.
+#[test]
+fn without_cgroups_podman_runs_as_the_page_says() {
+    needs_engine!("podman", "conmon");
+    if !is_sandkeep() {
+        common::skipped!("the page is about sandkeep");
+    }
+    let podman = podman();
+    let base = "[containers]\nnetns = \"none\"\n\
+                default_ulimits = [\"nofile=1024:4096\", \"nproc=4096:4096\"]\n";
+    let (bare, page) = (podman.dir().join("bare.conf"), podman.dir().join("page.conf"));
+    std::fs::write(&bare, base).unwrap();
+    std::fs::write(&page, base.to_owned() + &settings_of_the_page()).unwrap();
+    let args = ["run", "--rm", "--cgroups", "disabled", IMAGE, "echo", "ran"];
+    let with = |conf: &std::path::Path, runtime: &[&str]| {
+        podman.cmd(runtime.iter().chain(&args)).env("CONTAINERS_CONF", conf).run()
+    };
+    let refused = with(&bare, &[]).code(125);
+    assert!(refused.stderr.contains("is not compatible with NoCgroups"), "{refused}");
+    with(&page, &[]).success().prints("ran\n");
+    with(&page, &["--runtime", "sandkeep"]).success().prints("ran\n");
+    let link = podman.dir().join("crun");
+    std::os::unix::fs::symlink(common::command::binary(), &link).unwrap();
+    with(&bare, &["--runtime", link.to_str().unwrap()]).success().prints("ran\n");
+}
