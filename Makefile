@@ -16,6 +16,7 @@
 #   make bench         beside crun and runc, in one run
 #   make schema        write state-schema/ and the diagram anew after a wanted change of a stored shape
 #   make install       PREFIX=/usr/local
+#   make uninstall     with the same PREFIX; what sandboxes there were keep running, and their state stays below /run/sandkeep
 
 PREFIX ?= /usr/local
 MACHINE := $(shell uname -m)
@@ -28,8 +29,8 @@ export LIBSECCOMP_LINK_TYPE ?= static
 export LIBSECCOMP_LIB_PATH ?= /usr/lib/$(MACHINE)-linux-gnu
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: all build demo test test-vm test-vm-systemd lint deny conformance conformance-podman crash-matrix races soak fuzz fuzz-build bench schema install \
-        tools clean
+.PHONY: all build demo test test-vm test-vm-systemd lint deny conformance conformance-podman crash-matrix races soak fuzz \
+        fuzz-build bench schema install uninstall tools clean
 
 all: build
 
@@ -104,6 +105,9 @@ schema: tools
 
 install: build
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/sandkeep
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/sandkeep
 
 clean:
 	cargo clean

@@ -100,7 +100,7 @@ fn running_out_of_memory_is_an_event_also_when_it_is_the_last() {
 }
 
 #[test]
-fn a_container_without_cgroups_has_events_too_and_bad_intervals_are_refused() {
+fn without_a_cgroup_nothing_is_counted_and_that_is_said_instead_of_zeros() {
     needs_root!();
     let env = Env::new();
     let id = env.id("none");
@@ -109,16 +109,32 @@ fn a_container_without_cgroups_has_events_too_and_bad_intervals_are_refused() {
         .arg(&id)
         .run()
         .success();
-    let data = env.run(["events", "--stats", &id]).success().json()["data"].clone();
-    assert_eq!(data["pids"], json!({}));
+    for events in [&["events", "--stats", &id][..], &["events", &id]] {
+        env.run(events).fails_with(1, &["has no cgroup of its own", "--cgroup-manager"]);
+    }
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}
+
+#[test]
+fn an_interval_is_a_duration_as_go_writes_it_or_seconds() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("interval");
+    env.started(&env.bundle().args(&["sleep", "1000"]), &id);
     env.run(["events", "--interval", "0s", &id]).fails("must be greater than 0");
+    env.run(["events", "--interval", "0", &id]).fails("must be greater than 0");
     env.run(["events", "--interval", "-1s", &id]).fails("must be greater than 0");
     env.run(["events", "--interval", "soon", &id]).fails("--interval \"soon\"");
-    let (mut lines, out) = Lines::pipe();
-    let events = env.cmd(["events", "--interval", "50ms", &id]).stdout(out).spawn();
-    // By then it looks at the container.
-    lines.until("stats");
+    for interval in ["0.02", "20ms"] {
+        let (mut lines, out) = Lines::pipe();
+        let events = env.cmd(["events", "--interval", interval, &id]).stdout(out).spawn();
+        // By then it looks at the container.
+        lines.until("stats");
+        drop(lines);
+        events.finish(DEADLINE).success();
+    }
+    env.run(["events", "--interval", "5", &env.id("nobody")]).fails("does not exist");
     env.run(["delete", "--force", &id]).success();
-    events.finish(DEADLINE).success();
     env.assert_clean();
 }

@@ -68,7 +68,10 @@ pub enum Error {
     Read { path: PathBuf, source: io::Error },
     #[error("cannot watch the cgroup {folder:?} for want of memory")]
     WatchOom { folder: PathBuf, source: io::Error },
-    #[error("cannot freeze or thaw: the container has no freezer cgroup")]
+    #[error(
+        "cannot freeze or thaw: the container has no cgroup of its own to be frozen: that takes root, or a cgroup that is \
+         delegated to this user, and another manager than --cgroup-manager disabled"
+    )]
     NoFreezer,
     #[error("cannot freeze or thaw the cgroup {folder:?}")]
     Freeze { folder: PathBuf, source: io::Error },

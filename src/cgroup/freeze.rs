@@ -111,7 +111,8 @@ enum Kind {
 
 fn version(folder: &Path) -> Result<Kind> {
     let failed = |source| Error::Freeze { folder: folder.to_owned(), source };
-    let dir = Dir::open(folder).map_err(failed)?;
+    // Whoever made the container may not have been allowed to make it.
+    let dir = Dir::open_if_there(folder).map_err(failed)?.ok_or(Error::NoFreezer)?;
     match (dir.has(V1_STATE).map_err(failed)?, dir.has(V2_SWITCH).map_err(failed)?) {
         (true, _) => Ok(Kind::V1),
         (_, true) => Ok(Kind::V2),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use oci_spec::runtime::Spec;
 
 use super::context::Context;
 use super::failure::Failure;
@@ -35,6 +36,9 @@ pub struct LaunchArguments {
     /// The folder that holds config.json
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub bundle: PathBuf,
+    /// Read this file instead of the bundle's config.json
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Send the master of the container's terminal to whoever listens here
     #[arg(long, value_name = "PATH")]
     pub console_socket: Option<PathBuf>,
@@ -121,10 +125,18 @@ impl Request {
         lifetime: Lifetime,
     ) -> Result<Request, Failure> {
         Id::parse(id)?;
-        Request::checked(spec::load(&launch.bundle)?, launch, context, id, reaper, lifetime, Ids::Further)
+        Request::checked(
+            spec::load_from(&launch.bundle, launch.config.as_deref())?,
+            launch,
+            context,
+            id,
+            reaper,
+            lifetime,
+            None,
+        )
     }
 
-    /// The same for a configuration that is not in a file.
+    /// The same for a configuration that is not in a file. `ids`: of an ordinary user's namespace; None: as it asks for.
     pub fn checked(
         loaded: spec::Loaded,
         launch: &LaunchArguments,
@@ -132,13 +144,16 @@ impl Request {
         id: &str,
         reaper: Reaper,
         lifetime: Lifetime,
-        ids: Ids,
+        ids: Option<Ids>,
     ) -> Result<Request, Failure> {
         let id = Id::parse(id)?;
         if rootless::needed() {
             // What is wrong with the configuration is said before anything is done about it.
-            spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
-            rootless::enter_own_namespaces(ids)?;
+            let (plan, _) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
+            let ids = ids.unwrap_or_else(|| rootless::ids_for(&plan));
+            if let Some(told) = rootless::enter_own_namespaces(ids)? {
+                context.log.warn(&told);
+            }
         }
         let listen = listen();
         let preserve_fds = preserved(launch.preserve_fds, listen.as_ref().map_or(0, |listen| listen.count))?;
@@ -160,7 +175,7 @@ impl Request {
             attached: lifetime == Lifetime::Attached,
             cgroup_driver: context.driver,
             preserve_fds,
-            pidfd_socket: launch.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?,
+            pidfd_socket: pidfd_socket(launch, &loaded.spec)?,
             listen,
             new_keyring: !launch.no_new_keyring,
             created: engine::now(),
@@ -219,6 +234,12 @@ fn refuse_taken(root: &Root, id: &Id) -> Result<(), Failure> {
     }
     let event = Event::CreateRequested;
     Err(Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }.into())
+}
+
+/// Who typed it knows better than who wrote the configuration.
+fn pidfd_socket(launch: &LaunchArguments, spec: &Spec) -> Result<Option<PidfdSocket>, Failure> {
+    let path = launch.pidfd_socket.clone().or_else(|| spec::pidfd_receiver(spec));
+    Ok(path.as_deref().map(PidfdSocket::connect).transpose()?)
 }
 
 /// Where the terminal goes, if the plan has one.

@@ -21,12 +21,16 @@ pub struct Arguments {
     /// Kill it first if it runs; one that does not exist is a success
     #[arg(short, long)]
     force: bool,
+    /// Not supported
+    #[arg(short, long, hide = true)]
+    regex: bool,
     /// The ids; every one is tried, and each failure reported
     #[arg(required = true)]
     ids: Vec<String>,
 }
 
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    super::unsupported::refuse_regex("delete", arguments.regex)?;
     let root = context.open_root()?;
     let mut failures = Vec::new();
     for id in &arguments.ids {
@@ -36,7 +40,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     }
     let last = failures.pop();
     for failure in failures {
-        context.log.error(&failure.text);
+        context.log.error(&failure);
     }
     last.map_or(Ok(0), Err)
 }

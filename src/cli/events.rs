@@ -20,7 +20,7 @@ use crate::model::record::CgroupRecord;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// How often to print what it uses, e.g. 500ms, 5s, 1m30s
+    /// How often to print what it uses, e.g. 500ms, 1m30s, or in seconds: 5
     #[arg(long, value_name = "DURATION", default_value = "5s", allow_hyphen_values = true)]
     interval: String,
     /// Print what it uses now, once
@@ -54,7 +54,16 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     };
     let snapshot = snapshot.ok_or_else(not_running)?;
     let container = root_container(snapshot).ok_or_else(not_running)?;
-    let source = Source { id: &id, cgroup: &container.cgroup, hierarchies: hierarchies_of(&container.cgroup)? };
+    if !cgroup::exists(&container.cgroup)? {
+        // One that has just ended may have taken it along.
+        probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?.ok_or_else(not_running)?;
+        return Err(Failure::new(format!(
+            "container {:?} has no cgroup of its own, and nothing else counts what it uses: that takes root, or a cgroup \
+             that is delegated to this user, and another manager than --cgroup-manager disabled",
+            id.as_str()
+        )));
+    }
+    let source = Source { id: &id, cgroup: &container.cgroup, hierarchies: Hierarchies::read()? };
     if arguments.stats {
         source.print_stats()?;
         return Ok(0);
@@ -64,15 +73,10 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// None without cgroups: then everything is zero.
-fn hierarchies_of(cgroup: &CgroupRecord) -> Result<Option<Hierarchies>, Failure> {
-    if cgroup.folders.is_empty() { Ok(None) } else { Ok(Some(Hierarchies::read()?)) }
-}
-
 struct Source<'a> {
     id: &'a Id,
     cgroup: &'a CgroupRecord,
-    hierarchies: Option<Hierarchies>,
+    hierarchies: Hierarchies,
 }
 
 /// Whoever reads our output has gone: that is no failure.
@@ -85,10 +89,7 @@ enum Reader {
 impl Source<'_> {
     /// Until the container's init has ended. What happened just before is still told.
     fn follow(&self, init: std::os::fd::BorrowedFd<'_>, interval: Duration) -> Result<(), Failure> {
-        let mut oom = match &self.hierarchies {
-            Some(hierarchies) => OomWatch::open(hierarchies, self.cgroup)?,
-            None => None,
-        };
+        let mut oom = OomWatch::open(&self.hierarchies, self.cgroup)?;
         let mut next = Instant::now() + interval;
         loop {
             let left = next.saturating_duration_since(Instant::now());
@@ -118,8 +119,8 @@ impl Source<'_> {
     }
 
     fn print_stats(&self) -> Result<Reader, Failure> {
-        let stats = self.hierarchies.as_ref().map(|hierarchies| cgroup::stats(hierarchies, self.cgroup));
-        self.print(&Event { kind: "stats", id: self.id.as_str(), data: Some(stats.unwrap_or_default()) })
+        let stats = cgroup::stats(&self.hierarchies, self.cgroup);
+        self.print(&Event { kind: "stats", id: self.id.as_str(), data: Some(stats) })
     }
 
     fn print(&self, event: &Event<'_>) -> Result<Reader, Failure> {
@@ -134,12 +135,13 @@ impl Source<'_> {
     }
 }
 
-/// As Go's time.ParseDuration reads it: numbers with units, one after the other.
+/// As Go's time.ParseDuration reads it: numbers with units, one after the other. A number alone is seconds.
 fn duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, f64); 7] =
         [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-    if text == "0" {
-        return Some(Duration::ZERO);
+    let plain = |c: char| c.is_ascii_digit() || c == '.';
+    if !text.is_empty() && text.chars().all(plain) {
+        return Duration::try_from_secs_f64(text.parse().ok()?).ok();
     }
     if let Some(rest) = text.strip_prefix('-') {
         // Nothing waits for less than nothing: refused like zero.
@@ -148,10 +150,10 @@ fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut seconds = 0.0;
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let end = rest.find(|c| !plain(c))?;
         let number: f64 = rest[..end].parse().ok()?;
         let unit = &rest[end..];
-        let length = unit.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(unit.len());
+        let length = unit.find(plain).unwrap_or(unit.len());
         let (_, factor) = UNITS.iter().find(|(name, _)| *name == &unit[..length])?;
         seconds += number * factor;
         rest = &unit[length..];
@@ -174,10 +176,13 @@ mod tests {
             ("0s", 0),
             ("-1s", 0),
             ("1h", 3_600_000),
+            ("5", 5000),
+            ("0.25", 250),
+            ("-5", 0),
         ] {
             assert_eq!(duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
         }
-        for text in ["", "5", "s", "5x", "1.2.3s", "5 s", "99999999999999999999h"] {
+        for text in ["", ".", "1.2.3", "-", "s", "5x", "1.2.3s", "5 s", "99999999999999999999h"] {
             assert_eq!(duration(text), None, "{text:?}");
         }
     }

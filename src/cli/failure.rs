@@ -9,11 +9,20 @@ pub struct Failure {
     pub exit_code: u8,
     /// Somebody has ended us by a signal: then the exit code is that, whatever was under way.
     interrupted: bool,
+    pub of: Of,
+}
+
+/// What has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    Command,
+    /// The program that was to be run cannot be: told as a shell tells it, and engines make their own sentence of it.
+    Program,
 }
 
 impl Failure {
     pub fn new(text: impl Into<String>) -> Failure {
-        Failure { text: text.into(), exit_code: 1, interrupted: false }
+        Failure { text: text.into(), exit_code: 1, interrupted: false, of: Of::Command }
     }
 
     pub fn does_not_exist(id: &str) -> Failure {
@@ -30,7 +39,9 @@ impl Failure {
 
 impl From<HostError> for Failure {
     fn from(error: HostError) -> Failure {
-        Failure { exit_code: error.exit_code(), interrupted: error.signal().is_some(), text: one_line(&error) }
+        let exit_code = error.exit_code();
+        let of = if matches!(exit_code, 126 | 127) { Of::Program } else { Of::Command };
+        Failure { exit_code, interrupted: error.signal().is_some(), text: one_line(&error), of }
     }
 }
 

@@ -22,6 +22,9 @@ pub struct Arguments {
     /// Every process of the container
     #[arg(short, long)]
     all: bool,
+    /// Not supported
+    #[arg(short, long, hide = true)]
+    regex: bool,
     /// The id of the sandbox
     id: String,
     /// A number or a name, with or without SIG
@@ -30,6 +33,7 @@ pub struct Arguments {
 }
 
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    super::unsupported::refuse_regex("kill", arguments.regex)?;
     let signal = parse_signal(&arguments.signal)?;
     if arguments.all {
         send_to_all(context, &arguments.id, signal)?

@@ -43,7 +43,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
             }
             Err(failure) => {
                 unreadable += 1;
-                context.log.error(&failure.text);
+                context.log.error(&failure);
             }
         }
     }

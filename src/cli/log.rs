@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::failure::Failure;
+use super::failure::{Failure, Of};
 use super::{output, time};
 use crate::engine;
 use crate::sys::mountinfo::split_once;
@@ -52,10 +52,9 @@ pub struct Log {
 
 impl Log {
     /// One line to stderr, and one to the log file if there is one.
-    pub fn error(&self, text: &str) {
-        let text = output::one_line(&text.replace('\n', " ")).into_owned();
-        eprintln!("sandkeep: {text}");
-        self.append(Level::Error, &text);
+    pub fn error(&self, failure: &Failure) {
+        show(failure);
+        self.append(Level::Error, &in_one_line(&failure.text));
     }
 
     /// Something the user must know of a command that goes on. Beside a log file it goes there, at its level.
@@ -77,7 +76,7 @@ impl Log {
         }
     }
 
-    /// The log file, if there is one: to be donated.
+    /// The log file, if there is one: to be donated, and for every command to know that whoever reads it will be told.
     pub fn open(&self) -> Result<Option<File>, Failure> {
         let Some(path) = &self.file else { return Ok(None) };
         let opened = open_to_append(path);
@@ -100,6 +99,20 @@ impl Log {
             eprintln!("sandkeep: cannot write the log {path:?}: {error}");
         }
     }
+}
+
+/// One line to stderr alone. There are callers that look there for "error" and for nothing else (youki's contest), and every
+/// peer's line has it.
+pub fn show(failure: &Failure) {
+    let text = in_one_line(&failure.text);
+    match failure.of {
+        Of::Command => eprintln!("sandkeep: error: {text}"),
+        Of::Program => eprintln!("sandkeep: {text}"),
+    }
+}
+
+fn in_one_line(text: &str) -> String {
+    output::one_line(&text.replace('\n', " ")).into_owned()
 }
 
 /// Anybody may have put a symbolic link where root is about to write: one of somebody else is not followed. One of ours

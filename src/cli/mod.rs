@@ -156,6 +156,9 @@ enum Command {
     /// Not supported
     #[command(hide = true)]
     Restore(unsupported::Arguments),
+    /// Not supported
+    #[command(hide = true)]
+    Mounts(unsupported::Arguments),
 }
 
 /// Everything `main` does: from arguments to an exit code.
@@ -188,11 +191,16 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     crate::sys::signals::default_for_children();
     let context = Context::new(&cli.global);
+    if let Err(failure) = context.log.open() {
+        // Whoever reads nothing but the log would never learn of anything.
+        log::show(&failure);
+        return ExitCode::from(failure.exit_code);
+    }
     let began = Instant::now();
     context.log.debug(&format!("sandkeep {}, root {:?}: {:?}", env!("CARGO_PKG_VERSION"), context.root, &args[1..]));
     let outcome = run(&context, cli.command).and_then(|code| output::finish().map(|()| code));
     let code = outcome.unwrap_or_else(|failure| {
-        context.log.error(&failure.text);
+        context.log.error(&failure);
         failure.exit_code
     });
     context.log.debug(&format!("exit code {code} after {}", time::duration(began.elapsed().as_nanos() as i64)));
@@ -222,8 +230,9 @@ fn run(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::History(arguments) => history::run(context, &arguments),
         Command::Recover(arguments) => recover::run(context, &arguments),
         Command::Doctor(arguments) => doctor::run(context, &arguments),
-        Command::Checkpoint(arguments) => arguments.refuse("checkpoint"),
-        Command::Restore(arguments) => arguments.refuse("restore"),
+        Command::Checkpoint(arguments) => arguments.refuse("checkpoint", unsupported::NO_SAVING),
+        Command::Restore(arguments) => arguments.refuse("restore", unsupported::NO_SAVING),
+        Command::Mounts(arguments) => arguments.refuse("mounts", unsupported::NO_LATER_MOUNTS),
     }
 }
 

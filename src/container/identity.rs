@@ -10,7 +10,7 @@ use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use serde::{Deserialize, Serialize};
 
 use super::{SetupError, Step, forgiven};
-use crate::spec::plan::{CapabilitySets, ProcessPlan};
+use crate::spec::plan::{CapabilitySets, OriginalGroups, ProcessPlan};
 use crate::sys::privilege;
 use crate::sys::process::{self, SchedulerAttributes};
 
@@ -150,7 +150,7 @@ pub fn become_user(plan: &ProcessPlan, groups: Groups) -> Result<(), SetupError>
     let entered = enter_cwd(&plan.cwd).is_ok();
     nix::sys::prctl::set_keepcaps(true).step(|| "keep capabilities across the change of user".into())?;
     let additional: Vec<Gid> = plan.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    set_groups(&additional, groups)?;
+    set_groups(plan.original_groups, &additional, groups)?;
     let (uid, gid) = (Uid::from_raw(plan.uid), Gid::from_raw(plan.gid));
     setresgid(gid, gid, gid).step(|| format!("become gid {gid}"))?;
     setresuid(uid, uid, uid).step(|| format!("become uid {uid}"))?;
@@ -169,8 +169,12 @@ pub fn become_user(plan: &ProcessPlan, groups: Groups) -> Result<(), SetupError>
     Ok(())
 }
 
-/// Where it is denied, having none to set is fine: the caller's stay, as in every such namespace.
-fn set_groups(additional: &[Gid], groups: Groups) -> Result<(), SetupError> {
+/// Where it is denied, having none to set is fine: the caller's stay, as in every such namespace. Nobody has changed them
+/// on the way here, so that those that are to be kept are the caller's.
+fn set_groups(original: OriginalGroups, additional: &[Gid], groups: Groups) -> Result<(), SetupError> {
+    if original == OriginalGroups::Kept {
+        return Ok(());
+    }
     let denied = additional.is_empty() && groups == Groups::Denied;
     match setgroups(additional).map_err(io::Error::from) {
         Err(error) if denied && forgiven::GROUPS_ARE_DENIED.covers(&error) => Ok(()),

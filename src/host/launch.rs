@@ -360,7 +360,8 @@ fn unexpected(report: Report) -> HostError {
 }
 
 pub(super) fn died(who: &str) -> HostError {
-    HostError::Container { text: format!("{who} was killed while it set itself up"), exit_code: 1 }
+    let usually = "a memory limit that is too low, of its own cgroup or of one above, is the usual reason";
+    HostError::Container { text: format!("{who} was killed while it set itself up: {usually}"), exit_code: 1 }
 }
 
 /// `_ses.<id>`, as runc names it.

@@ -6,8 +6,8 @@
 //!       └─ container's    as linux.uidMappings say, in the caller's numbers (`host::idmap` translates)
 //! ```
 //!
-//! A command that makes a sandbox makes the namespace, by newuidmap(1) and newgidmap(1) where the caller has further ids;
-//! the sandbox's processes keep it. A command that enters a sandbox, or signals what in it has another id, joins it: the
+//! A command that makes a sandbox makes the namespace, by newuidmap(1) and newgidmap(1) where the caller has further ids, and
+//! with the caller alone where those cannot be had and none of them is asked for; the sandbox's processes keep it. A command that enters a sandbox, or signals what in it has another id, joins it: the
 //! kernel lets whoever made it. A crash leaves nothing: a namespace without processes is gone.
 
 use std::io;
@@ -18,6 +18,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use super::{HostError, Trying};
 use crate::container::channel::{self, Order, Report};
+use crate::spec::plan::{IdMapping, Plan};
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::{descriptors, pidfd};
 
@@ -33,6 +34,8 @@ struct Range {
 pub enum Ids {
     /// The caller's, as 0, and all that /etc/subuid and /etc/subgid give.
     Further,
+    /// The same, or the caller's alone where no more can be had.
+    FurtherIfPossible,
     /// The caller's alone, whatever there is: no other program is needed for it.
     CallerAlone,
 }
@@ -73,23 +76,43 @@ fn caller_in(map: &str, ours: u32) -> u32 {
     if has_number_here { ours } else { outer }
 }
 
-/// Makes a user namespace with the caller as root, and a mount namespace of its own. The caller has a single thread.
-pub fn enter_own_namespaces(ids: Ids) -> Result<(), HostError> {
+/// The ids of a container that an ordinary user asks for: those of its own, or more.
+pub fn ids_for(plan: &Plan) -> Ids {
+    let only = |mappings: &[IdMapping], own: u32| mappings.iter().all(|one| (one.host, one.size) == (own, 1));
+    let alone = only(&plan.uid_mappings, nix::unistd::geteuid().as_raw())
+        && only(&plan.gid_mappings, nix::unistd::getegid().as_raw());
+    if alone { Ids::FurtherIfPossible } else { Ids::Further }
+}
+
+/// Makes a user namespace with the caller as root, and a mount namespace of its own. The caller has a single thread. Gives
+/// what the user should know of ids that cannot be had.
+pub fn enter_own_namespaces(ids: Ids) -> Result<Option<String>, HostError> {
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-    let passwd = crate::sys::text::read("/etc/passwd").unwrap_or_default();
+    let passwd = read("/etc/passwd");
     let name = name_of(uid, &passwd);
-    let further = |file: &str, own: u32| {
-        let text = crate::sys::text::read(file).unwrap_or_default();
-        ranges(&text, uid, name, own)
-    };
-    let (uids, gids) = (further("/etc/subuid", uid), further("/etc/subgid", gid));
-    if ids == Ids::CallerAlone || uids.is_empty() || gids.is_empty() {
+    let (uids, gids) = (ranges(&read("/etc/subuid"), uid, name, uid), ranges(&read("/etc/subgid"), uid, name, gid));
+    let unmapped = if ids == Ids::CallerAlone || uids.is_empty() || gids.is_empty() {
         make_namespace()?;
         map_ourselves(uid, gid)?;
+        None
     } else {
-        map_by_helpers((uid, &uids), (gid, &gids))?;
-    }
-    unshare(CloneFlags::CLONE_NEWNS).trying(|| "make a mount namespace of our own".into())
+        map_by_helpers((uid, &uids), (gid, &gids))?
+    };
+    let told = match unmapped {
+        None => None,
+        Some(text) if ids == Ids::Further => return Err(HostError::Container { text, exit_code: 1 }),
+        Some(text) => {
+            map_ourselves(uid, gid)?;
+            Some(format!("{text}; so this user's own id is the only one that can be had"))
+        }
+    };
+    unshare(CloneFlags::CLONE_NEWNS).trying(|| "make a mount namespace of our own".into())?;
+    Ok(told)
+}
+
+/// Whatever it holds: one odd byte of somebody's line takes nobody's ids away.
+fn read(file: &str) -> String {
+    crate::sys::text::read(file).unwrap_or_default()
 }
 
 /// Joins the user namespace of a sandbox's supervisor, in which the caller is root. The caller has a single thread.
@@ -123,21 +146,23 @@ pub fn why_refused() -> Option<&'static str> {
     None
 }
 
-/// Without further ids: the caller alone, whose groups stay what they are (user_namespaces(7)).
+/// Without further ids: the caller alone, whose groups stay what they are (user_namespaces(7)). A map that is there stays.
 fn map_ourselves(uid: u32, gid: u32) -> Result<(), HostError> {
-    let lines = [
-        ("/proc/self/uid_map", format!("0 {uid} 1")),
-        ("/proc/self/setgroups", "deny".to_owned()),
-        ("/proc/self/gid_map", format!("0 {gid} 1")),
-    ];
-    for (path, line) in lines {
-        std::fs::write(path, &line).trying(|| format!("write {line:?} to {path}"))?;
+    let write = |path: &str, line: &str| std::fs::write(path, line).trying(|| format!("write {line:?} to {path}"));
+    let is_open = |path: &str| std::fs::read(path).map(|map| map.is_empty()).trying(|| format!("read {path}"));
+    if is_open("/proc/self/uid_map")? {
+        write("/proc/self/uid_map", &format!("0 {uid} 1"))?;
+    }
+    if is_open("/proc/self/gid_map")? {
+        write("/proc/self/setgroups", "deny")?;
+        write("/proc/self/gid_map", &format!("0 {gid} 1"))?;
     }
     Ok(())
 }
 
-/// The set-user-ID programs have to be called from outside of the namespace that they map: by a child that stays there.
-fn map_by_helpers(uids: (u32, &[Range]), gids: (u32, &[Range])) -> Result<(), HostError> {
+/// The set-user-ID programs have to be called from outside of the namespace that they map: by a child that stays there. Gives
+/// why they did not do it, if the namespace is there all the same.
+fn map_by_helpers(uids: (u32, &[Range]), gids: (u32, &[Range])) -> Result<Option<String>, HostError> {
     let what = || "map our user namespace".to_owned();
     let (ours, theirs) = channel::pair().trying(what)?;
     let target = std::process::id();
@@ -161,8 +186,8 @@ fn map_by_helpers(uids: (u32, &[Range]), gids: (u32, &[Range])) -> Result<(), Ho
     drop(ours);
     pidfd::wait_exit(helper.as_fd(), None).and_then(|_| pidfd::wait_child(helper.as_fd())).trying(what)?;
     match mapped? {
-        Report::Ready(_) => Ok(()),
-        Report::Failed { text, exit_code } => Err(HostError::Container { text, exit_code }),
+        Report::Ready(_) => Ok(None),
+        Report::Failed { text, .. } => Ok(Some(text)),
         _ => Err(io::Error::other("the helper ended without a word")).trying(what),
     }
 }
@@ -171,7 +196,9 @@ fn run_mapper(program: &str, target: u32, (own, further): (u32, &[Range])) -> Re
     let numbers = further.iter().flat_map(|range| [range.first, range.first, range.size]);
     let numbers = [target, 0, own, 1].into_iter().chain(numbers).map(|number| number.to_string());
     let output = Command::new(program).args(numbers).output().trying(|| {
-        format!("run {program} (package uidmap), as /etc/subuid and /etc/subgid give this user further ids")
+        format!(
+            "cannot run {program} (package uidmap), by which /etc/subuid and /etc/subgid give this user further ids"
+        )
     })?;
     if output.status.success() {
         return Ok(());

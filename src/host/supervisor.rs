@@ -21,6 +21,9 @@ use crate::sys::{descriptors, pidfd, ready, text};
 
 /// How long it may take to answer; it does nothing that waits for anybody.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+const NO_WORD: &str =
+    "it ended without a word: a memory limit that is too low, of its cgroup or of one above, is the usual reason";
 /// How long it may take to end after its root container has.
 const REAP_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -115,7 +118,7 @@ impl Supervisor {
                 self.ready.set(true);
                 return Ok(());
             }
-            0 => return Err(HostError::Supervisor { text: "it ended without a word".into() }),
+            0 => return Err(HostError::Supervisor { text: NO_WORD.into() }),
             _ => {}
         }
         let text = text::all_of(&mut pipe.take(4096)).trying(what)?;

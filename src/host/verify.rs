@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::{HostError, Trying};
-use crate::spec::plan::ProcessPlan;
+use crate::spec::plan::{OriginalGroups, ProcessPlan};
 use crate::sys::procfs;
 
 /// What was promised of a process.
@@ -23,12 +23,24 @@ pub struct Promise<'a> {
 pub fn ready(pid: i32, promise: &Promise<'_>) -> Result<(), HostError> {
     let path = format!("/proc/{pid}/status");
     let text = crate::sys::text::read(&path).trying(|| format!("look at the process before its start ({path})"))?;
-    let broken = judge(&Status::of(&text), promise).or(descriptors(pid, promise.preserved_fds)?);
+    let groups = groups_of(promise.process)?;
+    let broken = judge(&Status::of(&text), promise, &groups).or(descriptors(pid, promise.preserved_fds)?);
     match broken {
         None => Ok(()),
         Some(why) => {
             let text = format!("the process would not be confined as planned, so it was not started: {why}");
             Err(HostError::Container { text, exit_code: 1 })
+        }
+    }
+}
+
+/// Those that it may be in: the planned ones, or our own.
+fn groups_of(process: &ProcessPlan) -> Result<Vec<u64>, HostError> {
+    match process.original_groups {
+        OriginalGroups::Dropped => Ok(process.additional_gids.iter().copied().map(u64::from).collect()),
+        OriginalGroups::Kept => {
+            let ours = nix::unistd::getgroups().trying(|| "look at our own groups".into())?;
+            Ok(ours.into_iter().map(|gid| gid.as_raw().into()).collect())
         }
     }
 }
@@ -51,7 +63,7 @@ impl<'t> Status<'t> {
     }
 }
 
-fn judge(status: &Status<'_>, promise: &Promise<'_>) -> Option<String> {
+fn judge(status: &Status<'_>, promise: &Promise<'_>, allowed_groups: &[u64]) -> Option<String> {
     let plan = promise.process;
     let sets = &plan.capabilities;
     let allowed = [
@@ -84,7 +96,7 @@ fn judge(status: &Status<'_>, promise: &Promise<'_>) -> Option<String> {
         return Some(format!("it is not user {} in group {}", plan.uid, plan.gid));
     }
     let Some(groups) = status.numbers("Groups", 10) else { return Some("Groups is not told".into()) };
-    let stranger = groups.iter().find(|has| !plan.additional_gids.iter().any(|gid| u64::from(*gid) == **has));
+    let stranger = groups.iter().find(|has| !allowed_groups.contains(has));
     stranger.map(|gid| format!("it is in group {gid}"))
 }
 
@@ -129,7 +141,8 @@ mod tests {
         process.no_new_privileges = true;
         let mut our_users = true;
         change(&mut process, &mut our_users);
-        judge(&Status::of(status), &Promise { process: &process, filtered: true, preserved_fds: 0, our_users })
+        let groups = groups_of(&process).unwrap();
+        judge(&Status::of(status), &Promise { process: &process, filtered: true, preserved_fds: 0, our_users }, &groups)
     }
 
     #[test]

@@ -9,7 +9,7 @@ use oci_spec::runtime::{Process, Spec};
 
 use super::plan::ProcessPlan;
 use super::process::{check_mapped, process_plan};
-use super::{Host, SpecError, capabilities, check, confinement, env, mappings, namespaces, placement};
+use super::{Host, SpecError, annotations, capabilities, check, confinement, env, mappings, namespaces, placement};
 
 /// What the command line says; the rest is as in the container's configuration.
 #[derive(Debug, Clone, Default)]
@@ -102,6 +102,7 @@ pub fn exec_plan(
 ) -> Result<ProcessPlan, SpecError> {
     let mut planned = process_plan(process, host, warnings)?;
     confinement::add(base, &mut planned)?;
+    annotations::add(base, &mut planned);
     if let Some(linux) = base.linux() {
         let joined = namespaces::plan(linux)?;
         // The container runs already: what its mappings had to warn of was told then.

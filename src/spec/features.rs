@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Host, OCI_VERSION, capabilities, hooks, mount_options, namespaces, placement};
+use super::{Host, OCI_VERSION, annotations, capabilities, hooks, mount_options, namespaces, placement};
 
 /// What layers below the configuration say of themselves.
 pub struct Applied {
@@ -16,10 +16,10 @@ pub struct Applied {
 
 /// `sandkeep features`, for the kernel that we run on.
 pub fn features(applied: Applied) -> Value {
-    let mut annotations = json!({"io.sandkeep.version": env!("CARGO_PKG_VERSION")});
+    let mut about = json!({"io.sandkeep.version": env!("CARGO_PKG_VERSION")});
     if let Ok(version) = libseccomp::ScmpVersion::current() {
         let version = format!("{}.{}.{}", version.major, version.minor, version.micro);
-        annotations["io.github.seccomp.libseccomp.version"] = json!(version);
+        about["io.github.seccomp.libseccomp.version"] = json!(version);
     }
     let (modes, flags) = placement::memory_policy_words();
     json!({
@@ -40,8 +40,7 @@ pub fn features(applied: Applied) -> Value {
             "mountExtensions": {"idmap": {"enabled": true}},
             "netDevices": {"enabled": true},
         },
-        "annotations": annotations,
-        // No annotation changes what a container is.
-        "potentiallyUnsafeConfigAnnotations": [],
+        "annotations": about,
+        "potentiallyUnsafeConfigAnnotations": annotations::UNSAFE,
     })
 }

@@ -33,12 +33,19 @@ pub struct Loaded {
 
 /// Reads `config.json` of a bundle.
 pub fn load(bundle: &Path) -> Result<Loaded, SpecError> {
+    load_from(bundle, None)
+}
+
+/// Reads the file that stands in for it, if there is one.
+pub fn load_from(bundle: &Path, instead: Option<&Path>) -> Result<Loaded, SpecError> {
     let bundle = bundle_folder(bundle)?;
-    let config = bundle.join("config.json");
+    let config = instead.map_or_else(|| bundle.join("config.json"), Path::to_owned);
     // Opening a pipe would wait for its writer otherwise.
     let file = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&config) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(SpecError::ConfigMissing { bundle }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && instead.is_none() => {
+            return Err(SpecError::ConfigMissing { bundle });
+        }
         // A socket.
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Err(SpecError::NotFile { path: config }),
         Err(source) => return Err(SpecError::Read { path: config, source }),

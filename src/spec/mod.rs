@@ -6,7 +6,8 @@
 //! ```
 //!
 //! It owns what a configuration means and every reason to refuse one. Three rules decide:
-//! * unknown properties and annotations are ignored, as the runtime specification says;
+//! * unknown properties and annotations are ignored, as the runtime specification says, but for the annotations that other
+//!   runtimes act upon (`annotations`);
 //! * a value that is invalid, or that the kernel would refuse later, is an error that names the field;
 //! * nothing that was asked for and cannot be done is dropped silently: it is [`SpecError::Unsupported`], or, where
 //!   other runtimes accept and ignore it and callers rely on that, a warning.
@@ -14,6 +15,7 @@
 //! It never changes the machine: it reads the bundle, looks whether the root file system is a folder, and reads a few
 //! facts of the host ([`Host`]). A crash in here leaves nothing.
 
+mod annotations;
 mod capabilities;
 mod check;
 mod confinement;
@@ -48,6 +50,7 @@ mod update;
 /// The version of the runtime specification that this follows.
 pub const OCI_VERSION: &str = "1.3.0";
 
+pub use annotations::pidfd_receiver;
 pub use capabilities::check_covered;
 pub use confinement::{LANDLOCK, SECUREBITS};
 pub use default::{default_spec, to_json};
@@ -56,7 +59,7 @@ pub use error::SpecError;
 pub use exec::{ExecOverrides, exec_plan, exec_process};
 pub use features::{Applied, features};
 pub use host::Host;
-pub use load::{Loaded, digest, load, load_process, parse, parse_process};
+pub use load::{Loaded, digest, load, load_from, load_process, parse, parse_process};
 pub use no_set_ids::no_set_ids;
 pub use planner::{plan, plan_frozen};
 pub use process::process_plan;

@@ -7,15 +7,15 @@ use oci_spec::runtime::{Linux, Mount, Spec};
 use super::mappings::{self, Mappings};
 use super::mount_options::{self, Options, Reach};
 use super::plan::{IdmapPlan, MountKind, MountPlan, NamespaceKind, NamespacePlan, Unsupported};
-use super::{SpecError, check, namespaces};
+use super::{SpecError, annotations, check, namespaces};
 
 /// What a mount can depend on.
 pub(super) struct Surroundings<'a> {
     pub(super) bundle: &'a Path,
     pub(super) namespaces: &'a [NamespacePlan],
     pub(super) mappings: &'a Mappings,
-    /// `linux.mountLabel`: the SELinux context of new file systems.
-    pub(super) label: Option<String>,
+    /// `linux.mountLabel`, the SELinux context of new file systems, and the option that carries it.
+    pub(super) label: Option<(&'static str, String)>,
 }
 
 pub(super) fn plan(
@@ -27,8 +27,9 @@ pub(super) fn plan(
     mounts.map(|(index, mount)| plan_one(&format!("mounts[{index}]"), mount, around, warnings)).collect()
 }
 
-pub(super) fn label(linux: &Linux) -> Result<Option<String>, SpecError> {
-    check::non_empty("linux.mountLabel", linux.mount_label())
+pub(super) fn label(spec: &Spec, linux: &Linux) -> Result<Option<(&'static str, String)>, SpecError> {
+    let label = check::non_empty("linux.mountLabel", linux.mount_label())?;
+    Ok(label.map(|label| (annotations::context_type(spec), label)))
 }
 
 fn plan_one(
@@ -168,10 +169,10 @@ fn filesystem(
     keys.append(&mut options.data);
     // The kernel labels these three itself, and takes no context for them.
     let labelled = !["proc", "sysfs", "mqueue"].contains(&fstype);
-    if let Some(label) = around.label.as_ref().filter(|_| labelled)
-        && !keys.iter().any(|(key, _)| key == "context")
+    if let Some((option, label)) = around.label.as_ref().filter(|_| labelled)
+        && !keys.iter().any(|(key, _)| key == option)
     {
-        keys.push(("context".to_owned(), Some(label.clone())));
+        keys.push(((*option).to_owned(), Some(label.clone())));
     }
     Ok(MountKind::Filesystem { fstype: fstype.to_owned(), source, options: keys })
 }

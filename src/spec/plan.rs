@@ -221,6 +221,7 @@ pub struct ProcessPlan {
     pub uid: u32,
     pub gid: u32,
     pub additional_gids: Vec<u32>,
+    pub original_groups: OriginalGroups,
     pub umask: Option<u32>,
     pub capabilities: CapabilitySets,
     /// (RLIMIT_* number, soft, hard)
@@ -246,6 +247,15 @@ pub enum FirstProcess {
     Application,
     /// One that reaps, hands signals on, and ends with the application.
     Keeper,
+}
+
+/// What becomes of the groups that the caller has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OriginalGroups {
+    /// The process has its additional groups and no others.
+    Dropped,
+    /// It has the caller's, in place of its own: what only they may open stays open to it.
+    Kept,
 }
 
 /// What landlock(7) still lets the process do, where the kernel has it.

@@ -10,15 +10,16 @@ use super::mounts::{self, Surroundings};
 use super::plan::{CgroupPlan, NamespaceKind, NamespacePlan, Plan, ProcessPlan, RootSwitch, RootfsPlan};
 use super::process::{check_mapped, process_plan};
 use super::{
-    Host, SpecError, check, confinement, devices, hooks, intel_rdt, mappings, mount_options, namespaces, net_devices,
-    placement, resources, seccomp, sysctl,
+    Host, SpecError, annotations, check, confinement, devices, hooks, intel_rdt, mappings, mount_options, namespaces,
+    net_devices, placement, resources, seccomp, sysctl,
 };
 
 /// Everything that the container will be, and warnings about what was accepted but has no effect. Touches nothing.
 ///
 /// `bundle` is absolute: relative paths of the specification start there.
 pub fn plan(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec<String>), SpecError> {
-    let (plan, warnings) = plan_frozen(spec, bundle, host)?;
+    let (plan, mut warnings) = plan_frozen(spec, bundle, host)?;
+    annotations::check(spec, &mut warnings)?;
     if host.rootless && namespaces::find(&plan.namespaces, NamespaceKind::User).is_none() {
         let problem = "an ordinary user needs {\"type\": \"user\"} and mappings; see `sandkeep spec --rootless`";
         return Err(SpecError::invalid("linux.namespaces", problem));
@@ -41,7 +42,8 @@ pub fn plan_frozen(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec
     check_required(&planned)?;
     let own = mappings::of_container(linux, &planned, warned)?;
     let rootfs = rootfs(spec, linux, bundle)?;
-    let surroundings = Surroundings { bundle, namespaces: &planned, mappings: &own, label: mounts::label(linux)? };
+    let surroundings =
+        Surroundings { bundle, namespaces: &planned, mappings: &own, label: mounts::label(spec, linux)? };
     let mounts = mounts::plan(spec, &surroundings, warned)?;
     let process = match spec.process() {
         None => None,
@@ -51,6 +53,7 @@ pub fn plan_frozen(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec
             process.personality = placement::personality(linux)?;
             process.memory_policy = placement::memory_policy(linux)?;
             confinement::add(spec, &mut process)?;
+            annotations::add(spec, &mut process);
             Some(process)
         }
     };
@@ -73,7 +76,7 @@ pub fn plan_frozen(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec
         process,
         seccomp: linux.seccomp().clone(),
         hooks: hooks::plan(spec.hooks().as_ref())?,
-        annotations: annotations(spec)?,
+        annotations: sorted_annotations(spec)?,
         namespaces: planned,
         uid_mappings: own.uid,
         gid_mappings: own.gid,
@@ -191,7 +194,7 @@ fn cgroup(linux: &Linux) -> Result<CgroupPlan, SpecError> {
     Ok(CgroupPlan { path, resources: linux.resources().clone() })
 }
 
-fn annotations(spec: &Spec) -> Result<Vec<(String, String)>, SpecError> {
+fn sorted_annotations(spec: &Spec) -> Result<Vec<(String, String)>, SpecError> {
     let mut annotations: Vec<_> =
         spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
     annotations.sort();

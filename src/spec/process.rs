@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use oci_spec::runtime::Process;
 
 use super::mappings::{self, Mappings};
-use super::plan::{FirstProcess, ProcessPlan};
+use super::plan::{FirstProcess, OriginalGroups, ProcessPlan};
 use super::{Host, SpecError, capabilities, check, env, placement, scheduling};
 
 /// One process, judged by itself. `linux.personality`, `linux.memoryPolicy` and the ids that a user namespace maps are the container's:
@@ -33,6 +33,7 @@ pub fn process_plan(process: &Process, host: &Host, warnings: &mut Vec<String>) 
         uid: id("process.user.uid", user.uid())?,
         gid: id("process.user.gid", user.gid())?,
         additional_gids: additional_gids(user.additional_gids().as_deref().unwrap_or_default())?,
+        original_groups: OriginalGroups::Dropped,
         umask: umask(user.umask())?,
         capabilities: capabilities::plan(process.capabilities().as_ref(), host, warnings)?,
         rlimits: scheduling::rlimits(process.rlimits().as_deref().unwrap_or_default())?,

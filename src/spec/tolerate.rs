@@ -3,7 +3,8 @@
 //! * `null` is the same as an absent property (what Go's decoder makes of it, and Go programs write it);
 //! * `process.user` may be absent: root;
 //! * a capability that is not known is dropped, so that a configuration for a newer kernel still runs;
-//! * scheduler flags are spelled as in the specification.
+//! * scheduler flags are spelled as in the specification;
+//! * an annotation of crun's that the specification has a property for is that property.
 
 #![allow(clippy::disallowed_macros)] // Texts and numbers only.
 
@@ -11,7 +12,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
-use super::check;
+use super::{annotations, check};
 
 /// Scheduler flags: the specification's spelling, and the one that our types read.
 const SCHEDULER_FLAGS: [(&str, &str); 2] =
@@ -19,6 +20,7 @@ const SCHEDULER_FLAGS: [(&str, &str); 2] =
 
 pub(super) fn config(value: &mut Value, warnings: &mut Vec<String>) {
     drop_nulls(value);
+    annotations::translate(value);
     if let Some(inner) = value.get_mut("process") {
         process(inner, warnings, "process.");
     }

@@ -59,12 +59,25 @@ pub fn clone(namespaces: i32, parent: Parent, cgroup: Option<BorrowedFd<'_>>) ->
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     // SAFETY: without CLONE_VM and with no stack given this is fork(2); `args` and `pidfd` outlive the call.
-    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<CloneArgs>()) })?;
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<CloneArgs>()) }).map_err(explained)?;
     if pid == 0 {
         return Ok(Cloned::Child);
     }
     // SAFETY: the kernel has just given us this descriptor; nobody else knows it.
     Ok(Cloned::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+}
+
+/// Two of its errors name nothing that one could do something about (clone(2), namespaces(7)).
+fn explained(error: io::Error) -> io::Error {
+    let why = match error.raw_os_error() {
+        Some(libc::EAGAIN) => {
+            "no more processes may be made: a limit is reached, of a cgroup or of one above it (pids.max), or of the user \
+             (ulimit -u)"
+        }
+        Some(libc::ENOSPC) => "no more namespaces may be made: a limit in /proc/sys/user (max_*_namespaces) is reached",
+        _ => return error,
+    };
+    io::Error::new(error.kind(), why)
 }
 
 /// Which side of a fork(2) this is.
@@ -77,7 +90,7 @@ pub enum Forked {
 /// fork(2) as the C library has it, for a process under a filter that knows no clone3(2). Of a process with one thread.
 pub fn fork() -> io::Result<Forked> {
     // SAFETY: with one thread, no lock can be held by another one; the child may do what its parent may.
-    match check(unsafe { libc::fork() }.into())? {
+    match check(unsafe { libc::fork() }.into()).map_err(explained)? {
         0 => Ok(Forked::Child),
         pid => Ok(Forked::Parent(pid as i32)),
     }

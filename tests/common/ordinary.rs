@@ -48,9 +48,14 @@ impl Ordinary<'_> {
     }
 
     pub fn sandkeep<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
+        self.sandkeep_behind("", args)
+    }
+
+    /// The same, called by `env` with these variables.
+    pub fn sandkeep_behind<S: AsRef<OsStr>>(&self, variables: &str, args: impl IntoIterator<Item = S>) -> Cmd {
         let script = format!(
             "for f in passwd subuid subgid; do mount --bind {}/$f /etc/$f || exit 9; done; \
-             exec setpriv --reuid {USER} --regid {USER} --clear-groups \"$0\" \"$@\"",
+             exec setpriv --reuid {USER} --regid {USER} --clear-groups env {variables} \"$0\" \"$@\"",
             self.files.display()
         );
         let cmd = Cmd::new("unshare").args(["--mount", "sh", "-c", &script]).arg(self.env.binary());

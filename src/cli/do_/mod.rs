@@ -147,6 +147,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     }
     let launch = LaunchArguments {
         bundle: rootfs.clone(),
+        config: None,
         console_socket: None,
         pid_file: None,
         pidfd_socket: None,
@@ -156,7 +157,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     };
     let id = format!("do-{}-{:x}", std::process::id(), crate::engine::now());
     let loaded = spec::Loaded::from_bytes(config.to_string().into_bytes(), rootfs)?;
-    let (reaper, lifetime, alone) = (Reaper::Caller, Lifetime::Attached, NamespaceIds::CallerAlone);
+    let (reaper, lifetime, alone) = (Reaper::Caller, Lifetime::Attached, Some(NamespaceIds::CallerAlone));
     let mut request = Request::checked(loaded, &launch, context, &id, reaper, lifetime, alone)?;
     request.plan.rootfs.identity = Some(identity);
     finish_plan(&mut request.plan, arguments, &view, env);
