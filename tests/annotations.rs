@@ -10,7 +10,8 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use common::command::DEADLINE;
-use common::{Bundle, Cmd, Env, needs_root, needs_tool};
+use common::ordinary::Further;
+use common::{Bundle, Cmd, Env, Ordinary, needs_root, needs_tool};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use sandkeep::spec::{self, Host, plan::MountKind};
 use serde_json::{Value, json};
@@ -140,6 +141,27 @@ fn the_callers_groups_are_kept_in_a_user_namespace_of_the_containers_own() {
     run("1", "group").success().prints("only for the group\n");
     run("0", "stranger").code(1);
     env.assert_clean();
+}
+
+/// podman's `--group-add keep-groups` is for this: what a user may open as a member of a group.
+#[test]
+fn an_ordinary_user_keeps_what_its_groups_may_open() {
+    needs_root!();
+    needs_tool!("setpriv", "unshare", "newuidmap", "newgidmap");
+    for further in [Further::Ids, Further::None] {
+        let env = Env::new();
+        let user = Ordinary::with(&env, further).in_groups("70123");
+        let mut bundle = user.bundle().script("cat /shared");
+        let file = env.dir().join("of-the-group");
+        std::fs::write(&file, "only for the group\n").unwrap();
+        std::os::unix::fs::chown(&file, Some(0), Some(70_123)).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o040)).unwrap();
+        bundle = bundle.bind(&file, "/shared", &["bind"]);
+        let bundle = annotated(bundle, "run.oci.keep_original_groups", "1");
+        let run = user.sandkeep(["run", "--bundle"]).arg(&bundle.dir).arg(env.id("member"));
+        run.run().success().prints("only for the group\n");
+        env.assert_clean();
+    }
 }
 
 #[test]

@@ -133,6 +133,9 @@ fn what_needs_a_cgroup_says_so_where_there_is_none() {
         }
     }
     assert_eq!(env.status(&id), "running", "nothing has changed");
+    let limited = user.bundle().edit(|config| config["linux"]["resources"] = json!({"memory": {"limit": 100_000_000}}));
+    let run = of_user(&["run", "--bundle"]).arg(&limited.dir).arg(theirs.id("limited")).run();
+    run.fails_with(1, &["memory.limit", "delegated to this user"]);
     of_user(&["delete", "--force", &own]).run().success();
     env.run(["delete", "--force", &id]).success();
     env.assert_clean();

@@ -1,8 +1,9 @@
 //! How a command fails: one line for the user, and an exit code.
 
+use crate::cgroup;
 use crate::container::one_line;
 use crate::engine::EngineError;
-use crate::host::HostError;
+use crate::host::{HostError, rootless};
 
 pub struct Failure {
     pub text: String,
@@ -41,7 +42,11 @@ impl From<HostError> for Failure {
     fn from(error: HostError) -> Failure {
         let exit_code = error.exit_code();
         let of = if matches!(exit_code, 126 | 127) { Of::Program } else { Of::Command };
-        Failure { exit_code, interrupted: error.signal().is_some(), text: one_line(&error), of }
+        let mut text = one_line(&error);
+        if matches!(error, HostError::Cgroup(cgroup::Error::NoController { .. })) && rootless::inside() {
+            text.push_str(": that takes root, or a cgroup that is delegated to this user");
+        }
+        Failure { exit_code, interrupted: error.signal().is_some(), text, of }
     }
 }
 

@@ -12,6 +12,8 @@ use super::{Bundle, Cmd, Env};
 pub struct Ordinary<'a> {
     env: &'a Env,
     files: PathBuf,
+    /// As setpriv(1) takes them.
+    groups: String,
 }
 
 pub const USER: u32 = 54321;
@@ -35,7 +37,13 @@ impl Ordinary<'_> {
             fs::write(files.join(name), &line).unwrap();
         }
         chown_to_user(env.dir());
-        Ordinary { env, files }
+        Ordinary { env, files, groups: "--clear-groups".to_owned() }
+    }
+
+    /// The user is in these groups, too.
+    pub fn in_groups(mut self, groups: &str) -> Self {
+        self.groups = format!("--groups {groups}");
+        self
     }
 
     /// A bundle that belongs to the user, with what `spec --rootless` writes.
@@ -55,8 +63,9 @@ impl Ordinary<'_> {
     pub fn sandkeep_behind<S: AsRef<OsStr>>(&self, variables: &str, args: impl IntoIterator<Item = S>) -> Cmd {
         let script = format!(
             "for f in passwd subuid subgid; do mount --bind {}/$f /etc/$f || exit 9; done; \
-             exec setpriv --reuid {USER} --regid {USER} --clear-groups env {variables} \"$0\" \"$@\"",
-            self.files.display()
+             exec setpriv --reuid {USER} --regid {USER} {} env {variables} \"$0\" \"$@\"",
+            self.files.display(),
+            self.groups
         );
         let cmd = Cmd::new("unshare").args(["--mount", "sh", "-c", &script]).arg(self.env.binary());
         cmd.arg("--root").arg(self.env.root()).args(args)
