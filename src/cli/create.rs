@@ -213,7 +213,7 @@ impl Request {
         for warning in creation.take_warnings() {
             context.log.warn(&warning);
         }
-        Ok((created?, creation))
+        Ok((created.map_err(|error| Failure::from(error).or_interrupted())?, creation))
     }
 }
 

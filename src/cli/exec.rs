@@ -149,7 +149,8 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         if_frozen: if arguments.ignore_paused { IfFrozen::Wait } else { IfFrozen::Refuse },
         waits: if mode == Mode::Foreground { Waits::Caller } else { Waits::Nobody },
     };
-    let (launched, signals) = host::exec::run(execution, &mut terminal)?;
+    let outcome = host::exec::run(execution, &mut terminal);
+    let (launched, signals) = outcome.map_err(|error| Failure::from(error).or_interrupted())?;
     if let Some(path) = &arguments.pid_file
         && let Err(error) = pidfile::write(path, launched.pid)
     {

@@ -4,6 +4,7 @@ use crate::cgroup;
 use crate::container::one_line;
 use crate::engine::EngineError;
 use crate::host::{HostError, rootless};
+use crate::sys::interrupt::{self, Interrupts};
 
 pub struct Failure {
     pub text: String,
@@ -28,6 +29,17 @@ impl Failure {
 
     pub fn does_not_exist(id: &str) -> Failure {
         Failure::new(format!("container {id:?} does not exist"))
+    }
+
+    /// A signal that goes to a whole process group, as a key does, may have ended what we were making before we looked: that
+    /// is then the reason.
+    pub fn or_interrupted(mut self) -> Failure {
+        if !self.interrupted
+            && let Some(signal) = interrupt::current().and_then(Interrupts::ending)
+        {
+            (self.exit_code, self.interrupted) = (128 + signal as u8, true);
+        }
+        self
     }
 
     pub fn with_exit_code(mut self, code: u8) -> Failure {

@@ -19,7 +19,7 @@ use nix::sys::stat::fstat;
 use nix::sys::statfs::fstatfs;
 use serde::{Deserialize, Serialize};
 
-use crate::spec::plan::ProcessPlan;
+use crate::spec::plan::{FirstProcess, ProcessPlan};
 use crate::sys::descriptors::STDIO;
 
 /// The application's user, as our own user namespace has it.
@@ -56,6 +56,10 @@ impl Owner {
     /// Whatever the kernel refuses (an owner or a group that our user namespace does not map, a read-only file system)
     /// gives the application less and nobody else more: what is open stays open, and only opening it again fails.
     pub fn take(self, process: &ProcessPlan) {
+        // What nobody has to trust (`do`) is not to read what others write to the same pipe.
+        if process.first == FirstProcess::Keeper {
+            return;
+        }
         for standard in STDIO {
             // A terminal takes the place of the others.
             let stays = !process.terminal || process.kept_stdio.contains(&standard.as_raw_fd());
