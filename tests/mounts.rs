@@ -406,3 +406,51 @@ fn devices_that_the_caller_brings_are_no_hole() {
     }
     env.assert_clean();
 }
+
+/// The last name of the destination may be a symlink of the image, and is what is mounted on.
+#[test]
+fn dest_nofollow_mounts_onto_the_symlink_itself() {
+    needs_root!();
+    let env = Env::new();
+    let volume = volume(&env);
+    fs::write(volume.join("file"), "of the host\n").unwrap();
+    symlink("of-the-host", volume.join("link")).unwrap();
+    let (file, link) = (volume.join("file"), volume.join("link"));
+    let with_links = |bundle: Bundle| {
+        symlink("/etc/passwd", bundle.rootfs().join("link")).unwrap();
+        symlink("/nowhere", bundle.rootfs().join("dangling")).unwrap();
+        symlink("/etc", bundle.rootfs().join("folder")).unwrap();
+        bundle
+    };
+    for destination in ["/link", "/dangling", "/folder", "/folder/new", "/missing/deep"] {
+        let script =
+            format!("cat {destination}; grep -c of.the.host /etc/passwd; test -e /nowhere || echo nothing made");
+        let bundle = with_links(env.bundle()).script(&script).bind(&file, destination, &["bind", "dest-nofollow"]);
+        env.run_bundle(&bundle, &env.id("itself")).run().success().prints("of the host\n0\nnothing made\n");
+    }
+    let bundle = with_links(env.bundle()).script("readlink /link");
+    let bundle = bundle.bind(&link, "/link", &["bind", "src-nofollow", "dest-nofollow"]);
+    env.run_bundle(&bundle, &env.id("both")).run().success().prints("of-the-host\n");
+    // A folder may be made, and does not go onto a symlink.
+    let bundle =
+        with_links(env.bundle()).script("ls /new").bind(&volume.join("below"), "/new", &["bind", "dest-nofollow"]);
+    env.run_bundle(&bundle, &env.id("folder")).run().success().prints("");
+    for mount in [
+        json!({"destination": "/folder", "type": "bind", "source": volume, "options": ["bind", "dest-nofollow"]}),
+        tmpfs("/folder", &["dest-nofollow"]),
+    ] {
+        let bundle = with_links(env.bundle()).mount(mount);
+        env.run_bundle(&bundle, &env.id("onto")).run().fails_with(1, &["\"/folder\"", "has a symlink there"]);
+    }
+    // What reads these means the kernel's own answer.
+    for destination in ["/proc/self", "/proc/net", "/sys/class/mem/null", "/magic"] {
+        let bundle = with_links(env.bundle()).bind(&file, destination, &["bind", "dest-nofollow"]);
+        symlink("/proc", bundle.rootfs().join("way")).unwrap();
+        let bundle = match destination {
+            "/magic" => bundle.bind(&file, "/way/self", &["bind", "dest-nofollow"]),
+            _ => bundle,
+        };
+        env.run_bundle(&bundle, &env.id("kernel")).run().fails_with(1, &["refused to mount"]);
+    }
+    env.assert_clean();
+}

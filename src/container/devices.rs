@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 
 use super::node::{Made, Node};
-use super::root::Root;
+use super::root::{End, Root};
 use super::{SetupError, Step, forgiven};
 use crate::spec::plan::DevicePlan;
 use crate::sys::mount::{self, Attributes, Extent};
@@ -53,8 +53,9 @@ fn make(root: &Root<'_>, device: &DevicePlan, nodes: Nodes) -> Result<(), SetupE
     if nodes == Nodes::BoundFromHost && node.file_type != libc::S_IFIFO {
         return bind(root, device, &node);
     }
-    let (folder, name) = root.parent(&device.path)?;
-    match node.make(folder.as_fd(), &name).step(|| format!("make the device {:?}", device.path))? {
+    // At the end of a symlink that leads to nothing, as with other runtimes.
+    let End::Free { folder, name } = root.end(&device.path)? else { return Ok(()) };
+    match node.make(folder.as_fd(), Path::new(&name)).step(|| format!("make the device {:?}", device.path))? {
         Made::New | Made::NameIsTaken => Ok(()),
         // We are inside a user namespace that somebody else has made.
         Made::NotAllowed => bind(root, device, &node),

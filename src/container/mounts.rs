@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::root::{Root, is_folder};
+use super::root::{Like, Root, is_folder, is_symlink};
 use super::verify::Provenance;
 use super::{SetupError, Step, copy_up};
 use crate::spec::plan::{MountKind, MountPlan};
@@ -81,7 +81,7 @@ fn attach_one(
     refuse_dangerous(plan, bind)?;
     match (&plan.kind, bind) {
         (MountKind::Bind { .. }, Some(tree)) => {
-            let target = if is_folder(tree)? { root.folder(destination)? } else { root.file(destination)? };
+            let target = target(root, plan, if is_folder(tree)? { Like::Folder } else { Like::File })?;
             refuse_in_proc(plan, Some(tree), &target)?;
             mount::attach(tree.as_fd(), target.as_fd()).step(|| format!("mount {destination:?}"))?;
             provenance.gives(tree.as_fd())?;
@@ -130,16 +130,44 @@ fn remount(root: &Root<'_>, plan: &MountPlan) -> Result<(), SetupError> {
     finish(plan, target.as_fd())
 }
 
+/// What is at the destination, made if it is missing, of the kind that the kernel wants there: a folder for a folder, and
+/// for everything else anything else. With `dest-nofollow` (crun's) a symlink is not followed but mounted on itself.
+fn target(root: &Root<'_>, plan: &MountPlan, like: Like) -> Result<OwnedFd, SetupError> {
+    let destination = &plan.destination;
+    let found = match (plan.destination_nofollow, like) {
+        (true, _) => root.itself(destination, like)?,
+        (false, Like::Folder) => root.folder(destination)?,
+        (false, Like::File) => root.file(destination)?,
+    };
+    if is_symlink(&found)? && is_the_kernels(&found)? {
+        let text = format!("refused to mount onto the symlink {destination:?}: it is one of the kernel's own");
+        return Err(SetupError::Refused(text));
+    }
+    match (like, is_folder(&found)?) {
+        (Like::Folder, true) | (Like::File, false) => Ok(found),
+        (Like::Folder, false) => {
+            let there = if is_symlink(&found)? { "symlink" } else { "file" };
+            Err(SetupError::Refused(format!(
+                "mount {destination:?}: not a directory: a folder can only be mounted onto a folder, and the container has \
+                 a {there} there"
+            )))
+        }
+        (Like::File, true) => Err(SetupError::Refused(format!(
+            "mount {destination:?}: is a directory: a file can only be mounted onto a file, and the container has a folder \
+             there"
+        ))),
+    }
+}
+
 /// A procfs or sysfs must land on a real folder: through a symlink it would appear elsewhere, and the masks with it
 /// (CVE-2019-16884, CVE-2023-28642).
 fn filesystem_target(root: &Root<'_>, plan: &MountPlan, fstype: &str) -> Result<OwnedFd, SetupError> {
     if !matches!(fstype, "proc" | "sysfs") {
-        return root.folder(&plan.destination);
+        return target(root, plan, Like::Folder);
     }
     let destination = &plan.destination;
-    match root.find_without_symlinks(destination) {
-        Ok(Some(target)) if is_folder(&target)? => Ok(target),
-        Ok(None) => root.folder(destination),
+    match root.folder_without_symlinks(destination) {
+        Ok(target) if is_folder(&target)? => Ok(target),
         Err(SetupError::Resolve { source, .. }) if source.raw_os_error() != Some(libc::ELOOP) => {
             Err(SetupError::Resolve { path: destination.clone(), source })
         }
@@ -224,10 +252,20 @@ fn brings_procfs(plan: &MountPlan, bind: Option<&OwnedFd>) -> Result<bool, Setup
     }
 }
 
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+const SYSFS_MAGIC: i64 = 0x6265_6572;
+
 fn is_procfs(fd: &OwnedFd) -> Result<bool, SetupError> {
-    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+    Ok(filesystem_of(fd)? == PROC_SUPER_MAGIC)
+}
+
+fn is_the_kernels(fd: &OwnedFd) -> Result<bool, SetupError> {
+    Ok([PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&filesystem_of(fd)?))
+}
+
+fn filesystem_of(fd: &OwnedFd) -> Result<i64, SetupError> {
     let stat = nix::sys::statfs::fstatfs(fd).step(|| "look at the two ends of a mount".into())?;
-    Ok(stat.filesystem_type().0 as i64 == PROC_SUPER_MAGIC)
+    Ok(stat.filesystem_type().0 as i64)
 }
 
 fn not_in_proc(plan: &MountPlan) -> SetupError {
@@ -252,7 +290,7 @@ fn normal(path: &Path) -> PathBuf {
 /// v1: a small tmpfs with one folder a hierarchy; v2: the one folder. Always the cgroup it is in, nothing above.
 fn attach_cgroups(root: &Root<'_>, plan: &MountPlan, cgroups: &[CgroupView]) -> Result<(), SetupError> {
     let destination = &plan.destination;
-    let target = root.folder(destination)?;
+    let target = target(root, plan, Like::Folder)?;
     refuse_in_proc(plan, None, &target)?;
     let what = || format!("mount the cgroups at {destination:?}");
     if let [view] = cgroups
