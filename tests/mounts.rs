@@ -454,3 +454,93 @@ fn dest_nofollow_mounts_onto_the_symlink_itself() {
     }
     env.assert_clean();
 }
+
+/// Engines write one list of options for whatever they mount.
+#[test]
+fn options_of_a_file_system_are_ignored_on_a_bind_mount_and_told_with_debug() {
+    needs_root!();
+    let env = Env::new();
+    let volume = volume(&env);
+    let options = ["rbind", "ro", "mode=755", "size=64m", "gid=5", "X-mine=1", "whatever", "sync"];
+    let script = "stat -c %a /data; awk '$5 == \"/data\" { print $6 }' /proc/self/mountinfo";
+    fs::set_permissions(&volume, fs::Permissions::from_mode(0o751)).unwrap();
+    let bundle = env.bundle().script(script).bind(&volume, "/data", &options);
+    let outcome = env.run_bundle(&bundle, &env.id("data")).run().success();
+    assert_eq!(outcome.stderr, "", "{outcome}");
+    outcome.prints("751\nro,relatime\n");
+    let run = env.cmd(["--debug", "run", "--bundle"]).arg(&bundle.dir).arg(env.id("debug"));
+    let outcome = run.run().code(0);
+    assert!(
+        outcome.stderr.contains("mode\\\" belongs to a file system and has no effect on a bind mount"),
+        "{outcome}"
+    );
+    env.assert_clean();
+}
+
+#[test]
+fn relative_masked_and_read_only_paths_are_below_the_root() {
+    needs_root!();
+    let env = Env::new();
+    let bundle =
+        env.bundle().script("cat /etc/secret; (echo x >> /etc/fixed) 2>/dev/null || echo fixed").edit(|config| {
+            config["linux"]["maskedPaths"] = json!(["etc/secret", "./none"]);
+            config["linux"]["readonlyPaths"] = json!(["etc/../etc/fixed", "../etc/fixed"]);
+            config["process"]["cwd"] = json!("/tmp");
+        });
+    for name in ["secret", "fixed"] {
+        fs::write(bundle.rootfs().join("etc").join(name), "text\n").unwrap();
+    }
+    env.run_bundle(&bundle, &env.id("relative")).run().success().prints("fixed\n");
+    env.assert_clean();
+}
+
+#[test]
+fn the_option_copy_symlink_makes_the_sources_symlink_anew() {
+    needs_root!();
+    let env = Env::new();
+    let volume = volume(&env);
+    symlink("/points/to", volume.join("link")).unwrap();
+    let link = volume.join("link");
+    let copied = |bundle: Bundle, destination: &str| bundle.bind(&link, destination, &["bind", "copy-symlink"]);
+    let bundle = copied(copied(env.bundle(), "/deep/made"), "/same")
+        .script("readlink /deep/made /same; grep -c /made /proc/mounts");
+    symlink("/points/to", bundle.rootfs().join("same")).unwrap();
+    // busybox's readlink takes one.
+    let bundle = bundle.script("readlink /deep/made; readlink /same; grep -c /made /proc/mounts; true");
+    env.run_bundle(&bundle, &env.id("made")).run().success().prints("/points/to\n/points/to\n0\n");
+    for destination in ["/etc", "/etc/passwd", "/other"] {
+        let bundle = copied(env.bundle(), destination);
+        symlink("/elsewhere", bundle.rootfs().join("other")).unwrap();
+        env.run_bundle(&bundle, &env.id("taken")).run().fails_with(1, &[destination, "something else there"]);
+    }
+    // What is no symlink is bound.
+    let bundle = env.bundle().bind(&volume.join("file"), "/file", &["bind", "copy-symlink"]).script("stat -c %u /file");
+    env.run_bundle(&bundle, &env.id("bound")).run().success().prints("5\n");
+    env.assert_clean();
+}
+
+#[test]
+fn mappings_among_the_options_of_a_mount_are_those_that_crun_documents() {
+    needs_root!();
+    let env = Env::new();
+    let volume = volume(&env);
+    let below = Mounted::tmpfs(&volume.join("below"));
+    fs::write(below.0.join("file"), "").unwrap();
+    chown(below.0.join("file"), Some(7), Some(7)).unwrap();
+    let script = "stat -c %u:%g /data/file /data/below/file";
+    for (option, expected) in [
+        ("idmap=uids=0-300000-1000;gids=0-400000-10", "300005:400005\n7:7\n"),
+        ("ridmap=uids=0-300000-1000;gids=0-400000-10", "300005:400005\n300007:400007\n"),
+        ("idmap=gids=5-0-1#0-1-5;uids=5-42-1", "42:0\n7:7\n"),
+    ] {
+        let bundle = env.bundle().script(script).bind(&volume, "/data", &["rbind", option]);
+        env.run_bundle(&bundle, &env.id("inline")).run().success().prints(expected);
+    }
+    // Behind an @ the second number is one of the container's.
+    let bundle = env.bundle().script("stat -c %u:%g /data/file").edit(in_user_namespace);
+    fs::create_dir(bundle.rootfs().join("data")).unwrap();
+    let bundle = bundle.bind(&volume, "/data", &["bind", "idmap=uids=@5-77-1;gids=@0-1000-10"]);
+    env.run_bundle(&bundle, &env.id("relative")).run().success().prints("77:1005\n");
+    drop(below);
+    env.assert_clean();
+}

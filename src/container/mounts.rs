@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::root::{Like, Root, is_folder, is_symlink};
+use super::root::{End, Like, Root, is_folder, is_symlink};
 use super::verify::Provenance;
 use super::{SetupError, Step, copy_up};
 use crate::spec::plan::{MountKind, MountPlan};
@@ -80,6 +80,9 @@ fn attach_one(
     let destination = &plan.destination;
     refuse_dangerous(plan, bind)?;
     match (&plan.kind, bind) {
+        (MountKind::Bind { .. }, Some(tree)) if plan.copy_symlink && is_symlink(tree)? => {
+            copy_symlink(root, destination, tree).map(|()| None)
+        }
         (MountKind::Bind { .. }, Some(tree)) => {
             let target = target(root, plan, if is_folder(tree)? { Like::Folder } else { Like::File })?;
             refuse_in_proc(plan, Some(tree), &target)?;
@@ -157,6 +160,23 @@ fn target(root: &Root<'_>, plan: &MountPlan, like: Like) -> Result<OwnedFd, Setu
              there"
         ))),
     }
+}
+
+/// crun's `copy-symlink`: one like the source, unless there is one.
+fn copy_symlink(root: &Root<'_>, destination: &Path, source: &OwnedFd) -> Result<(), SetupError> {
+    let what = || format!("make the symlink {destination:?}");
+    let points_to = nix::fcntl::readlinkat(Some(source.as_raw_fd()), "").step(what)?;
+    let found = match root.end_nofollow(destination)? {
+        End::Free { folder, name } => {
+            return nix::unistd::symlinkat(points_to.as_os_str(), Some(folder.as_raw_fd()), name.as_os_str())
+                .step(what);
+        }
+        End::There(found) => found,
+    };
+    if is_symlink(&found)? && nix::fcntl::readlinkat(Some(found.as_raw_fd()), "").step(what)? == points_to {
+        return Ok(());
+    }
+    Err(SetupError::Refused(format!("{}: the container has something else there", what())))
 }
 
 /// A procfs or sysfs must land on a real folder: through a symlink it would appear elsewhere, and the masks with it

@@ -145,7 +145,7 @@ impl Root<'_> {
     }
 
     /// Where `path` leads when its last name, should it be a symlink, is not followed: then the symlink is what is there.
-    fn end_nofollow(&self, path: &Path) -> Result<End, SetupError> {
+    pub fn end_nofollow(&self, path: &Path) -> Result<End, SetupError> {
         let Some(name) = path.file_name() else { return self.end(path) };
         let folder = self.folder(path.parent().unwrap_or(Path::new("/")))?;
         match open::at(folder.as_fd(), Path::new(name), OFlag::O_PATH | OFlag::O_NOFOLLOW, 0) {
