@@ -307,23 +307,112 @@ fn every_kind_of_device_is_made_with_its_mode_and_owner() {
     env.assert_clean();
 }
 
+/// What the host has under that name is bound; what it lacks, or has as another device, is made by root of the host.
 #[test]
-fn in_a_user_namespace_devices_are_the_hosts_and_no_others() {
+fn in_a_user_namespace_devices_are_the_hosts_or_else_the_containers_own() {
     needs_root!();
     let env = Env::new();
     let device = |path: &str, typ: &str, minor: u32| {
-        let devices = json!([{"path": path, "type": typ, "major": 1, "minor": minor}]);
-        env.bundle().edit(in_user_namespace).edit(|config| config["linux"]["devices"] = devices)
+        let device =
+            json!({"path": path, "type": typ, "major": 1, "minor": minor, "fileMode": 0o640, "uid": 0, "gid": 6});
+        env.bundle().edit(in_user_namespace).edit(|config| config["linux"]["devices"] = json!([device]))
     };
     let script = "echo x > /dev/null && head -c 2 /dev/zero | wc -c; stat -c %t:%T /dev/kmsg";
     let bundle = device("/dev/kmsg", "c", 11).script(script);
     env.run_bundle(&bundle, &env.id("bound")).run().success().prints("2\n1:b\n");
-    let bundle = device("/dev/kmsg", "c", 3);
-    env.run_bundle(&bundle, &env.id("other")).run().fails("whose \"/dev/kmsg\" is not 1:3");
-    let bundle = device("/dev/no-such-device", "c", 3);
-    env.run_bundle(&bundle, &env.id("none")).run().fails("/dev/no-such-device");
-    let bundle = device("/dev/pipe", "p", 0).script("test -p /dev/pipe && stat -c %u /dev/pipe");
-    env.run_bundle(&bundle, &env.id("pipe")).run().success().prints("0\n");
+    let host = || fs::metadata("/dev/kmsg").map(|found| (found.rdev(), found.mode(), found.uid())).ok();
+    let before = host();
+    for path in ["/dev/kmsg", "/dev/no-such-device", "/dev/no/such/device"] {
+        let script = format!(
+            "stat -c '%A %t:%T %u:%g' {path}; echo x > {path} && cat {path}; chmod 600 {path} && stat -c %a {path}"
+        );
+        let bundle = device(path, "c", 3).script(&script).capabilities(&["CAP_FOWNER"]);
+        env.run_bundle(&bundle, &env.id("made")).run().success().prints("crw-r----- 1:3 0:6\n600\n");
+        assert!(path == "/dev/kmsg" || !Path::new(path).exists(), "{path} was made on the host");
+    }
+    assert_eq!(host(), before);
+    let bundle = device("/dev/pipe", "p", 0).script("test -p /dev/pipe && stat -c %g /dev/pipe");
+    env.run_bundle(&bundle, &env.id("pipe")).run().success().prints("6\n");
+    // Somebody else's user namespace: what it maps is its owner's to know.
+    let owner = env.id("owner");
+    env.started(&env.bundle().edit(in_user_namespace).args(&["sleep", "1000"]), &owner);
+    let user = format!("/proc/{}/ns/user", env.pid(&owner));
+    let bundle = device("/dev/no-such-device", "c", 3).namespace("user", Some(&user));
+    env.run_bundle(&bundle, &env.id("joined")).run().fails("\"/dev/no-such-device\"");
+    env.run(["delete", "--force", &owner]).success();
+    env.assert_clean();
+}
+
+#[test]
+fn a_sysfs_without_a_network_namespace_of_its_own_is_the_hosts_for_reading() {
+    needs_root!();
+    let env = Env::new();
+    let script = "test -e /sys/kernel/uevent_seqnum && test -d /sys/class/net && echo shown; \
+                  (echo x > /sys/kernel/profiling) 2>&1 | grep -o 'Read-only file system'; ls /sys/fs/cgroup; \
+                  awk '$2 == \"/sys\" { print $3, substr($4, 1, 2) }' /proc/mounts";
+    for given in [vec!["nosuid", "noexec", "nodev", "ro"], vec!["nosuid"]] {
+        let bundle = env.bundle().script(script).edit(in_user_namespace).namespace("network", None).edit(|config| {
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            mounts.retain(|mount| mount["destination"] != "/sys/fs/cgroup");
+            let sysfs = mounts.iter_mut().find(|mount| mount["destination"] == "/sys").unwrap();
+            sysfs["options"] = json!(given);
+        });
+        let expected = "shown\nRead-only file system\nsysfs ro\n";
+        env.run_bundle(&bundle, &env.id("hosts")).run().success().prints(expected);
+    }
+    // Root of the container, with the right to mount and as root of the host, does not make it writable.
+    let attack = "mount -o remount,bind,rw /sys 2>/dev/null && echo OPEN; mount -o remount,rw /sys 2>/dev/null && echo OPEN; \
+                  umount /sys 2>/dev/null; (echo 0 > /sys/kernel/profiling) 2>&1 | grep -o 'Read-only file system'";
+    let bundle =
+        env.bundle().script(attack).namespace("network", None).capabilities(&["CAP_SYS_ADMIN"]).edit(|config| {
+            config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+        });
+    env.run_bundle(&bundle, &env.id("attack")).run().success().prints("Read-only file system\n");
+    // With one of its own it is the container's.
+    let bundle = env.bundle().script("ls /sys/class/net").edit(in_user_namespace);
+    env.run_bundle(&bundle, &env.id("own")).run().success().prints("lo\n");
+    env.assert_clean();
+}
+
+/// Everything is mounted in a mount namespace of this test's own, in which `prepare` is done first.
+fn run_among(env: &Env, bundle: &Bundle, id: &str, prepare: &str) -> common::Outcome {
+    let script = format!("{prepare} && exec \"$@\"");
+    let run = Cmd::new("unshare").args(["--mount", "sh", "-c", &script, "sh"]).arg(env.binary());
+    run.arg("--root").arg(env.root()).args(["run", "--bundle"]).arg(&bundle.dir).arg(env.id(id)).run()
+}
+
+#[test]
+fn what_is_unbindable_on_the_host_is_given_to_a_container_all_the_same() {
+    needs_root!();
+    needs_tool!("unshare");
+    let env = Env::new();
+    let here = env.dir().join("unbindable");
+    fs::create_dir(&here).unwrap();
+    let at = here.display();
+    let with = |more: &str| {
+        format!("mount -t tmpfs none {at} && mount --make-unbindable {at} && echo inside > {at}/file && {more}")
+    };
+    for user_namespace in [false, true] {
+        let bundle = || if user_namespace { env.bundle().edit(in_user_namespace) } else { env.bundle() };
+        let bound = bundle().script("cat /data/file /file").bind(&here, "/data", &["rbind", "ro"]);
+        for name in ["data", "sys/fs"] {
+            fs::create_dir_all(bound.rootfs().join(name)).unwrap();
+        }
+        fs::write(bound.rootfs().join("file"), "").unwrap();
+        let bound = bound.bind(&here.join("file"), "/file", &["bind"]);
+        run_among(&env, &bound, "sources", &with("true")).success().prints("inside\ninside\n");
+        // The root itself, and what is above it.
+        let plain = bundle().script("echo x > /dev/null; cat /file");
+        let rootfs = plain.rootfs();
+        fs::write(rootfs.join("file"), "of the root\n").unwrap();
+        let itself = format!("mount --bind {0} {0} && mount --make-unbindable {0}", rootfs.display());
+        run_among(&env, &plain, "itself", &itself).success().prints("of the root\n");
+        let below = with(&format!("cp -a {} {at}/root", rootfs.display()));
+        let moved = bundle().script("cat /file").edit(|config| config["root"]["path"] = json!(here.join("root")));
+        run_among(&env, &moved, "below", &below).success().prints("of the root\n");
+        // Everything, with the host's devices and cgroups.
+        run_among(&env, &plain, "all", "mount --make-runbindable /").success().prints("of the root\n");
+    }
     env.assert_clean();
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::root::{End, Like, Root, is_folder, is_symlink};
 use super::verify::Provenance;
-use super::{SetupError, Step, copy_up};
+use super::{SetupError, Step, copy_up, source, sysfs};
 use crate::spec::plan::{MountKind, MountPlan};
 use crate::sys::mount::{self, Attributes, Extent};
 
@@ -35,9 +35,10 @@ pub enum Whose {
 
 /// What a mount needs beside its plan.
 pub struct Sources<'a> {
-    /// One per mount of the plan, in order; Some for bind mounts.
+    /// One per mount of the plan, in order; Some for bind mounts, and for a sysfs the host's, in case that there is no other.
     pub binds: &'a [Option<OwnedFd>],
     pub cgroups: &'a [CgroupView],
+    pub hosts_sysfs: sysfs::Hosts,
 }
 
 /// Read-only mounts in which later mounts and devices still need a place: they are made so when those have it.
@@ -62,7 +63,7 @@ pub fn attach_all<'a>(
 ) -> Result<Unfinished<'a>, SetupError> {
     let mut unfinished = Vec::new();
     for (plan, bind) in plans.iter().zip(sources.binds) {
-        if let Some(tree) = attach_one(root, plan, bind.as_ref(), sources.cgroups, provenance)? {
+        if let Some(tree) = attach_one(root, plan, bind.as_ref(), sources, provenance)? {
             unfinished.push((plan, tree));
         }
     }
@@ -74,7 +75,7 @@ fn attach_one(
     root: &Root<'_>,
     plan: &MountPlan,
     bind: Option<&OwnedFd>,
-    cgroups: &[CgroupView],
+    sources: &Sources<'_>,
     provenance: &mut Provenance,
 ) -> Result<Option<OwnedFd>, SetupError> {
     let destination = &plan.destination;
@@ -93,13 +94,18 @@ fn attach_one(
         (MountKind::Bind { source, .. }, None) => {
             Err(SetupError::Refused(format!("the bind mount of {source:?} was not donated")))
         }
-        (MountKind::Filesystem { fstype, source, options }, _) => {
+        (MountKind::Filesystem { fstype, source, options }, hosts) => {
             let target = filesystem_target(root, plan, fstype)?;
             refuse_in_proc(plan, None, &target)?;
             let later = plan.attrs_set & libc::MOUNT_ATTR_RDONLY != 0 && has_room_for_others(plan, fstype);
             let attributes = if later { plan.attrs_set & !libc::MOUNT_ATTR_RDONLY } else { plan.attrs_set };
-            let tree = new_filesystem(fstype, source, options, attributes)
-                .step(|| format!("mount {fstype} at {destination:?}"))?;
+            let tree = match (new_filesystem(fstype, source, options, attributes), hosts) {
+                (Err(error), Some(hosts)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    let tree = sysfs::attach(hosts, sources.hosts_sysfs, &target, provenance)?;
+                    return finish(plan, tree.as_fd()).map(|()| None);
+                }
+                (tree, _) => tree.step(|| format!("mount {fstype} at {destination:?}"))?,
+            };
             if plan.copy_up {
                 fill_from_below(root, destination, tree.as_fd())?;
             }
@@ -113,7 +119,7 @@ fn attach_one(
             Ok(later.then_some(tree))
         }
         (MountKind::Remount, _) => remount(root, plan).map(|()| None),
-        (MountKind::Cgroup, _) => attach_cgroups(root, plan, cgroups).map(|()| None),
+        (MountKind::Cgroup, _) => attach_cgroups(root, plan, sources.cgroups).map(|()| None),
     }
 }
 
@@ -156,7 +162,7 @@ fn target(root: &Root<'_>, plan: &MountPlan, like: Like) -> Result<OwnedFd, Setu
             )))
         }
         (Like::File, true) => Err(SetupError::Refused(format!(
-            "mount {destination:?}: is a directory: a file can only be mounted onto a file, and the container has a folder \
+            "mount {destination:?}: not a directory: a file can only be mounted onto a file, and the container has a folder \
              there"
         ))),
     }
@@ -345,11 +351,7 @@ fn attach_cgroups(root: &Root<'_>, plan: &MountPlan, cgroups: &[CgroupView]) -> 
 fn cgroup_tree(view: &CgroupView, plan: &MountPlan) -> Result<OwnedFd, SetupError> {
     let folder = &view.folder;
     let what = || format!("open the cgroup {folder:?}");
-    let path = std::ffi::CString::new(folder.as_os_str().as_encoded_bytes()).map_err(io::Error::other).step(what)?;
-    let cwd =
-        nix::fcntl::open("/", nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty());
-    let cwd = crate::sys::descriptors::take(cwd.step(what)?).step(what)?;
-    let tree = mount::clone_tree(cwd.as_fd(), &path, Extent::One, 0).step(what)?;
+    let tree = source::detached(folder, Extent::One, 0).step(what)?;
     let (mut set, mut clear) = (plan.attrs_set, plan.attrs_clear);
     if view.whose == Whose::Creators {
         set |= libc::MOUNT_ATTR_RDONLY;
