@@ -307,23 +307,112 @@ fn every_kind_of_device_is_made_with_its_mode_and_owner() {
     env.assert_clean();
 }
 
+/// What the host has under that name is bound; what it lacks, or has as another device, is made by root of the host.
 #[test]
-fn in_a_user_namespace_devices_are_the_hosts_and_no_others() {
+fn in_a_user_namespace_devices_are_the_hosts_or_else_the_containers_own() {
     needs_root!();
     let env = Env::new();
     let device = |path: &str, typ: &str, minor: u32| {
-        let devices = json!([{"path": path, "type": typ, "major": 1, "minor": minor}]);
-        env.bundle().edit(in_user_namespace).edit(|config| config["linux"]["devices"] = devices)
+        let device =
+            json!({"path": path, "type": typ, "major": 1, "minor": minor, "fileMode": 0o640, "uid": 0, "gid": 6});
+        env.bundle().edit(in_user_namespace).edit(|config| config["linux"]["devices"] = json!([device]))
     };
     let script = "echo x > /dev/null && head -c 2 /dev/zero | wc -c; stat -c %t:%T /dev/kmsg";
     let bundle = device("/dev/kmsg", "c", 11).script(script);
     env.run_bundle(&bundle, &env.id("bound")).run().success().prints("2\n1:b\n");
-    let bundle = device("/dev/kmsg", "c", 3);
-    env.run_bundle(&bundle, &env.id("other")).run().fails("whose \"/dev/kmsg\" is not 1:3");
-    let bundle = device("/dev/no-such-device", "c", 3);
-    env.run_bundle(&bundle, &env.id("none")).run().fails("/dev/no-such-device");
-    let bundle = device("/dev/pipe", "p", 0).script("test -p /dev/pipe && stat -c %u /dev/pipe");
-    env.run_bundle(&bundle, &env.id("pipe")).run().success().prints("0\n");
+    let host = || fs::metadata("/dev/kmsg").map(|found| (found.rdev(), found.mode(), found.uid())).ok();
+    let before = host();
+    for path in ["/dev/kmsg", "/dev/no-such-device", "/dev/no/such/device"] {
+        let script = format!(
+            "stat -c '%A %t:%T %u:%g' {path}; echo x > {path} && cat {path}; chmod 600 {path} && stat -c %a {path}"
+        );
+        let bundle = device(path, "c", 3).script(&script).capabilities(&["CAP_FOWNER"]);
+        env.run_bundle(&bundle, &env.id("made")).run().success().prints("crw-r----- 1:3 0:6\n600\n");
+        assert!(path == "/dev/kmsg" || !Path::new(path).exists(), "{path} was made on the host");
+    }
+    assert_eq!(host(), before);
+    let bundle = device("/dev/pipe", "p", 0).script("test -p /dev/pipe && stat -c %g /dev/pipe");
+    env.run_bundle(&bundle, &env.id("pipe")).run().success().prints("6\n");
+    // Somebody else's user namespace: what it maps is its owner's to know.
+    let owner = env.id("owner");
+    env.started(&env.bundle().edit(in_user_namespace).args(&["sleep", "1000"]), &owner);
+    let user = format!("/proc/{}/ns/user", env.pid(&owner));
+    let bundle = device("/dev/no-such-device", "c", 3).namespace("user", Some(&user));
+    env.run_bundle(&bundle, &env.id("joined")).run().fails("\"/dev/no-such-device\"");
+    env.run(["delete", "--force", &owner]).success();
+    env.assert_clean();
+}
+
+#[test]
+fn a_sysfs_without_a_network_namespace_of_its_own_is_the_hosts_for_reading() {
+    needs_root!();
+    let env = Env::new();
+    let script = "test -e /sys/kernel/uevent_seqnum && test -d /sys/class/net && echo shown; \
+                  (echo x > /sys/kernel/profiling) 2>&1 | grep -o 'Read-only file system'; ls /sys/fs/cgroup; \
+                  awk '$2 == \"/sys\" { print $3, substr($4, 1, 2) }' /proc/mounts";
+    for given in [vec!["nosuid", "noexec", "nodev", "ro"], vec!["nosuid"]] {
+        let bundle = env.bundle().script(script).edit(in_user_namespace).namespace("network", None).edit(|config| {
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            mounts.retain(|mount| mount["destination"] != "/sys/fs/cgroup");
+            let sysfs = mounts.iter_mut().find(|mount| mount["destination"] == "/sys").unwrap();
+            sysfs["options"] = json!(given);
+        });
+        let expected = "shown\nRead-only file system\nsysfs ro\n";
+        env.run_bundle(&bundle, &env.id("hosts")).run().success().prints(expected);
+    }
+    // Root of the container, with the right to mount and as root of the host, does not make it writable.
+    let attack = "mount -o remount,bind,rw /sys 2>/dev/null && echo OPEN; mount -o remount,rw /sys 2>/dev/null && echo OPEN; \
+                  umount /sys 2>/dev/null; (echo 0 > /sys/kernel/profiling) 2>&1 | grep -o 'Read-only file system'";
+    let bundle =
+        env.bundle().script(attack).namespace("network", None).capabilities(&["CAP_SYS_ADMIN"]).edit(|config| {
+            config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+        });
+    env.run_bundle(&bundle, &env.id("attack")).run().success().prints("Read-only file system\n");
+    // With one of its own it is the container's.
+    let bundle = env.bundle().script("ls /sys/class/net").edit(in_user_namespace);
+    env.run_bundle(&bundle, &env.id("own")).run().success().prints("lo\n");
+    env.assert_clean();
+}
+
+/// Everything is mounted in a mount namespace of this test's own, in which `prepare` is done first.
+fn run_among(env: &Env, bundle: &Bundle, id: &str, prepare: &str) -> common::Outcome {
+    let script = format!("{prepare} && exec \"$@\"");
+    let run = Cmd::new("unshare").args(["--mount", "sh", "-c", &script, "sh"]).arg(env.binary());
+    run.arg("--root").arg(env.root()).args(["run", "--bundle"]).arg(&bundle.dir).arg(env.id(id)).run()
+}
+
+#[test]
+fn what_is_unbindable_on_the_host_is_given_to_a_container_all_the_same() {
+    needs_root!();
+    needs_tool!("unshare");
+    let env = Env::new();
+    let here = env.dir().join("unbindable");
+    fs::create_dir(&here).unwrap();
+    let at = here.display();
+    let with = |more: &str| {
+        format!("mount -t tmpfs none {at} && mount --make-unbindable {at} && echo inside > {at}/file && {more}")
+    };
+    for user_namespace in [false, true] {
+        let bundle = || if user_namespace { env.bundle().edit(in_user_namespace) } else { env.bundle() };
+        let bound = bundle().script("cat /data/file /file").bind(&here, "/data", &["rbind", "ro"]);
+        for name in ["data", "sys/fs"] {
+            fs::create_dir_all(bound.rootfs().join(name)).unwrap();
+        }
+        fs::write(bound.rootfs().join("file"), "").unwrap();
+        let bound = bound.bind(&here.join("file"), "/file", &["bind"]);
+        run_among(&env, &bound, "sources", &with("true")).success().prints("inside\ninside\n");
+        // The root itself, and what is above it.
+        let plain = bundle().script("echo x > /dev/null; cat /file");
+        let rootfs = plain.rootfs();
+        fs::write(rootfs.join("file"), "of the root\n").unwrap();
+        let itself = format!("mount --bind {0} {0} && mount --make-unbindable {0}", rootfs.display());
+        run_among(&env, &plain, "itself", &itself).success().prints("of the root\n");
+        let below = with(&format!("cp -a {} {at}/root", rootfs.display()));
+        let moved = bundle().script("cat /file").edit(|config| config["root"]["path"] = json!(here.join("root")));
+        run_among(&env, &moved, "below", &below).success().prints("of the root\n");
+        // Everything, with the host's devices and cgroups.
+        run_among(&env, &plain, "all", "mount --make-runbindable /").success().prints("of the root\n");
+    }
     env.assert_clean();
 }
 
@@ -404,5 +493,143 @@ fn devices_that_the_caller_brings_are_no_hole() {
         assert!(outcome.stdout.contains("zero"), "{name}: {outcome}");
         assert!(name == "devtmpfs" || outcome.stdout.contains("brought"), "{name}: {outcome}");
     }
+    env.assert_clean();
+}
+
+/// The last name of the destination may be a symlink of the image, and is what is mounted on.
+#[test]
+fn dest_nofollow_mounts_onto_the_symlink_itself() {
+    needs_root!();
+    let env = Env::new();
+    let volume = volume(&env);
+    fs::write(volume.join("file"), "of the host\n").unwrap();
+    symlink("of-the-host", volume.join("link")).unwrap();
+    let (file, link) = (volume.join("file"), volume.join("link"));
+    let with_links = |bundle: Bundle| {
+        symlink("/etc/passwd", bundle.rootfs().join("link")).unwrap();
+        symlink("/nowhere", bundle.rootfs().join("dangling")).unwrap();
+        symlink("/etc", bundle.rootfs().join("folder")).unwrap();
+        bundle
+    };
+    for destination in ["/link", "/dangling", "/folder", "/folder/new", "/missing/deep"] {
+        let script =
+            format!("cat {destination}; grep -c of.the.host /etc/passwd; test -e /nowhere || echo nothing made");
+        let bundle = with_links(env.bundle()).script(&script).bind(&file, destination, &["bind", "dest-nofollow"]);
+        env.run_bundle(&bundle, &env.id("itself")).run().success().prints("of the host\n0\nnothing made\n");
+    }
+    let bundle = with_links(env.bundle()).script("readlink /link");
+    let bundle = bundle.bind(&link, "/link", &["bind", "src-nofollow", "dest-nofollow"]);
+    env.run_bundle(&bundle, &env.id("both")).run().success().prints("of-the-host\n");
+    // A folder may be made, and does not go onto a symlink.
+    let bundle =
+        with_links(env.bundle()).script("ls /new").bind(&volume.join("below"), "/new", &["bind", "dest-nofollow"]);
+    env.run_bundle(&bundle, &env.id("folder")).run().success().prints("");
+    for mount in [
+        json!({"destination": "/folder", "type": "bind", "source": volume, "options": ["bind", "dest-nofollow"]}),
+        tmpfs("/folder", &["dest-nofollow"]),
+    ] {
+        let bundle = with_links(env.bundle()).mount(mount);
+        env.run_bundle(&bundle, &env.id("onto")).run().fails_with(1, &["\"/folder\"", "has a symlink there"]);
+    }
+    // What reads these means the kernel's own answer.
+    for destination in ["/proc/self", "/proc/net", "/sys/class/mem/null", "/magic"] {
+        let bundle = with_links(env.bundle()).bind(&file, destination, &["bind", "dest-nofollow"]);
+        symlink("/proc", bundle.rootfs().join("way")).unwrap();
+        let bundle = match destination {
+            "/magic" => bundle.bind(&file, "/way/self", &["bind", "dest-nofollow"]),
+            _ => bundle,
+        };
+        env.run_bundle(&bundle, &env.id("kernel")).run().fails_with(1, &["refused to mount"]);
+    }
+    env.assert_clean();
+}
+
+/// Engines write one list of options for whatever they mount.
+#[test]
+fn options_of_a_file_system_are_ignored_on_a_bind_mount_and_told_with_debug() {
+    needs_root!();
+    let env = Env::new();
+    let volume = volume(&env);
+    let options = ["rbind", "ro", "mode=755", "size=64m", "gid=5", "X-mine=1", "whatever", "sync"];
+    let script = "stat -c %a /data; awk '$5 == \"/data\" { print $6 }' /proc/self/mountinfo";
+    fs::set_permissions(&volume, fs::Permissions::from_mode(0o751)).unwrap();
+    let bundle = env.bundle().script(script).bind(&volume, "/data", &options);
+    let outcome = env.run_bundle(&bundle, &env.id("data")).run().success();
+    assert_eq!(outcome.stderr, "", "{outcome}");
+    outcome.prints("751\nro,relatime\n");
+    let run = env.cmd(["--debug", "run", "--bundle"]).arg(&bundle.dir).arg(env.id("debug"));
+    let outcome = run.run().code(0);
+    assert!(
+        outcome.stderr.contains("mode\\\" belongs to a file system and has no effect on a bind mount"),
+        "{outcome}"
+    );
+    env.assert_clean();
+}
+
+#[test]
+fn relative_masked_and_read_only_paths_are_below_the_root() {
+    needs_root!();
+    let env = Env::new();
+    let bundle =
+        env.bundle().script("cat /etc/secret; (echo x >> /etc/fixed) 2>/dev/null || echo fixed").edit(|config| {
+            config["linux"]["maskedPaths"] = json!(["etc/secret", "./none"]);
+            config["linux"]["readonlyPaths"] = json!(["etc/../etc/fixed", "../etc/fixed"]);
+            config["process"]["cwd"] = json!("/tmp");
+        });
+    for name in ["secret", "fixed"] {
+        fs::write(bundle.rootfs().join("etc").join(name), "text\n").unwrap();
+    }
+    env.run_bundle(&bundle, &env.id("relative")).run().success().prints("fixed\n");
+    env.assert_clean();
+}
+
+#[test]
+fn the_option_copy_symlink_makes_the_sources_symlink_anew() {
+    needs_root!();
+    let env = Env::new();
+    let volume = volume(&env);
+    symlink("/points/to", volume.join("link")).unwrap();
+    let link = volume.join("link");
+    let copied = |bundle: Bundle, destination: &str| bundle.bind(&link, destination, &["bind", "copy-symlink"]);
+    let bundle = copied(copied(env.bundle(), "/deep/made"), "/same")
+        .script("readlink /deep/made /same; grep -c /made /proc/mounts");
+    symlink("/points/to", bundle.rootfs().join("same")).unwrap();
+    // busybox's readlink takes one.
+    let bundle = bundle.script("readlink /deep/made; readlink /same; grep -c /made /proc/mounts; true");
+    env.run_bundle(&bundle, &env.id("made")).run().success().prints("/points/to\n/points/to\n0\n");
+    for destination in ["/etc", "/etc/passwd", "/other"] {
+        let bundle = copied(env.bundle(), destination);
+        symlink("/elsewhere", bundle.rootfs().join("other")).unwrap();
+        env.run_bundle(&bundle, &env.id("taken")).run().fails_with(1, &[destination, "something else there"]);
+    }
+    // What is no symlink is bound.
+    let bundle = env.bundle().bind(&volume.join("file"), "/file", &["bind", "copy-symlink"]).script("stat -c %u /file");
+    env.run_bundle(&bundle, &env.id("bound")).run().success().prints("5\n");
+    env.assert_clean();
+}
+
+#[test]
+fn mappings_among_the_options_of_a_mount_are_those_that_crun_documents() {
+    needs_root!();
+    let env = Env::new();
+    let volume = volume(&env);
+    let below = Mounted::tmpfs(&volume.join("below"));
+    fs::write(below.0.join("file"), "").unwrap();
+    chown(below.0.join("file"), Some(7), Some(7)).unwrap();
+    let script = "stat -c %u:%g /data/file /data/below/file";
+    for (option, expected) in [
+        ("idmap=uids=0-300000-1000;gids=0-400000-10", "300005:400005\n7:7\n"),
+        ("ridmap=uids=0-300000-1000;gids=0-400000-10", "300005:400005\n300007:400007\n"),
+        ("idmap=gids=5-0-1#0-1-5;uids=5-42-1", "42:0\n7:7\n"),
+    ] {
+        let bundle = env.bundle().script(script).bind(&volume, "/data", &["rbind", option]);
+        env.run_bundle(&bundle, &env.id("inline")).run().success().prints(expected);
+    }
+    // Behind an @ the second number is one of the container's.
+    let bundle = env.bundle().script("stat -c %u:%g /data/file").edit(in_user_namespace);
+    fs::create_dir(bundle.rootfs().join("data")).unwrap();
+    let bundle = bundle.bind(&volume, "/data", &["bind", "idmap=uids=@5-77-1;gids=@0-1000-10"]);
+    env.run_bundle(&bundle, &env.id("relative")).run().success().prints("77:1005\n");
+    drop(below);
     env.assert_clean();
 }

@@ -246,3 +246,52 @@ fn a_user_namespace_is_joined_by_path_and_a_time_namespace_has_its_offsets() {
     assert!(uptime.parse::<u64>().unwrap() >= 864_000, "{told}");
     env.assert_clean();
 }
+
+/// As crun does it; runc refuses.
+#[test]
+fn a_user_namespace_without_mappings_has_all_ids_that_there_are() {
+    needs_root!();
+    let env = Env::new();
+    let bundle = env
+        .bundle()
+        .script("id -u; cat /proc/self/uid_map /proc/self/gid_map | tr -s ' '; touch /etc/new")
+        .edit(|config| {
+            config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+        });
+    let lists_root =
+        |file: &str| std::fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| line.starts_with("root:")));
+    let outcome = env.run_bundle(&bundle, &env.id("all")).run().success();
+    if lists_root("/etc/subuid") && lists_root("/etc/subgid") {
+        assert!(outcome.stdout.starts_with("0\n 0 0 1\n 1 "), "{outcome}");
+    } else {
+        outcome.prints("0\n 0 0 4294967295\n 0 0 4294967295\n");
+        let bundle =
+            bundle.edit(|config| config["process"]["user"] = json!({"uid": 1000, "gid": 1000, "additionalGids": [7]}));
+        let bundle = bundle.script("id -u; id -G");
+        env.run_bundle(&bundle, &env.id("user")).run().success().prints("1000\n1000 7\n");
+    }
+    // Half of them.
+    let bundle = env.bundle().script("cat /proc/self/uid_map | tr -s ' '").edit(|config| {
+        config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+        config["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 0, "size": 9}]);
+    });
+    env.run_bundle(&bundle, &env.id("half")).run().success().prints(" 0 0 9\n");
+    env.assert_clean();
+}
+
+#[test]
+fn an_ordinary_users_namespace_without_mappings_has_the_user_and_all_further_ids() {
+    needs_root!();
+    needs_tool!("setpriv", "unshare", "newuidmap", "newgidmap");
+    let env = Env::new();
+    for (further, expected) in [(Further::Ids, "0\n2\n"), (Further::None, "0\n1\n")] {
+        let user = Ordinary::with(&env, further);
+        let bundle = user.bundle().script("id -u; wc -l < /proc/self/uid_map").edit(|config| {
+            for mappings in ["uidMappings", "gidMappings"] {
+                config["linux"].as_object_mut().unwrap().remove(mappings);
+            }
+        });
+        user.sandkeep(["run", "--bundle"]).arg(&bundle.dir).arg(env.id("ordinary")).run().success().prints(expected);
+    }
+    env.assert_clean();
+}

@@ -13,8 +13,8 @@ use crate::container::init::Listen;
 use crate::engine::{self, Effects, Held, NewSandbox};
 use crate::host::console::{Console, PidfdSocket};
 use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
-use crate::host::pidfile;
 use crate::host::rootless::{self, Ids};
+use crate::host::{idmap, pidfile};
 use crate::model::record::Reaper;
 use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::spec;
@@ -159,6 +159,7 @@ impl Request {
         let preserve_fds = preserved(launch.preserve_fds, listen.as_ref().map_or(0, |listen| listen.count))?;
         check_preserved(preserve_fds)?;
         let (mut plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
+        idmap::complete(&mut plan)?;
         if launch.no_pivot {
             plan.rootfs.switch = RootSwitch::Cover;
             plan.process.as_ref().map_or(Ok(()), spec::check_covered)?;

@@ -23,6 +23,8 @@ pub enum Report {
     Made,
     /// The master side of its terminal.
     Terminal(OwnedFd),
+    /// By a process that was made for it: a detached mount.
+    Tree(OwnedFd),
     /// It is under a seccomp filter that somebody else is asked about: the number of the listener in the init. The
     /// creator takes a copy of that descriptor (pidfd_getfd(2)), then lets it go on.
     Listener(RawFd),
@@ -53,6 +55,7 @@ pub fn report(channel: BorrowedFd<'_>, report: &Report) -> io::Result<()> {
         Report::Forked(pidfd) => send(channel, b"F", Some(pidfd)),
         Report::Made => send(channel, b"M", None),
         Report::Terminal(master) => send(channel, b"T", Some(master)),
+        Report::Tree(tree) => send(channel, b"D", Some(tree)),
         Report::Listener(number) => {
             let mut message = [b'L', 0, 0, 0, 0];
             message[1..].copy_from_slice(&number.to_le_bytes());
@@ -82,6 +85,7 @@ pub fn next_report(channel: BorrowedFd<'_>) -> io::Result<Report> {
         (Some(b'F'), Some(fd)) => Ok(Report::Forked(fd)),
         (Some(b'M'), _) => Ok(Report::Made),
         (Some(b'T'), Some(fd)) => Ok(Report::Terminal(fd)),
+        (Some(b'D'), Some(fd)) => Ok(Report::Tree(fd)),
         (Some(b'L'), _) => listener(&buffer[1..length]),
         (Some(b'R'), _) => Ok(Report::Ready(place(&buffer[1..length])?)),
         (Some(b'E'), _) => Ok(failed(&buffer[1..length])),

@@ -6,17 +6,66 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 
 use super::node::{Made, Node};
-use super::root::Root;
-use super::{SetupError, Step, forgiven};
-use crate::spec::plan::DevicePlan;
+use super::root::{End, Root};
+use super::{SetupError, Step, forgiven, source};
+use crate::spec::plan::{DevicePlan, IdMapping, NamespaceKind, NamespacePlan, Plan};
 use crate::sys::mount::{self, Attributes, Extent};
-use crate::sys::open;
+use crate::sys::{open, procfs};
 
-/// How nodes come to be: in a user namespace mknod is refused, and the host's nodes are bound instead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nodes {
+/// How nodes come to be: in a user namespace mknod is refused, and others' nodes are bound instead.
+#[derive(Debug, Clone, Copy)]
+pub enum Nodes<'a> {
     Made,
-    BoundFromHost,
+    /// One per device: what [`lacking`] has made, and else the host's own.
+    Bound(&'a [Option<OwnedFd>]),
+}
+
+/// For a container with a new user namespace, by its creator: the devices that the host has not under their names, or has as
+/// other devices, one per device of the plan. Each is made, as crun does it, on a file system of its own, with its mode and
+/// with an owner in the numbers of the host; what comes out is a detached bind of it. None: the host has it, or the creator
+/// may make none, as only root of the first user namespace may.
+pub fn lacking(plan: &Plan) -> Result<Vec<Option<OwnedFd>>, SetupError> {
+    let new = |namespace: &NamespacePlan| namespace.kind == NamespaceKind::User && namespace.path.is_none();
+    if !plan.namespaces.iter().any(new) || procfs::in_user_namespace() {
+        return Ok(Vec::new());
+    }
+    let make = |device: &DevicePlan| {
+        let node = node_of(device);
+        let lacks = match nix::sys::stat::stat(&device.path) {
+            Ok(found) => !node.is(&found),
+            Err(error) => [nix::Error::ENOENT, nix::Error::ENOTDIR].contains(&error),
+        };
+        // Who is not mapped owns nothing in there.
+        let owner = (outside(&plan.uid_mappings, device.uid), outside(&plan.gid_mappings, device.gid));
+        match owner {
+            (Some(uid), Some(gid)) if lacks && node.file_type != libc::S_IFIFO => {
+                let node = Node { uid, gid, ..node };
+                let what = || format!("make the device {:?}, which the host lacks", device.path);
+                source::from_elsewhere(|| alone(&node)).step(what).map(Some)
+            }
+            _ => Ok(None),
+        }
+    };
+    plan.devices.iter().map(make).collect()
+}
+
+/// Call in a mount namespace that ends with this process.
+fn alone(node: &Node) -> std::io::Result<OwnedFd> {
+    let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+    let tree = mount::new_filesystem("tmpfs", "tmpfs", &[("mode".into(), Some("755".into()))], attributes)?;
+    match node.make(tree.as_fd(), Path::new("node"))? {
+        Made::New => {}
+        Made::NameIsTaken | Made::NotAllowed => return Err(std::io::ErrorKind::PermissionDenied.into()),
+    }
+    // Before 6.15 only of what is attached somewhere a part can be cloned. Every procfs has this folder.
+    mount::attach(tree.as_fd(), std::fs::File::open("/proc/driver")?.as_fd())?;
+    mount::clone_tree(tree.as_fd(), c"node", Extent::One, 0)
+}
+
+/// An id of the container's, as the host has it.
+fn outside(mappings: &[IdMapping], id: u32) -> Option<u32> {
+    let range = mappings.iter().find(|range| id >= range.container && id - range.container < range.size)?;
+    range.host.checked_add(id - range.container)
 }
 
 /// In the process that is about to clone an init into a user namespace of its own: the host's nodes that will be bound
@@ -43,21 +92,25 @@ pub fn lock_hosts(devices: &[DevicePlan]) -> Result<(), SetupError> {
     Ok(())
 }
 
-pub fn make_all(root: &Root<'_>, devices: &[DevicePlan], nodes: Nodes) -> Result<(), SetupError> {
-    devices.iter().try_for_each(|device| make(root, device, nodes))
+pub fn make_all(root: &Root<'_>, devices: &[DevicePlan], nodes: Nodes<'_>) -> Result<(), SetupError> {
+    devices.iter().enumerate().try_for_each(|(at, device)| make(root, device, at, nodes))
 }
 
-fn make(root: &Root<'_>, device: &DevicePlan, nodes: Nodes) -> Result<(), SetupError> {
+fn make(root: &Root<'_>, device: &DevicePlan, at: usize, nodes: Nodes<'_>) -> Result<(), SetupError> {
     let node = node_of(device);
-    // A pipe needs no privilege, and the host has none of that name.
-    if nodes == Nodes::BoundFromHost && node.file_type != libc::S_IFIFO {
-        return bind(root, device, &node);
+    match nodes {
+        // A pipe needs no privilege, and the host has none of that name.
+        Nodes::Bound(made) if node.file_type != libc::S_IFIFO => {
+            return bind(root, device, &node, made.get(at).and_then(Option::as_ref));
+        }
+        _ => {}
     }
-    let (folder, name) = root.parent(&device.path)?;
-    match node.make(folder.as_fd(), &name).step(|| format!("make the device {:?}", device.path))? {
+    // At the end of a symlink that leads to nothing, as with other runtimes.
+    let End::Free { folder, name } = root.end(&device.path)? else { return Ok(()) };
+    match node.make(folder.as_fd(), Path::new(&name)).step(|| format!("make the device {:?}", device.path))? {
         Made::New | Made::NameIsTaken => Ok(()),
         // We are inside a user namespace that somebody else has made.
-        Made::NotAllowed => bind(root, device, &node),
+        Made::NotAllowed => bind(root, device, &node, None),
     }
 }
 
@@ -66,9 +119,14 @@ fn node_of(device: &DevicePlan) -> Node {
     Node { file_type, number: libc::makedev(device.major as u32, device.minor as u32), mode, uid, gid }
 }
 
-/// The host's node of the same name, if it is the same device: mode and owner are those it has.
-fn bind(root: &Root<'_>, device: &DevicePlan, node: &Node) -> Result<(), SetupError> {
+/// The one that was made for the container, or the host's node of the same name, if it is the same device: that one's mode
+/// and owner are those it has.
+fn bind(root: &Root<'_>, device: &DevicePlan, node: &Node, made: Option<&OwnedFd>) -> Result<(), SetupError> {
     let path = &device.path;
+    let what = || format!("bind the device {path:?}");
+    if let Some(tree) = made {
+        return mount::attach(tree.as_fd(), root.file(path)?.as_fd()).step(what);
+    }
     let tree = host_node(path)?;
     // Of what is attached, not of a name.
     let found = nix::sys::stat::fstat(tree.as_raw_fd()).step(|| format!("look at the host's {path:?}"))?;
@@ -79,7 +137,7 @@ fn bind(root: &Root<'_>, device: &DevicePlan, node: &Node) -> Result<(), SetupEr
         )));
     }
     let target = root.file(path)?;
-    mount::attach(tree.as_fd(), target.as_fd()).step(|| format!("bind the host's device {path:?}"))
+    mount::attach(tree.as_fd(), target.as_fd()).step(what)
 }
 
 /// A detached bind of one of the host's device nodes. Call before pivot_root.
@@ -88,9 +146,7 @@ fn bind(root: &Root<'_>, device: &DevicePlan, node: &Node) -> Result<(), SetupEr
 /// mode, owner, times and attributes. `nodev` would make it no device at all.
 pub fn host_node(path: &Path) -> Result<OwnedFd, SetupError> {
     let what = || format!("open the host's {path:?}");
-    let host = std::fs::File::open("/").step(what)?;
-    let name = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).map_err(std::io::Error::other).step(what)?;
-    let tree = mount::clone_tree(host.as_fd(), &name, Extent::One, 0).step(what)?;
+    let tree = source::detached(path, Extent::One, 0).step(what)?;
     let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
     mount::set_attributes(tree.as_fd(), Extent::One, Attributes { set, ..Attributes::default() }, None)
         .step(|| format!("make the host's {path:?} read-only"))?;

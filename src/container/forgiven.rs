@@ -46,8 +46,8 @@ pub const NAME_IS_TAKEN: Forgiven = Forgiven {
 pub const NO_HOST_DEVICE: Forgiven = Forgiven {
     step: "lock a device of the host's before it is bound into a user namespace",
     errno: libc::ENOENT,
-    because: "there is none of that name: then it cannot be bound either, and that is an error",
-    test: "tests/mounts.rs: in_a_user_namespace_devices_are_the_hosts_and_no_others",
+    because: "there is none of that name: then the creator has made one for the container, or that is an error",
+    test: "tests/mounts.rs: in_a_user_namespace_devices_are_the_hosts_or_else_the_containers_own",
 };
 
 pub const GROUPS_ARE_DENIED: Forgiven = Forgiven {

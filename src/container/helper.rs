@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use super::channel::{self, Report};
 use super::letter::{Errand, Joined, Letter, Then};
-use super::{Owner, SetupError, Step, devices, init, join};
+use super::{Owner, SetupError, Step, devices, init, join, sysfs};
 use crate::spec::plan::{NamespaceKind, Plan};
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::{descriptors, pidfd};
@@ -83,6 +83,7 @@ fn clone_init(
     if has(NamespaceKind::User, true) && has(NamespaceKind::Mount, false) {
         // Before we are in the user namespace ourselves.
         devices::lock_hosts(&plan.devices)?;
+        sysfs::lock(plan, &init.binds)?;
     }
     for Joined { kind, namespace } in joined {
         setns(namespace, flag(kind)).step(|| format!("join the {kind} namespace"))?;

@@ -12,6 +12,7 @@ use super::hooks::Call;
 use super::mounts::{CgroupView, Sources, set_propagation};
 use super::pivot::{self, Covers};
 use super::root::Root;
+use super::sysfs::Hosts;
 use super::terminal::Terminal;
 use super::verify::{self, Provenance};
 use super::{Moment, SetupError, Step, devices, entry, forgiven, identity, masks, mounts, stdio, terminal};
@@ -30,9 +31,12 @@ pub struct Donations {
     /// The rootfs, as a detached tree.
     #[serde(with = "crate::sys::carried")]
     pub rootfs: OwnedFd,
-    /// One per mount of the plan, in the order of the spec; Some for bind mounts.
+    /// One per mount of the plan, in the order of the spec: see [`Sources`].
     #[serde(with = "crate::sys::carried")]
     pub binds: Vec<Option<OwnedFd>>,
+    /// One per device of the plan, or none at all: see `devices::lacking`.
+    #[serde(with = "crate::sys::carried")]
+    pub nodes: Vec<Option<OwnedFd>>,
     pub cgroups: Vec<CgroupView>,
     pub seccomp: Option<super::seccomp::Program>,
     /// LISTEN_FDS and --preserve-fds: this many descriptors from 3 on belong to the application.
@@ -60,7 +64,7 @@ impl Donations {
     /// Those that have to be open when the letter is read, the application's apart.
     pub(super) fn descriptors(&self) -> Vec<RawFd> {
         let mut all = vec![self.channel.as_raw_fd(), self.rootfs.as_raw_fd()];
-        all.extend(self.binds.iter().flatten().map(|fd| fd.as_raw_fd()));
+        all.extend(self.binds.iter().chain(&self.nodes).flatten().map(|fd| fd.as_raw_fd()));
         all
     }
 }
@@ -211,14 +215,12 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Entered, SetupErro
     let tree = overlay.as_ref().map_or(tree, |overlay| overlay.as_fd());
     let root = Root(tree);
 
-    let sources = Sources { binds: &donations.binds, cgroups: &donations.cgroups };
+    let in_user_namespace = plan.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User);
+    let hosts_sysfs = if in_user_namespace && own_mounts { Hosts::Locked } else { Hosts::AsOpened };
+    let sources = Sources { binds: &donations.binds, cgroups: &donations.cgroups, hosts_sysfs };
     let mut provenance = Provenance::default();
     let unfinished = mounts::attach_all(&root, &plan.mounts, &sources, &mut provenance)?;
-    let nodes = if plan.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User) {
-        Nodes::BoundFromHost
-    } else {
-        Nodes::Made
-    };
+    let nodes = if in_user_namespace { Nodes::Bound(&donations.nodes) } else { Nodes::Made };
     let bound_dev = has_own_dev(plan);
     if !bound_dev {
         devices::make_all(&root, &plan.devices, nodes)?;

@@ -25,7 +25,7 @@
 
 pub mod channel;
 mod copy_up;
-mod devices;
+pub mod devices;
 mod entry;
 pub mod forgiven;
 mod held;
@@ -46,8 +46,10 @@ mod overlay;
 mod pivot;
 mod root;
 pub mod seccomp;
+pub mod source;
 pub mod stdio;
 mod stdio_owner;
+pub mod sysfs;
 mod terminal;
 mod verify;
 

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::root::{Root, is_folder};
+use super::root::{End, Like, Root, is_folder, is_symlink};
 use super::verify::Provenance;
-use super::{SetupError, Step, copy_up};
+use super::{SetupError, Step, copy_up, source, sysfs};
 use crate::spec::plan::{MountKind, MountPlan};
 use crate::sys::mount::{self, Attributes, Extent};
 
@@ -35,9 +35,10 @@ pub enum Whose {
 
 /// What a mount needs beside its plan.
 pub struct Sources<'a> {
-    /// One per mount of the plan, in order; Some for bind mounts.
+    /// One per mount of the plan, in order; Some for bind mounts, and for a sysfs the host's, in case that there is no other.
     pub binds: &'a [Option<OwnedFd>],
     pub cgroups: &'a [CgroupView],
+    pub hosts_sysfs: sysfs::Hosts,
 }
 
 /// Read-only mounts in which later mounts and devices still need a place: they are made so when those have it.
@@ -62,7 +63,7 @@ pub fn attach_all<'a>(
 ) -> Result<Unfinished<'a>, SetupError> {
     let mut unfinished = Vec::new();
     for (plan, bind) in plans.iter().zip(sources.binds) {
-        if let Some(tree) = attach_one(root, plan, bind.as_ref(), sources.cgroups, provenance)? {
+        if let Some(tree) = attach_one(root, plan, bind.as_ref(), sources, provenance)? {
             unfinished.push((plan, tree));
         }
     }
@@ -74,14 +75,17 @@ fn attach_one(
     root: &Root<'_>,
     plan: &MountPlan,
     bind: Option<&OwnedFd>,
-    cgroups: &[CgroupView],
+    sources: &Sources<'_>,
     provenance: &mut Provenance,
 ) -> Result<Option<OwnedFd>, SetupError> {
     let destination = &plan.destination;
     refuse_dangerous(plan, bind)?;
     match (&plan.kind, bind) {
+        (MountKind::Bind { .. }, Some(tree)) if plan.copy_symlink && is_symlink(tree)? => {
+            copy_symlink(root, destination, tree).map(|()| None)
+        }
         (MountKind::Bind { .. }, Some(tree)) => {
-            let target = if is_folder(tree)? { root.folder(destination)? } else { root.file(destination)? };
+            let target = target(root, plan, if is_folder(tree)? { Like::Folder } else { Like::File })?;
             refuse_in_proc(plan, Some(tree), &target)?;
             mount::attach(tree.as_fd(), target.as_fd()).step(|| format!("mount {destination:?}"))?;
             provenance.gives(tree.as_fd())?;
@@ -90,13 +94,18 @@ fn attach_one(
         (MountKind::Bind { source, .. }, None) => {
             Err(SetupError::Refused(format!("the bind mount of {source:?} was not donated")))
         }
-        (MountKind::Filesystem { fstype, source, options }, _) => {
+        (MountKind::Filesystem { fstype, source, options }, hosts) => {
             let target = filesystem_target(root, plan, fstype)?;
             refuse_in_proc(plan, None, &target)?;
             let later = plan.attrs_set & libc::MOUNT_ATTR_RDONLY != 0 && has_room_for_others(plan, fstype);
             let attributes = if later { plan.attrs_set & !libc::MOUNT_ATTR_RDONLY } else { plan.attrs_set };
-            let tree = new_filesystem(fstype, source, options, attributes)
-                .step(|| format!("mount {fstype} at {destination:?}"))?;
+            let tree = match (new_filesystem(fstype, source, options, attributes), hosts) {
+                (Err(error), Some(hosts)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    let tree = sysfs::attach(hosts, sources.hosts_sysfs, &target, provenance)?;
+                    return finish(plan, tree.as_fd()).map(|()| None);
+                }
+                (tree, _) => tree.step(|| format!("mount {fstype} at {destination:?}"))?,
+            };
             if plan.copy_up {
                 fill_from_below(root, destination, tree.as_fd())?;
             }
@@ -110,7 +119,7 @@ fn attach_one(
             Ok(later.then_some(tree))
         }
         (MountKind::Remount, _) => remount(root, plan).map(|()| None),
-        (MountKind::Cgroup, _) => attach_cgroups(root, plan, cgroups).map(|()| None),
+        (MountKind::Cgroup, _) => attach_cgroups(root, plan, sources.cgroups).map(|()| None),
     }
 }
 
@@ -130,16 +139,61 @@ fn remount(root: &Root<'_>, plan: &MountPlan) -> Result<(), SetupError> {
     finish(plan, target.as_fd())
 }
 
+/// What is at the destination, made if it is missing, of the kind that the kernel wants there: a folder for a folder, and
+/// for everything else anything else. With `dest-nofollow` (crun's) a symlink is not followed but mounted on itself.
+fn target(root: &Root<'_>, plan: &MountPlan, like: Like) -> Result<OwnedFd, SetupError> {
+    let destination = &plan.destination;
+    let found = match (plan.destination_nofollow, like) {
+        (true, _) => root.itself(destination, like)?,
+        (false, Like::Folder) => root.folder(destination)?,
+        (false, Like::File) => root.file(destination)?,
+    };
+    if is_symlink(&found)? && is_the_kernels(&found)? {
+        let text = format!("refused to mount onto the symlink {destination:?}: it is one of the kernel's own");
+        return Err(SetupError::Refused(text));
+    }
+    match (like, is_folder(&found)?) {
+        (Like::Folder, true) | (Like::File, false) => Ok(found),
+        (Like::Folder, false) => {
+            let there = if is_symlink(&found)? { "symlink" } else { "file" };
+            Err(SetupError::Refused(format!(
+                "mount {destination:?}: not a directory: a folder can only be mounted onto a folder, and the container has \
+                 a {there} there"
+            )))
+        }
+        (Like::File, true) => Err(SetupError::Refused(format!(
+            "mount {destination:?}: not a directory: a file can only be mounted onto a file, and the container has a folder \
+             there"
+        ))),
+    }
+}
+
+/// crun's `copy-symlink`: one like the source, unless there is one.
+fn copy_symlink(root: &Root<'_>, destination: &Path, source: &OwnedFd) -> Result<(), SetupError> {
+    let what = || format!("make the symlink {destination:?}");
+    let points_to = nix::fcntl::readlinkat(Some(source.as_raw_fd()), "").step(what)?;
+    let found = match root.end_nofollow(destination)? {
+        End::Free { folder, name } => {
+            return nix::unistd::symlinkat(points_to.as_os_str(), Some(folder.as_raw_fd()), name.as_os_str())
+                .step(what);
+        }
+        End::There(found) => found,
+    };
+    if is_symlink(&found)? && nix::fcntl::readlinkat(Some(found.as_raw_fd()), "").step(what)? == points_to {
+        return Ok(());
+    }
+    Err(SetupError::Refused(format!("{}: the container has something else there", what())))
+}
+
 /// A procfs or sysfs must land on a real folder: through a symlink it would appear elsewhere, and the masks with it
 /// (CVE-2019-16884, CVE-2023-28642).
 fn filesystem_target(root: &Root<'_>, plan: &MountPlan, fstype: &str) -> Result<OwnedFd, SetupError> {
     if !matches!(fstype, "proc" | "sysfs") {
-        return root.folder(&plan.destination);
+        return target(root, plan, Like::Folder);
     }
     let destination = &plan.destination;
-    match root.find_without_symlinks(destination) {
-        Ok(Some(target)) if is_folder(&target)? => Ok(target),
-        Ok(None) => root.folder(destination),
+    match root.folder_without_symlinks(destination) {
+        Ok(target) if is_folder(&target)? => Ok(target),
         Err(SetupError::Resolve { source, .. }) if source.raw_os_error() != Some(libc::ELOOP) => {
             Err(SetupError::Resolve { path: destination.clone(), source })
         }
@@ -224,10 +278,20 @@ fn brings_procfs(plan: &MountPlan, bind: Option<&OwnedFd>) -> Result<bool, Setup
     }
 }
 
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+const SYSFS_MAGIC: i64 = 0x6265_6572;
+
 fn is_procfs(fd: &OwnedFd) -> Result<bool, SetupError> {
-    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+    Ok(filesystem_of(fd)? == PROC_SUPER_MAGIC)
+}
+
+fn is_the_kernels(fd: &OwnedFd) -> Result<bool, SetupError> {
+    Ok([PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&filesystem_of(fd)?))
+}
+
+fn filesystem_of(fd: &OwnedFd) -> Result<i64, SetupError> {
     let stat = nix::sys::statfs::fstatfs(fd).step(|| "look at the two ends of a mount".into())?;
-    Ok(stat.filesystem_type().0 as i64 == PROC_SUPER_MAGIC)
+    Ok(stat.filesystem_type().0 as i64)
 }
 
 fn not_in_proc(plan: &MountPlan) -> SetupError {
@@ -252,7 +316,7 @@ fn normal(path: &Path) -> PathBuf {
 /// v1: a small tmpfs with one folder a hierarchy; v2: the one folder. Always the cgroup it is in, nothing above.
 fn attach_cgroups(root: &Root<'_>, plan: &MountPlan, cgroups: &[CgroupView]) -> Result<(), SetupError> {
     let destination = &plan.destination;
-    let target = root.folder(destination)?;
+    let target = target(root, plan, Like::Folder)?;
     refuse_in_proc(plan, None, &target)?;
     let what = || format!("mount the cgroups at {destination:?}");
     if let [view] = cgroups
@@ -287,11 +351,7 @@ fn attach_cgroups(root: &Root<'_>, plan: &MountPlan, cgroups: &[CgroupView]) -> 
 fn cgroup_tree(view: &CgroupView, plan: &MountPlan) -> Result<OwnedFd, SetupError> {
     let folder = &view.folder;
     let what = || format!("open the cgroup {folder:?}");
-    let path = std::ffi::CString::new(folder.as_os_str().as_encoded_bytes()).map_err(io::Error::other).step(what)?;
-    let cwd =
-        nix::fcntl::open("/", nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty());
-    let cwd = crate::sys::descriptors::take(cwd.step(what)?).step(what)?;
-    let tree = mount::clone_tree(cwd.as_fd(), &path, Extent::One, 0).step(what)?;
+    let tree = source::detached(folder, Extent::One, 0).step(what)?;
     let (mut set, mut clear) = (plan.attrs_set, plan.attrs_clear);
     if view.whose == Whose::Creators {
         set |= libc::MOUNT_ATTR_RDONLY;

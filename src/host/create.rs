@@ -21,7 +21,7 @@ use super::{HostError, Trying, destroy, donate, frozen, idmap};
 use crate::cgroup::{self, Driver};
 use crate::container::channel::Order;
 use crate::container::net::NetDevice;
-use crate::container::{init, seccomp};
+use crate::container::{devices, init, seccomp};
 use crate::control::{Client, Create, Request};
 use crate::engine::{Effects, Pace};
 use crate::model::record::{
@@ -91,6 +91,7 @@ pub struct Creation<'a> {
     spec: OwnedFd,
     rootfs: Option<OwnedFd>,
     binds: Vec<Option<OwnedFd>>,
+    nodes: Vec<Option<OwnedFd>>,
     seccomp: Option<seccomp::Program>,
     agent: Option<Agent>,
     cgroups: Cgroups<'a>,
@@ -119,6 +120,7 @@ impl<'a> Creation<'a> {
         let cgroups = Cgroups::prepare(plan, &options.id, options.cgroup_driver, folder)?;
         let rootfs = donate::rootfs(plan)?;
         let binds = donate::binds(plan)?;
+        let nodes = devices::lacking(plan)?;
         let seccomp = donate::seccomp(plan, folder.root())?;
         let notify = seccomp.as_ref().is_some_and(|program| program.notify);
         let agent = Agent::of(plan.seccomp.as_ref(), notify, hook_state(plan, options, "creating", 0))?;
@@ -144,6 +146,7 @@ impl<'a> Creation<'a> {
             folder: folder.dir().try_clone_to_owned().trying(what)?,
             rootfs: Some(rootfs),
             binds,
+            nodes,
             seccomp,
             agent,
             cgroups,
@@ -220,7 +223,8 @@ impl<'a> Creation<'a> {
 
     fn launch_init(&mut self) -> Result<(), HostError> {
         let rootfs = self.rootfs.take().ok_or_else(out_of_order)?;
-        let (binds, seccomp) = (std::mem::take(&mut self.binds), self.seccomp.take());
+        let (binds, nodes) = (std::mem::take(&mut self.binds), std::mem::take(&mut self.nodes));
+        let seccomp = self.seccomp.take();
         let hook_state = hook_state(self.plan, self.options, "creating", 0).to_string().into_bytes();
         let cgroups = self.cgroups.in_sight();
         let supervisor = self.supervisor.as_ref().ok_or_else(out_of_order)?;
@@ -234,6 +238,7 @@ impl<'a> Creation<'a> {
             channel,
             rootfs,
             binds,
+            nodes,
             cgroups,
             seccomp,
             preserved_fds: self.options.preserve_fds,

@@ -1,12 +1,11 @@
 //! What a container needs of the host, opened here with the caller's privileges and donated as descriptors.
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use super::{HostError, Trying};
-use crate::container::{forgiven, seccomp};
+use crate::container::{forgiven, seccomp, source, sysfs};
 use crate::spec::plan::{IdMapping, IdmapPlan, MountKind, MountPlan, NamespaceKind, Plan, Unsupported};
 use crate::store::Root;
 use crate::sys::mount::{self, Attributes, Extent};
@@ -32,7 +31,7 @@ pub fn seccomp(plan: &Plan, root: &Root) -> Result<Option<seccomp::Program>, Hos
 pub fn rootfs(plan: &Plan) -> Result<OwnedFd, HostError> {
     let rootfs = &plan.rootfs;
     let what = || format!("open the rootfs {:?}", rootfs.path);
-    let tree = clone_path(&rootfs.path, Extent::Tree, 0).trying(what)?;
+    let tree = source::detached(&rootfs.path, Extent::Tree, 0).trying(what)?;
     check_identity(tree.as_fd(), rootfs.identity, &rootfs.path)?;
     // A slave gets what the host mounts later, with the host's own flags: a tree that has others is better private.
     let private = rootfs.propagation.is_some_and(|flags| flags & libc::MS_PRIVATE != 0);
@@ -46,18 +45,23 @@ pub fn rootfs(plan: &Plan) -> Result<OwnedFd, HostError> {
     Ok(tree)
 }
 
-/// One detached tree per bind mount, in the order of the spec; None for other mounts.
+/// One detached tree per bind mount, in the order of the spec; None for other mounts, but for a sysfs that the container may
+/// turn out to get no other than the host's of.
 pub fn binds(plan: &Plan) -> Result<Vec<Option<OwnedFd>>, HostError> {
     let mut idmaps = Idmaps { plan, made: Vec::new() };
     plan.mounts.iter().map(|mount| bind(mount, &mut idmaps)).collect()
 }
 
 fn bind(plan: &MountPlan, idmaps: &mut Idmaps<'_>) -> Result<Option<OwnedFd>, HostError> {
-    let MountKind::Bind { source, recursive } = &plan.kind else { return Ok(None) };
+    let (source, recursive) = match &plan.kind {
+        MountKind::Bind { source, recursive } => (source, recursive),
+        MountKind::Filesystem { fstype, .. } if fstype == "sysfs" => return Ok(sysfs::of_host(idmaps.plan, plan)?),
+        _ => return Ok(None),
+    };
     let what = || format!("open the source {source:?} of the bind mount at {:?}", plan.destination);
     let extent = if *recursive { Extent::Tree } else { Extent::One };
     let follow = if plan.source_nofollow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
-    let tree = clone_path(source, extent, follow).trying(what)?;
+    let tree = source::detached(source, extent, follow).trying(what)?;
     check_identity(tree.as_fd(), plan.identity, source)?;
     // Left shared, what the container mounts below it would appear on the host (measured).
     let shared = plan.propagation.iter().any(|flags| flags & libc::MS_SHARED != 0);
@@ -182,10 +186,4 @@ fn filesystem_of(tree: BorrowedFd<'_>) -> String {
         mountinfo::ours().ok()?.into_iter().find(|mount| mount.device == stat.st_dev).map(|mount| mount.fstype)
     });
     name.map_or("the file system".to_owned(), |name| format!("the file system ({name})"))
-}
-
-fn clone_path(path: &Path, extent: Extent, flags: i32) -> io::Result<OwnedFd> {
-    let name = CString::new(path.as_os_str().as_encoded_bytes()).map_err(io::Error::other)?;
-    let top = std::fs::File::open("/")?;
-    mount::clone_tree(top.as_fd(), &name, extent, flags)
 }

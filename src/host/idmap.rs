@@ -3,9 +3,9 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use super::{HostError, Trying};
+use super::{HostError, Trying, rootless};
 use crate::container::channel;
-use crate::spec::plan::{IdMapping, Plan};
+use crate::spec::plan::{IdMapping, NamespaceKind, NamespacePlan, Plan};
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::{descriptors, pidfd};
 
@@ -21,6 +21,49 @@ pub fn write(pid: i32, plan: &Plan) -> Result<(), HostError> {
         }
         other => other,
     }
+}
+
+/// A configuration that has a new user namespace and no mappings gets all ids that can be given: for root the ones that
+/// /etc/subuid and /etc/subgid give to root, if they do, and else all that we have ourselves, in our order from 0 on. For
+/// an ordinary user these are the caller and the caller's further ids.
+pub fn complete(plan: &mut Plan) -> Result<(), HostError> {
+    let new = |namespace: &NamespacePlan| namespace.kind == NamespaceKind::User && namespace.path.is_none();
+    if !plan.namespaces.iter().any(new) || !(plan.uid_mappings.is_empty() || plan.gid_mappings.is_empty()) {
+        return Ok(());
+    }
+    let (uids, gids) = match rootless::further_of_root() {
+        Some((uids, gids)) => (one_after_the_other(&uids), one_after_the_other(&gids)),
+        None => (all_of_ours("uid_map")?, all_of_ours("gid_map")?),
+    };
+    if plan.uid_mappings.is_empty() {
+        plan.uid_mappings = uids;
+    }
+    if plan.gid_mappings.is_empty() {
+        plan.gid_mappings = gids;
+    }
+    Ok(())
+}
+
+fn all_of_ours(name: &str) -> Result<Vec<IdMapping>, HostError> {
+    let ours = std::fs::read_to_string(format!("/proc/self/{name}")).trying(|| format!("read our own {name}"))?;
+    let mut ranges: Vec<(u32, u32)> = lines(&ours)
+        .into_iter()
+        .filter_map(|[inside, _, size]| Some((u32::try_from(inside).ok()?, u32::try_from(size).ok()?)))
+        .collect();
+    ranges.sort_unstable();
+    Ok(one_after_the_other(&ranges))
+}
+
+/// The ids of the host, (first, how many), as those of a container from 0 on.
+fn one_after_the_other(ranges: &[(u32, u32)]) -> Vec<IdMapping> {
+    let mut container: u32 = 0;
+    let mapping = |&(host, size): &(u32, u32)| {
+        let size = size.min(u32::MAX - container);
+        let mapping = IdMapping { container, host, size };
+        container += size;
+        mapping
+    };
+    ranges.iter().map(mapping).filter(|mapping| mapping.size > 0).collect()
 }
 
 /// A user namespace that nobody lives in: it only carries mappings, for mount_setattr(2).
@@ -62,13 +105,7 @@ fn write_map(pid: i32, name: &str, mappings: &[IdMapping]) -> Result<(), HostErr
 /// namespace that `host::rootless` has made. What is an id here is taken as it stands; what is one of the user's outside is
 /// translated; None: it is neither.
 fn in_our_numbers(ours: &str, mapping: &IdMapping) -> Option<IdMapping> {
-    let lines: Vec<[u64; 3]> = ours
-        .lines()
-        .filter_map(|line| {
-            let numbers: Vec<u64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-            numbers.try_into().ok()
-        })
-        .collect();
+    let lines = lines(ours);
     let (first, size) = (u64::from(mapping.host), u64::from(mapping.size));
     let mapped = |id: u64| lines.iter().any(|[inside, _, length]| id >= *inside && id < inside + length);
     // A range may go over several lines: the kernel checks the rest.
@@ -80,9 +117,32 @@ fn in_our_numbers(ours: &str, mapping: &IdMapping) -> Option<IdMapping> {
     Some(IdMapping { host: u32::try_from(inside + (first - outside)).ok()?, ..*mapping })
 }
 
+/// Of a uid_map: [inside, outside, size].
+fn lines(map: &str) -> Vec<[u64; 3]> {
+    let numbers = |line: &str| {
+        let numbers: Vec<u64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        numbers.try_into().ok()
+    };
+    map.lines().filter_map(numbers).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_ids_are_given_one_after_the_other() {
+        let given = |ranges: &[(u32, u32)]| {
+            let mappings = one_after_the_other(ranges).into_iter();
+            mappings.map(|m| (m.container, m.host, m.size)).collect::<Vec<_>>()
+        };
+        assert_eq!(given(&[(0, u32::MAX)]), [(0, 0, u32::MAX)]);
+        assert_eq!(
+            given(&[(0, 1), (100_000, 65536), (300_000, 5)]),
+            [(0, 0, 1), (1, 100_000, 65536), (65537, 300_000, 5)]
+        );
+        assert_eq!(given(&[(0, u32::MAX), (7, 5)]), [(0, 0, u32::MAX)]);
+    }
 
     #[test]
     fn the_ids_of_an_ordinary_user_are_found_in_the_namespace_it_is_root_of() {

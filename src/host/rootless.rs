@@ -115,6 +115,21 @@ fn read(file: &str) -> String {
     crate::sys::text::read(file).unwrap_or_default()
 }
 
+/// What /etc/subuid and /etc/subgid give to root, each as (first, how many) with root itself first; None: nothing, or this
+/// is not the first user namespace, whose files they are.
+pub fn further_of_root() -> Option<(Vec<(u32, u32)>, Vec<(u32, u32)>)> {
+    if needed() || crate::sys::procfs::in_user_namespace() {
+        return None;
+    }
+    let further = |file: &str| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let ranges = ranges(&text, 0, Some("root"), 0);
+        let all = [(0, 1)].into_iter().chain(ranges.iter().map(|range| (range.first, range.size)));
+        (!ranges.is_empty()).then(|| all.collect())
+    };
+    Some((further("/etc/subuid")?, further("/etc/subgid")?))
+}
+
 /// Joins the user namespace of a sandbox's supervisor, in which the caller is root. The caller has a single thread.
 pub fn join_namespace_of(supervisor: BorrowedFd<'_>) -> Result<(), HostError> {
     setns(supervisor, CloneFlags::CLONE_NEWUSER)

@@ -14,7 +14,7 @@ pub(super) struct Mappings {
     pub(super) gid: Vec<IdMapping>,
 }
 
-/// The mappings of the container's own new user namespace; empty if it has none.
+/// The mappings of the container's own new user namespace; empty if it has none, or does not say.
 pub(super) fn of_container(
     linux: &Linux,
     planned: &[NamespacePlan],
@@ -35,8 +35,9 @@ pub(super) fn of_container(
         }
         Some(_) => {
             for (field, mappings) in [("linux.uidMappings", &uid), ("linux.gidMappings", &gid)] {
+                // Without any, the creator gives it all the ids that it can (`host::idmap::complete`), as crun does.
                 if mappings.is_empty() {
-                    return Err(SpecError::invalid(field, "a new user namespace needs at least one mapping"));
+                    continue;
                 }
                 // A single id can only be the creator's own, as whom the init begins.
                 let single = matches!(mappings[..], [IdMapping { size: 1, .. }]);
@@ -51,14 +52,20 @@ pub(super) fn of_container(
 
 /// A list as the kernel takes it: no empty range, none past the last id, no overlap on either side.
 pub(super) fn list(field: &str, given: Option<&[LinuxIdMapping]>) -> Result<Vec<IdMapping>, SpecError> {
-    let given = given.unwrap_or_default();
+    let given = given.unwrap_or_default().iter();
+    let given: Vec<IdMapping> = given
+        .map(|given| IdMapping { container: given.container_id(), host: given.host_id(), size: given.size() })
+        .collect();
+    check(field, &given).map(|()| given)
+}
+
+/// The same of what comes from elsewhere.
+pub(super) fn check(field: &str, given: &[IdMapping]) -> Result<(), SpecError> {
     if given.len() > MOST {
         return Err(SpecError::invalid(field, format!("{} mappings; the kernel takes at most {MOST}", given.len())));
     }
-    let mut planned: Vec<IdMapping> = Vec::with_capacity(given.len());
-    for (index, mapping) in given.iter().enumerate() {
+    for (index, next) in given.iter().enumerate() {
         let at = |name: &str| format!("{field}[{index}].{name}");
-        let next = IdMapping { container: mapping.container_id(), host: mapping.host_id(), size: mapping.size() };
         if next.size == 0 {
             return Err(SpecError::invalid(at("size"), "is 0"));
         }
@@ -67,7 +74,7 @@ pub(super) fn list(field: &str, given: Option<&[LinuxIdMapping]>) -> Result<Vec<
                 return Err(SpecError::invalid(at(name), format!("{first} + {} is past the last id", next.size)));
             }
         }
-        for (earlier_index, earlier) in planned.iter().enumerate() {
+        for (earlier_index, earlier) in given[..index].iter().enumerate() {
             let clash = [
                 ("containerID", overlap(earlier.container, earlier.size, next.container, next.size)),
                 ("hostID", overlap(earlier.host, earlier.size, next.host, next.size)),
@@ -76,9 +83,8 @@ pub(super) fn list(field: &str, given: Option<&[LinuxIdMapping]>) -> Result<Vec<
                 return Err(SpecError::invalid(at(name), format!("overlaps with {field}[{earlier_index}]")));
             }
         }
-        planned.push(next);
     }
-    Ok(planned)
+    Ok(())
 }
 
 pub(super) fn contains(mappings: &[IdMapping], id: u32) -> bool {

@@ -28,6 +28,7 @@ mod exec;
 mod features;
 mod hooks;
 mod host;
+mod inline_idmap;
 mod intel_rdt;
 mod load;
 mod mappings;

@@ -15,8 +15,11 @@ pub(super) struct Options {
     pub(super) propagation: Vec<u64>,
     pub(super) bind: Option<Reach>,
     pub(super) idmap: Option<Reach>,
+    /// What stands behind `idmap=` or `ridmap=`.
+    pub(super) mappings: Option<String>,
     pub(super) remount: bool,
     pub(super) copy_up: bool,
+    pub(super) copy_symlink: bool,
     pub(super) source_nofollow: bool,
     pub(super) destination_nofollow: bool,
     /// Flags of the file system: bare fsconfig keys.
@@ -46,6 +49,7 @@ enum Meaning {
     Idmap(Reach),
     Remount,
     CopyUp,
+    CopySymlink,
     SourceNofollow,
     DestinationNofollow,
     Superblock,
@@ -73,6 +77,7 @@ static TABLE: &[(&str, Meaning)] = &[
     ("async", Superblock),
     ("atime", AccessTime(RELATIME)),
     ("bind", Bind(Reach::One)),
+    ("copy-symlink", CopySymlink),
     ("defaults", Default),
     ("dest-nofollow", DestinationNofollow),
     ("dev", Clear(NODEV)),
@@ -148,10 +153,14 @@ pub(super) fn read(words: &[String]) -> Options {
         match TABLE.binary_search_by_key(&word.as_str(), |(name, _)| name) {
             Ok(at) => options.add(word, TABLE[at].1),
             Err(_) if word.is_empty() => {}
-            Err(_) => options.data.push(match word.split_once('=') {
-                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-                None => (word.clone(), None),
-            }),
+            Err(_) => match word.split_once('=') {
+                Some((key @ ("idmap" | "ridmap"), mappings)) => {
+                    options.add(key, Idmap(if key == "idmap" { Reach::One } else { Reach::Tree }));
+                    options.mappings = Some(mappings.to_owned());
+                }
+                Some((key, value)) => options.data.push((key.to_owned(), Some(value.to_owned()))),
+                None => options.data.push((word.clone(), None)),
+            },
         }
     }
     options
@@ -179,6 +188,7 @@ impl Options {
             Idmap(reach) => self.idmap = Some(widest(self.idmap, reach)),
             Remount => self.remount = true,
             CopyUp => self.copy_up = true,
+            CopySymlink => self.copy_symlink = true,
             SourceNofollow => self.source_nofollow = true,
             DestinationNofollow => self.destination_nofollow = true,
             Superblock => self.superblock.push(word.to_owned()),

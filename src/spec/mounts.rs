@@ -7,7 +7,7 @@ use oci_spec::runtime::{Linux, Mount, Spec};
 use super::mappings::{self, Mappings};
 use super::mount_options::{self, Options, Reach};
 use super::plan::{IdmapPlan, MountKind, MountPlan, NamespaceKind, NamespacePlan, Unsupported};
-use super::{SpecError, annotations, check, namespaces};
+use super::{SpecError, annotations, check, inline_idmap, namespaces};
 
 /// What a mount can depend on.
 pub(super) struct Surroundings<'a> {
@@ -44,11 +44,18 @@ fn plan_one(
         check::text(&format!("{field}.options[{index}]"), word)?;
     }
     let mut options = mount_options::read(words);
-    let idmap = idmap(field, mount, &options, around)?;
+    let idmap = idmap(field, mount, &options, around, warnings)?;
     let kind = kind(field, mount, &mut options, around, warnings)?;
     let tmpfs = matches!(&kind, MountKind::Filesystem { fstype, .. } if fstype == "tmpfs");
     if options.copy_up && !tmpfs {
         return Err(SpecError::invalid(format!("{field}.options"), "tmpcopyup is only for mounts of type tmpfs"));
+    }
+    if options.copy_symlink && (options.source_nofollow || options.destination_nofollow) {
+        let problem = "copy-symlink makes a symlink of its own: src-nofollow and dest-nofollow do not go with it";
+        return Err(SpecError::invalid(format!("{field}.options"), problem));
+    }
+    if options.copy_symlink && !matches!(kind, MountKind::Bind { .. }) {
+        return Err(SpecError::invalid(format!("{field}.options"), "copy-symlink is only for bind mounts"));
     }
     if idmap.is_some() && !matches!(kind, MountKind::Bind { .. }) {
         return Err(SpecError::invalid(format!("{field}.options"), "only bind mounts can be id-mapped"));
@@ -63,8 +70,9 @@ fn plan_one(
         recursive_clear: options.recursive_clear,
         propagation: options.propagation,
         copy_up: options.copy_up,
+        copy_symlink: options.copy_symlink,
         idmap,
-        source_nofollow: options.source_nofollow,
+        source_nofollow: options.source_nofollow || options.copy_symlink,
         destination_nofollow: options.destination_nofollow,
     })
 }
@@ -134,11 +142,9 @@ fn bind(
     let source_field = format!("{field}.source");
     let source = mount.source().as_deref().unwrap_or(Path::new(""));
     check::path(&source_field, source)?;
-    if let Some((key, _)) = options.data.first() {
-        let problem = format!("{} is not an option of a bind mount", check::quote(key));
-        return Err(SpecError::invalid(format!("{field}.options"), problem));
-    }
-    for word in options.superblock.drain(..) {
+    // As with other runtimes: mount(2) does not look at them either.
+    for word in options.superblock.drain(..).chain(options.data.drain(..).map(|(key, _)| key)) {
+        let word = check::quote(&word);
         warnings.push(format!("{field}.options: {word} belongs to a file system and has no effect on a bind mount"));
     }
     let source = check::absolute(&source_field, &around.bundle.join(source))?;
@@ -199,12 +205,23 @@ fn idmap(
     mount: &Mount,
     options: &Options,
     around: &Surroundings<'_>,
+    warnings: &mut Vec<String>,
 ) -> Result<Option<IdmapPlan>, SpecError> {
-    let uid_mappings = mappings::list(&format!("{field}.uidMappings"), mount.uid_mappings().as_deref())?;
-    let gid_mappings = mappings::list(&format!("{field}.gidMappings"), mount.gid_mappings().as_deref())?;
+    let mut uid_mappings = mappings::list(&format!("{field}.uidMappings"), mount.uid_mappings().as_deref())?;
+    let mut gid_mappings = mappings::list(&format!("{field}.gidMappings"), mount.gid_mappings().as_deref())?;
     if uid_mappings.is_empty() != gid_mappings.is_empty() {
         let missing = if uid_mappings.is_empty() { "uidMappings" } else { "gidMappings" };
         return Err(SpecError::invalid(format!("{field}.{missing}"), "uidMappings and gidMappings belong together"));
+    }
+    match &options.mappings {
+        Some(_) if !uid_mappings.is_empty() => {
+            warnings.push(format!("{field}.options: the mappings of the option idmap are ignored beside uidMappings"));
+        }
+        Some(text) => {
+            let read = inline_idmap::read(&format!("{field}.options"), text, around.mappings)?;
+            (uid_mappings, gid_mappings) = (read.uid, read.gid);
+        }
+        None => {}
     }
     let none_given = uid_mappings.is_empty();
     if options.idmap.is_none() && none_given {

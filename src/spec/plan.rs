@@ -143,6 +143,8 @@ pub struct MountPlan {
     pub propagation: Vec<u64>,
     /// `tmpcopyup`: what lies at the destination is copied into the new tmpfs.
     pub copy_up: bool,
+    /// `copy-symlink` (crun): a source that is a symlink is made anew at the destination, and nothing is mounted.
+    pub copy_symlink: bool,
     /// `idmap`/`ridmap` or mappings of the mount.
     pub idmap: Option<IdmapPlan>,
     /// `nosymfollow` is in attrs; `src-nofollow`, `dest-nofollow` (crun) are here.

@@ -66,8 +66,8 @@ pub fn plan_frozen(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec
         rootfs,
         mounts,
         devices: devices::plan(linux, warned)?,
-        masked_paths: container_paths("linux.maskedPaths", linux.masked_paths())?,
-        readonly_paths: container_paths("linux.readonlyPaths", linux.readonly_paths())?,
+        masked_paths: container_paths("linux.maskedPaths", linux.masked_paths(), warned)?,
+        readonly_paths: container_paths("linux.readonlyPaths", linux.readonly_paths(), warned)?,
         hostname: host_name("hostname", spec.hostname(), &planned)?,
         domainname: host_name("domainname", spec.domainname(), &planned)?,
         sysctls: sysctl::plan(linux, &planned)?,
@@ -165,9 +165,22 @@ fn rootfs(spec: &Spec, linux: &Linux, bundle: &Path) -> Result<RootfsPlan, SpecE
     })
 }
 
-fn container_paths(field: &str, given: &Option<Vec<String>>) -> Result<Vec<PathBuf>, SpecError> {
-    let given = given.iter().flatten().enumerate();
-    given.map(|(index, path)| check::absolute(&format!("{field}[{index}]"), Path::new(path))).collect()
+/// Other runtimes take a relative path as one below the root.
+fn container_paths(
+    field: &str,
+    given: &Option<Vec<String>>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<PathBuf>, SpecError> {
+    let mut paths = Vec::new();
+    for (index, path) in given.iter().flatten().enumerate() {
+        let (field, path) = (format!("{field}[{index}]"), Path::new(path));
+        check::path(&field, path)?;
+        if path.is_relative() {
+            warnings.push(format!("{field}: {path:?} is not absolute; taken as one below /"));
+        }
+        paths.push(check::absolute(&field, &Path::new("/").join(path))?);
+    }
+    Ok(paths)
 }
 
 fn host_name(field: &str, given: &Option<String>, planned: &[NamespacePlan]) -> Result<Option<String>, SpecError> {

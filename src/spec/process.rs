@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use oci_spec::runtime::Process;
 
 use super::mappings::{self, Mappings};
-use super::plan::{FirstProcess, OriginalGroups, ProcessPlan};
+use super::plan::{FirstProcess, IdMapping, OriginalGroups, ProcessPlan};
 use super::{Host, SpecError, capabilities, check, env, placement, scheduling};
 
 /// One process, judged by itself. `linux.personality`, `linux.memoryPolicy` and the ids that a user namespace maps are the container's:
@@ -51,21 +51,19 @@ pub fn process_plan(process: &Process, host: &Host, warnings: &mut Vec<String>) 
     })
 }
 
-/// An id that the container's new user namespace does not map could not be switched to.
+/// An id that the container's new user namespace does not map could not be switched to. A list that is not given is any.
 pub(super) fn check_mapped(process: &ProcessPlan, mappings: &Mappings) -> Result<(), SpecError> {
     let unmapped = |field: String, id: u32, list: &str| {
         Err(SpecError::invalid(field, format!("{id} is not mapped by linux.{list}")))
     };
-    if mappings.uid.is_empty() && mappings.gid.is_empty() {
-        return Ok(());
-    }
-    if !mappings::contains(&mappings.uid, process.uid) {
+    let maps = |list: &[IdMapping], id| list.is_empty() || mappings::contains(list, id);
+    if !maps(&mappings.uid, process.uid) {
         return unmapped("process.user.uid".to_owned(), process.uid, "uidMappings");
     }
-    if !mappings::contains(&mappings.gid, process.gid) {
+    if !maps(&mappings.gid, process.gid) {
         return unmapped("process.user.gid".to_owned(), process.gid, "gidMappings");
     }
-    match process.additional_gids.iter().position(|gid| !mappings::contains(&mappings.gid, *gid)) {
+    match process.additional_gids.iter().position(|gid| !maps(&mappings.gid, *gid)) {
         Some(at) => unmapped(format!("process.user.additionalGids[{at}]"), process.additional_gids[at], "gidMappings"),
         None => Ok(()),
     }
