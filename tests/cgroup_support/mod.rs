@@ -55,7 +55,7 @@ impl Kind {
                 let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
                 let v2: String =
                     mounts.lines().filter(|l| l.contains(" - cgroup2 ")).map(|l| format!("{l}\n")).collect();
-                Hierarchies::parse(&v2, &std::fs::read_to_string("/proc/self/cgroup").unwrap()).unwrap()
+                Hierarchies::parse(&v2, std::fs::read_to_string("/proc/self/cgroup").unwrap()).unwrap()
             }
         }
     }
