@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn controllers_on_v1_with_v2_beside_them_are_hybrid_and_v2_comes_last() {
         let own = "9:name=systemd:/\n4:memory:/a/b\n1:cpu,cpuacct:/\n0::/x\n";
-        let found = Hierarchies::parse(&format!("{V1_MOUNTS}{V2_MOUNT}"), own).unwrap();
+        let found = Hierarchies::parse(format!("{V1_MOUNTS}{V2_MOUNT}"), own).unwrap();
         assert_eq!(found.setup(), Setup::Hybrid);
         assert_eq!(found.all().len(), 4);
         assert!(found.all()[..3].iter().all(|h| h.version == Version::V1));

@@ -210,6 +210,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
+    use crate::sys::ready;
 
     fn folder() -> (tempfile::TempDir, OwnedFd) {
         // Longer than a socket address may be.
