@@ -217,6 +217,7 @@ pub struct ProcessPlan {
     pub uid: u32,
     pub gid: u32,
     pub additional_gids: Vec<u32>,
+    /// None leaves that of whoever makes the process.
     pub umask: Option<u32>,
     pub capabilities: CapabilitySets,
     /// (RLIMIT_* number, soft, hard)

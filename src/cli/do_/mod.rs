@@ -40,6 +40,7 @@ use crate::host::rootless::Ids as NamespaceIds;
 use crate::model::record::Reaper;
 use crate::spec;
 use crate::spec::plan::{FirstProcess, IdmapPlan, MountKind, Plan, Unsupported};
+use crate::sys::umask;
 use ids::Ids;
 use limits::Limits;
 use view::{View, Wanted};
@@ -171,7 +172,8 @@ fn configuration(arguments: &Arguments, view: &View, limits: &Limits, ids: Ids) 
     let terminal = (0..3).any(is_terminal);
     config["process"] = json!({
         "terminal": terminal,
-        "user": { "uid": ids.uid(), "gid": ids.gid() },
+        // What it writes into shares is the caller's: with the caller's umask.
+        "user": { "uid": ids.uid(), "gid": ids.gid(), "umask": umask::current() },
         "args": arguments.command,
         "env": environment::of(&arguments.env, arguments.keep_env, &view.home)?,
         "cwd": view.cwd,
