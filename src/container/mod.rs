@@ -47,6 +47,7 @@ mod root;
 pub mod seccomp;
 pub mod stdio;
 mod terminal;
+mod tmpfs;
 mod verify;
 
 use std::io;

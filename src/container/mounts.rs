@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::root::{Root, is_folder};
 use super::verify::Provenance;
-use super::{SetupError, Step, copy_up};
+use super::{SetupError, Step, copy_up, tmpfs};
 use crate::spec::plan::{MountKind, MountPlan};
 use crate::sys::mount::{self, Attributes, Extent};
 
@@ -91,11 +91,15 @@ fn attach_one(
             Err(SetupError::Refused(format!("the bind mount of {source:?} was not donated")))
         }
         (MountKind::Filesystem { fstype, source, options }, _) => {
+            let options = match fstype.as_str() {
+                "tmpfs" => tmpfs::options(root, destination, options)?,
+                _ => options.into(),
+            };
             let target = filesystem_target(root, plan, fstype)?;
             refuse_in_proc(plan, None, &target)?;
             let later = plan.attrs_set & libc::MOUNT_ATTR_RDONLY != 0 && has_room_for_others(plan, fstype);
             let attributes = if later { plan.attrs_set & !libc::MOUNT_ATTR_RDONLY } else { plan.attrs_set };
-            let tree = new_filesystem(fstype, source, options, attributes)
+            let tree = new_filesystem(fstype, source, &options, attributes)
                 .step(|| format!("mount {fstype} at {destination:?}"))?;
             if plan.copy_up {
                 fill_from_below(root, destination, tree.as_fd())?;
