@@ -27,6 +27,7 @@ pub mod channel;
 mod copy_up;
 mod devices;
 mod entry;
+mod filesystem;
 pub mod forgiven;
 mod held;
 pub mod helper;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::root::{Root, is_folder};
 use super::verify::Provenance;
-use super::{SetupError, Step, copy_up, tmpfs};
+use super::{SetupError, Step, copy_up, filesystem, tmpfs};
 use crate::spec::plan::{MountKind, MountPlan};
 use crate::sys::mount::{self, Attributes, Extent};
 
@@ -99,7 +99,8 @@ fn attach_one(
             refuse_in_proc(plan, None, &target)?;
             let later = plan.attrs_set & libc::MOUNT_ATTR_RDONLY != 0 && has_room_for_others(plan, fstype);
             let attributes = if later { plan.attrs_set & !libc::MOUNT_ATTR_RDONLY } else { plan.attrs_set };
-            let tree = new_filesystem(fstype, source, &options, attributes)
+            // Kernel file systems refuse flags of a superblock that others share ("ro" of sysfs): only mount attributes are set.
+            let tree = filesystem::new(root, fstype, source, &options, attributes)
                 .step(|| format!("mount {fstype} at {destination:?}"))?;
             if plan.copy_up {
                 fill_from_below(root, destination, tree.as_fd())?;
@@ -153,16 +154,6 @@ fn filesystem_target(root: &Root<'_>, plan: &MountPlan, fstype: &str) -> Result<
             Err(SetupError::Refused(text))
         }
     }
-}
-
-/// Kernel file systems refuse flags of a superblock that others share ("ro" of sysfs): only mount attributes are set.
-fn new_filesystem(
-    fstype: &str,
-    source: &str,
-    options: &[(String, Option<String>)],
-    attributes: u64,
-) -> io::Result<OwnedFd> {
-    mount::new_filesystem(fstype, source, options, attributes)
 }
 
 /// Propagation and whole-tree attributes, once it is in its place.
