@@ -62,4 +62,4 @@ pub use no_set_ids::no_set_ids;
 pub use planner::{plan, plan_frozen};
 pub use process::process_plan;
 pub use scheduling::rlimit_name;
-pub use update::{completed_limits, limits_of, limits_to_json, load_limits, merge_limits};
+pub use update::{completed_limits, effective_limits, limits_of, limits_to_json, load_limits, merge_limits};
