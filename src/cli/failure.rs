@@ -3,6 +3,7 @@
 use crate::container::one_line;
 use crate::engine::EngineError;
 use crate::host::HostError;
+use crate::sys::privilege::descriptor_limits;
 
 pub struct Failure {
     pub text: String,
@@ -26,7 +27,7 @@ impl Failure {
 
 impl From<HostError> for Failure {
     fn from(error: HostError) -> Failure {
-        Failure { exit_code: error.exit_code(), text: one_line(&error) }
+        Failure { exit_code: error.exit_code(), text: told(&error) }
     }
 }
 
@@ -34,8 +35,21 @@ impl From<EngineError<HostError>> for Failure {
     fn from(error: EngineError<HostError>) -> Failure {
         match error {
             EngineError::Effect(error) => error.into(),
-            other => Failure::new(one_line(&other)),
+            other => Failure::new(told(&other)),
         }
+    }
+}
+
+/// With what to do about a limit that is in the way, wherever it was met.
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = one_line(error);
+    match descriptor_limits() {
+        Ok((soft, hard)) if text.ends_with("too many open files") => {
+            format!(
+                "{text} ({soft} may be open, at most {hard}: raise that, with ulimit -n or LimitNOFILE= of a service)"
+            )
+        }
+        _ => text,
     }
 }
 
@@ -43,7 +57,7 @@ macro_rules! plain {
     ($($error:ty),*) => {$(
         impl From<$error> for Failure {
             fn from(error: $error) -> Failure {
-                Failure::new(one_line(&error))
+                Failure::new(told(&error))
             }
         }
     )*};
