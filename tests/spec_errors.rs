@@ -96,7 +96,6 @@ fn document() -> Vec<Case> {
         case("/ociVersion", json!(1), "ociVersion: invalid type"),
         case("/annotations", json!({"": "x"}), "invalid annotations"),
         case("/annotations", json!({"a": 1}), "annotations.a: invalid type"),
-        case("/vm", json!({"kernel": {"path": "/k"}}), "vm is not supported"),
         case("/linux", Value::Null, "invalid linux: is missing"),
         case("/root", Value::Null, "invalid root: is missing"),
         case("/root", json!(["rootfs"]), "root: invalid type: a list"),
@@ -406,6 +405,7 @@ fn what_other_runtimes_accept_is_accepted_with_a_warning() {
         ("/linux/readonlyPaths", json!(["proc/x"]), "linux.readonlyPaths[0]"),
         ("/mounts/6/options/-", json!("memory"), "mounts[6].options: \"memory\""),
         ("/windows", json!({"layerFolders": []}), "windows"),
+        ("/vm", json!({"kernel": 3}), "vm"),
     ];
     for (pointer, value, says) in cases {
         let mut config = default_config();

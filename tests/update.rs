@@ -274,3 +274,66 @@ fn what_cannot_be_set_back_any_more_is_said_and_stops_nobody() {
     env.run(["delete", "--force", &id]).success();
     env.assert_clean();
 }
+
+/// A cgroup that is idle has no weight: the kernel forgets the one that it had, and takes no other.
+#[test]
+fn the_weight_survives_being_idle_and_an_update_that_failed() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("idle");
+    let bundle = sleeper(&env).edit(|config| config["linux"]["resources"]["cpu"] = json!({"shares": 2048}));
+    env.started(&bundle, &id);
+    let pid = env.pid(&id);
+    let weight = || limit(pid, "shares");
+    let usual = weight();
+    let update = |flags: &[&str]| env.run(["update"].iter().chain(flags).chain(&[id.as_str()]));
+
+    update(&["--cpu-idle=1", "--cpuset-cpus=4095"]).fails("cannot set cpu.cpus");
+    assert_eq!((limit(pid, "idle"), weight()), ("0".into(), usual.clone()), "taken back");
+    update(&["--cpu-idle=1"]).success();
+    update(&["--cpu-idle=0"]).success();
+    assert_eq!((limit(pid, "idle"), weight()), ("0".into(), usual.clone()), "idle, and not any more");
+
+    update(&["--cpu-idle=1"]).success();
+    update(&["--cpu-idle=0", "--cpu-share=300", "--cpuset-cpus=4095"]).fails("cannot set cpu.cpus");
+    assert_eq!(limit(pid, "idle"), "1", "taken back");
+    // Kept for when it is idle no more.
+    update(&["--cpu-share=4096"]).success();
+    assert_eq!(limit(pid, "idle"), "1");
+    update(&["--cpu-share=8192", "--cpuset-cpus=4095"]).fails("cannot set cpu.cpus");
+    update(&["--cpu-idle=0"]).success();
+    let twice = weight();
+    update(&["--cpu-share=4096"]).success();
+    assert_eq!((limit(pid, "idle"), &weight()), ("0".into(), &twice));
+    assert_ne!(twice, usual);
+    update(&["--cpu-idle=1", "--cpu-share=2048"]).success();
+    update(&["--cpu-idle=0"]).success();
+    assert_eq!(weight(), usual);
+    update(&["--cpu-idle=1"]).success();
+    update(&["--cpu-idle=0", "--cpu-share=4096"]).success();
+    assert_eq!(weight(), twice);
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}
+
+/// As v1 has it, where it is one limit.
+#[test]
+fn a_limit_on_memory_alone_leaves_the_one_on_memory_and_swap_together() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("swap");
+    env.started(&sleeper(&env), &id);
+    let pid = env.pid(&id);
+    if !has_swap(pid) {
+        env.run(["delete", "--force", &id]).success();
+        common::skipped!("this kernel does not count swap");
+    }
+    let both = || (limit(pid, "memory"), limit(pid, "memory and swap"));
+    env.run(["update", "--memory=64m", "--memory-swap=128m", &id]).success();
+    env.run(["update", "--memory=96m", &id]).success();
+    assert_eq!(both(), ((96 * MIB).to_string(), (128 * MIB).to_string()));
+    env.run(["update", "--memory=256m", &id]).fails("memory");
+    assert_eq!(both(), ((96 * MIB).to_string(), (128 * MIB).to_string()));
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}

@@ -5,6 +5,7 @@ use crate::container::one_line;
 use crate::engine::EngineError;
 use crate::host::{HostError, rootless};
 use crate::sys::interrupt::{self, Interrupts};
+use crate::sys::privilege::descriptor_limits;
 
 pub struct Failure {
     pub text: String,
@@ -54,7 +55,7 @@ impl From<HostError> for Failure {
     fn from(error: HostError) -> Failure {
         let exit_code = error.exit_code();
         let of = if matches!(exit_code, 126 | 127) { Of::Program } else { Of::Command };
-        let mut text = one_line(&error);
+        let mut text = told(&error);
         if matches!(error, HostError::Cgroup(cgroup::Error::NoController { .. })) && rootless::inside() {
             text.push_str(": that takes root, or a cgroup that is delegated to this user");
         }
@@ -66,8 +67,21 @@ impl From<EngineError<HostError>> for Failure {
     fn from(error: EngineError<HostError>) -> Failure {
         match error {
             EngineError::Effect(error) => error.into(),
-            other => Failure::new(one_line(&other)),
+            other => Failure::new(told(&other)),
         }
+    }
+}
+
+/// With what to do about a limit that is in the way, wherever it was met.
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = one_line(error);
+    match descriptor_limits() {
+        Ok((soft, hard)) if text.ends_with("too many open files") => {
+            format!(
+                "{text} ({soft} may be open, at most {hard}: raise that, with ulimit -n or LimitNOFILE= of a service)"
+            )
+        }
+        _ => text,
     }
 }
 
@@ -75,7 +89,7 @@ macro_rules! plain {
     ($($error:ty),*) => {$(
         impl From<$error> for Failure {
             fn from(error: $error) -> Failure {
-                Failure::new(one_line(&error))
+                Failure::new(told(&error))
             }
         }
     )*};

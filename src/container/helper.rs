@@ -36,7 +36,7 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
 fn run(letter: Letter) -> ! {
     let Letter { channel, tasks, parent, then, errand } = letter;
     let cloned = match errand {
-        Errand::Init { joined, init } => clone_init(&init, joined, tasks, parent),
+        Errand::Init { joined, mut init } => clone_init(&mut init, joined, tasks, parent),
         Errand::Exec { target, process } => clone_exec(&process, target, tasks, parent),
     };
     leave(channel.as_fd(), cloned, then)
@@ -62,7 +62,7 @@ pub fn leave(channel: BorrowedFd<'_>, cloned: Result<OwnedFd, SetupError>, then:
 }
 
 fn clone_init(
-    init: &init::Donations,
+    init: &mut init::Donations,
     joined: Vec<Joined>,
     tasks: Vec<OwnedFd>,
     parent: Parent,

@@ -19,7 +19,7 @@ use super::{Moment, SetupError, Step, devices, entry, forgiven, identity, masks,
 use crate::spec::plan::{FirstProcess, NamespaceKind, Plan, ProcessPlan, RootSwitch};
 use crate::sys::mount::{self, Attributes, Extent};
 use crate::sys::place::Place;
-use crate::sys::{clone, descriptors, process, signals};
+use crate::sys::{clone, descriptors, privilege, process, signals};
 
 /// The plan, and what the creator opened for it with the host's privileges.
 #[derive(Serialize, Deserialize)]
@@ -46,6 +46,8 @@ pub struct Donations {
     pub listen: Option<Listen>,
     /// Moved into our network namespace before the first Go after Made.
     pub net_devices: Vec<super::net::NetDevice>,
+    /// The soft limit of descriptors to go back to when the mounts, which took more, are attached.
+    pub descriptor_limit: Option<u64>,
     /// The state that startContainer and createContainer hooks read, as JSON, but for the status and the pid.
     pub hook_state: Vec<u8>,
 }
@@ -70,21 +72,22 @@ impl Donations {
 }
 
 /// Runs in the cloned process and never returns.
-pub fn run(donations: &Donations) -> ! {
-    let channel = donations.channel.as_fd();
-    let error = match prepare(&donations.plan, donations) {
+pub fn run(donations: &mut Donations) -> ! {
+    let error = match prepare(donations) {
         Ok(never) => match never {},
         Err(SetupError::CreatorGone) => clone::exit_now(1),
         Err(error) => error,
     };
     let report = Report::Failed { exit_code: error.exit_code(), text: super::one_line(&error) };
-    let _ = channel::report(channel, &report);
+    let _ = channel::report(donations.channel.as_fd(), &report);
     clone::exit_now(1)
 }
 
-fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallible, SetupError> {
-    let channel = donations.channel.as_fd();
+fn prepare(donations: &mut Donations) -> Result<std::convert::Infallible, SetupError> {
     keep_only(donations)?;
+    let binds = std::mem::take(&mut donations.binds);
+    let (donations, plan) = (&*donations, &donations.plan);
+    let channel = donations.channel.as_fd();
     // Nobody in the container may look into us before we are the application (CVE-2016-9962).
     nix::sys::prctl::set_dumpable(false).step(|| "become non-dumpable".into())?;
     signals::reset().step(|| "reset signals".into())?;
@@ -119,7 +122,7 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
         identity::new_keyring(name)?;
     }
     let groups = identity::Groups::of_ourselves()?;
-    let Entered { root, terminal } = enter_rootfs(plan, donations)?;
+    let Entered { root, terminal } = enter_rootfs(plan, donations, binds)?;
 
     let Some(mut application) = plan.process.clone() else {
         say(channel, &Report::Ready(Some(root)))?;
@@ -193,7 +196,7 @@ struct Entered {
 }
 
 /// Everything that happens in the new mount namespace, up to and with pivot_root.
-fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Entered, SetupError> {
+fn enter_rootfs(plan: &Plan, donations: &Donations, binds: Vec<Option<OwnedFd>>) -> Result<Entered, SetupError> {
     let own_mounts = is_new(plan, NamespaceKind::Mount);
     let propagation = plan.rootfs.propagation.unwrap_or(0);
     let host = std::fs::File::open("/").step(|| "open /".into())?;
@@ -217,7 +220,7 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Entered, SetupErro
 
     let in_user_namespace = plan.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User);
     let hosts_sysfs = if in_user_namespace && own_mounts { Hosts::Locked } else { Hosts::AsOpened };
-    let sources = Sources { binds: &donations.binds, cgroups: &donations.cgroups, hosts_sysfs };
+    let sources = Sources { binds: &binds, cgroups: &donations.cgroups, hosts_sysfs };
     let mut provenance = Provenance::default();
     let unfinished = mounts::attach_all(&root, &plan.mounts, &sources, &mut provenance)?;
     let nodes = if in_user_namespace { Nodes::Bound(&donations.nodes) } else { Nodes::Made };
@@ -244,6 +247,10 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Entered, SetupErro
         _ => None,
     };
     unfinished.finish()?;
+    drop(binds);
+    if let Some(limit) = donations.descriptor_limit {
+        privilege::set_descriptor_limit(limit).step(|| format!("set the limit of open files back to {limit}"))?;
+    }
     if !plan.hooks.create_container.is_empty() {
         nix::unistd::fchdir(tree.as_raw_fd()).step(|| format!("enter {:?}", plan.rootfs.path))?;
         let state = hook_state(donations, "creating")?;

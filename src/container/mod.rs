@@ -27,6 +27,7 @@ pub mod channel;
 mod copy_up;
 pub mod devices;
 mod entry;
+mod filesystem;
 pub mod forgiven;
 mod held;
 pub mod helper;
@@ -51,6 +52,7 @@ pub mod stdio;
 mod stdio_owner;
 pub mod sysfs;
 mod terminal;
+mod tmpfs;
 mod verify;
 
 use std::ffi::OsString;

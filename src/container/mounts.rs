@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::root::{End, Like, Root, is_folder, is_symlink};
 use super::verify::Provenance;
-use super::{SetupError, Step, copy_up, source, sysfs};
+use super::{SetupError, Step, copy_up, filesystem, source, sysfs, tmpfs};
 use crate::spec::plan::{MountKind, MountPlan};
 use crate::sys::mount::{self, Attributes, Extent};
 
@@ -95,11 +95,16 @@ fn attach_one(
             Err(SetupError::Refused(format!("the bind mount of {source:?} was not donated")))
         }
         (MountKind::Filesystem { fstype, source, options }, hosts) => {
+            let options = match fstype.as_str() {
+                "tmpfs" => tmpfs::options(root, destination, options)?,
+                _ => options.into(),
+            };
             let target = filesystem_target(root, plan, fstype)?;
             refuse_in_proc(plan, None, &target)?;
             let later = plan.attrs_set & libc::MOUNT_ATTR_RDONLY != 0 && has_room_for_others(plan, fstype);
             let attributes = if later { plan.attrs_set & !libc::MOUNT_ATTR_RDONLY } else { plan.attrs_set };
-            let tree = match (new_filesystem(fstype, source, options, attributes), hosts) {
+            // Kernel file systems refuse flags of a superblock that others share ("ro" of sysfs): only mount attributes are set.
+            let tree = match (filesystem::new(root, fstype, source, &options, attributes), hosts) {
                 (Err(error), Some(hosts)) if error.kind() == io::ErrorKind::PermissionDenied => {
                     let tree = sysfs::attach(hosts, sources.hosts_sysfs, &target, provenance)?;
                     return finish(plan, tree.as_fd()).map(|()| None);
@@ -203,16 +208,6 @@ fn filesystem_target(root: &Root<'_>, plan: &MountPlan, fstype: &str) -> Result<
             Err(SetupError::Refused(text))
         }
     }
-}
-
-/// Kernel file systems refuse flags of a superblock that others share ("ro" of sysfs): only mount attributes are set.
-fn new_filesystem(
-    fstype: &str,
-    source: &str,
-    options: &[(String, Option<String>)],
-    attributes: u64,
-) -> io::Result<OwnedFd> {
-    mount::new_filesystem(fstype, source, options, attributes)
 }
 
 /// Propagation and whole-tree attributes, once it is in its place.

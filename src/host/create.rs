@@ -11,6 +11,7 @@ use super::agent::Agent;
 use super::attend::Attendant;
 use super::cgroups::Cgroups;
 use super::console::{Console, PidfdOf, PidfdSocket};
+use super::descriptors::Raised;
 use super::hooks::{Given, Ledger};
 use super::launch::{self, Inside, Launched};
 use super::net_devices::{self, Moved};
@@ -92,6 +93,8 @@ pub struct Creation<'a> {
     rootfs: Option<OwnedFd>,
     binds: Vec<Option<OwnedFd>>,
     nodes: Vec<Option<OwnedFd>>,
+    /// Until they are handed over.
+    raised: Option<Raised>,
     seccomp: Option<seccomp::Program>,
     agent: Option<Agent>,
     cgroups: Cgroups<'a>,
@@ -118,6 +121,7 @@ impl<'a> Creation<'a> {
         terminal: TerminalTo,
     ) -> Result<Creation<'a>, HostError> {
         let cgroups = Cgroups::prepare(plan, &options.id, options.cgroup_driver, folder)?;
+        let raised = Raised::for_mounts(plan)?;
         let rootfs = donate::rootfs(plan)?;
         let binds = donate::binds(plan)?;
         let nodes = devices::lacking(plan)?;
@@ -147,6 +151,7 @@ impl<'a> Creation<'a> {
             rootfs: Some(rootfs),
             binds,
             nodes,
+            raised,
             seccomp,
             agent,
             cgroups,
@@ -244,6 +249,7 @@ impl<'a> Creation<'a> {
             preserved_fds: self.options.preserve_fds,
             listen: self.options.listen.clone(),
             net_devices: self.net_devices.clone(),
+            descriptor_limit: self.raised.as_ref().map(Raised::before),
             session_keyring: if self.options.new_keyring {
                 launch::keyring_name(self.options.id.as_str())
             } else {
@@ -251,7 +257,9 @@ impl<'a> Creation<'a> {
             },
             hook_state,
         };
-        let launched = launch::init(self.plan, donate, inside, joiner, self.options.reaper, &self.binary)?;
+        let launched = launch::init(self.plan, donate, inside, joiner, self.options.reaper, &self.binary);
+        self.raised = None;
+        let launched = launched?;
         self.cgroups.are_held();
         // From here on it is ours to kill, whatever fails.
         let launched = self.launched.insert(launched);

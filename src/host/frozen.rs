@@ -18,9 +18,6 @@ use crate::store::Folder;
 
 const CONFIG: &str = "config.json";
 
-/// Nothing we froze is larger than what we accepted.
-const LARGEST: usize = 4 << 20;
-
 /// An empty file: the container was made with `--no-pivot`, which its configuration does not say.
 pub const COVERED: &str = "no-pivot";
 
@@ -42,7 +39,7 @@ pub fn load(folder: &Folder, snapshot: &Snapshot) -> Result<Frozen, HostError> {
 /// What was frozen, byte for byte: what an exec may do, and which hooks run on the host, stands in it.
 fn read(folder: &Folder, snapshot: &Snapshot) -> Result<Vec<u8>, HostError> {
     let text = |what: &str| HostError::Container { text: format!("{:?} {what}", folder.path()), exit_code: 1 };
-    let bytes = folder.read_file(CONFIG, LARGEST)?.ok_or_else(|| text("has lost its config.json"))?;
+    let bytes = folder.read_file(CONFIG, spec::MAX_BYTES)?.ok_or_else(|| text("has lost its config.json"))?;
     match root_container(snapshot) {
         Some(container) if spec::digest(&bytes) == container.spec_digest => Ok(bytes),
         Some(_) => Err(text("has a config.json that is not the one it was created with: nothing of it is used")),

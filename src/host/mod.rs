@@ -10,6 +10,7 @@ pub mod attend;
 pub mod cgroups;
 pub mod console;
 pub mod create;
+pub mod descriptors;
 pub mod destroy;
 pub mod donate;
 pub mod exec;

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ffi::{CString, OsString};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -162,8 +162,7 @@ impl CommandLine {
     fn donate(&mut self, flag: &str, fd: BorrowedFd<'_>) {
         let number = 3 + self.donated.len();
         self.words.push(format!("{flag}={number}").into());
-        // Copies far above the numbers they will be placed at.
-        self.donated.push(descriptors::above(fd, 128));
+        self.donated.push(fd.try_clone_to_owned());
     }
 
     fn image(self, binary: &Binary) -> io::Result<Image> {
@@ -171,10 +170,16 @@ impl CommandLine {
         for word in self.words {
             args.push(CString::new(word.into_vec()).map_err(io::Error::other)?);
         }
-        let donated = self.donated.into_iter().collect::<io::Result<Vec<_>>>()?;
+        // Copies above the numbers that they will be placed at, and no higher than that: limits may be low.
+        let free = 3 + self.donated.len() as i32;
+        let moved = self.donated.into_iter().map(|copy| match copy {
+            Ok(low) if low.as_raw_fd() < free => descriptors::above(low.as_fd(), free),
+            other => other,
+        });
+        let donated = moved.collect::<io::Result<Vec<_>>>()?;
         let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?.into();
         let program = Program::new(CString::default(), args, Vec::new());
-        Ok(Image { binary: binary.above(128)?, program, donated, null })
+        Ok(Image { binary: binary.above(free)?, program, donated, null })
     }
 }
 

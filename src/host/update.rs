@@ -42,7 +42,8 @@ impl<'a> Limiting<'a> {
 
     fn apply(&mut self) -> Result<(), HostError> {
         let hierarchies = Hierarchies::read()?;
-        let change = Change::prepare(&hierarchies, self.cgroup, self.given)?;
+        let effective = spec::effective_limits(&self.next.resources, self.given)?;
+        let change = Change::prepare(&hierarchies, self.cgroup, &effective)?;
         let scope = self.folder.read_scope()?;
         let mut systemd = scope.as_ref().map(systemd_of).transpose()?;
         self.next.before = change.before().to_vec();
@@ -50,7 +51,7 @@ impl<'a> Limiting<'a> {
         let mut set = change.apply();
         // The kernel first: it says no to more. systemd refuses a call as a whole.
         if let (Ok(()), Some(scope), Some(systemd)) = (&set, &scope, &mut systemd) {
-            let properties = spec::completed_limits(&self.next.resources, self.given)?;
+            let properties = spec::completed_limits(&self.next.resources, &effective)?;
             let told = systemd.set(&scope.unit, &properties, limits_of(&hierarchies));
             set = told.map_err(|error| change.undo(error));
         }

@@ -224,6 +224,7 @@ pub struct ProcessPlan {
     pub gid: u32,
     pub additional_gids: Vec<u32>,
     pub original_groups: OriginalGroups,
+    /// None leaves that of whoever makes the process.
     pub umask: Option<u32>,
     pub capabilities: CapabilitySets,
     /// (RLIMIT_* number, soft, hard)

@@ -34,7 +34,6 @@ pub fn plan_frozen(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec
     let mut warnings = Vec::new();
     let warned = &mut warnings;
     check_version(spec.version())?;
-    check_platform(spec, warned)?;
     let Some(linux) = spec.linux() else {
         return Err(SpecError::invalid("linux", "is missing: it holds the namespaces of a Linux container"));
     };
@@ -104,18 +103,6 @@ fn check_version(version: &str) -> Result<(), SpecError> {
         "1" => Ok(()),
         _ => Err(SpecError::unsupported(FIELD, format!("{} is not a version 1.x", check::quote(version)))),
     }
-}
-
-fn check_platform(spec: &Spec, warnings: &mut Vec<String>) -> Result<(), SpecError> {
-    if spec.vm().is_some() {
-        return Err(SpecError::unsupported("vm", "containers are processes here, not virtual machines"));
-    }
-    let foreign =
-        [("windows", spec.windows().is_some()), ("solaris", spec.solaris().is_some()), ("zos", spec.zos().is_some())];
-    for (name, _) in foreign.into_iter().filter(|(_, given)| *given) {
-        warnings.push(format!("{name}: ignored, this is Linux"));
-    }
-    Ok(())
 }
 
 fn check_required(planned: &[NamespacePlan]) -> Result<(), SpecError> {

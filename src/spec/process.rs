@@ -99,12 +99,15 @@ fn additional_gids(gids: &[u32]) -> Result<Vec<u32>, SpecError> {
     gids.iter().enumerate().map(|(at, gid)| id(&format!("process.user.additionalGids[{at}]"), *gid)).collect()
 }
 
+/// Not the caller's: a daemon with a umask of 0 would have containers that write for everybody. As runc and crun.
+const USUAL_UMASK: u32 = 0o022;
+
 fn umask(given: Option<u32>) -> Result<Option<u32>, SpecError> {
     match given {
         Some(umask) if umask > 0o777 => {
             Err(SpecError::invalid("process.user.umask", format!("{umask} is above 511 (0777 octal)")))
         }
-        other => Ok(other),
+        other => Ok(other.or(Some(USUAL_UMASK))),
     }
 }
 

@@ -68,6 +68,38 @@ pub fn merge_limits(mut base: Value, given: &LinuxResources) -> Value {
     base
 }
 
+/// What an update has to write: what was given, and what holds already and would otherwise be lost by it, or come to mean
+/// something else. `merged` is all that holds from now on.
+/// * A limit on memory alone keeps the one on memory and swap together, which v2 has in another form.
+/// * A cgroup that stops being idle has the kernel's usual weight, not its own.
+/// * A weight for all devices takes those of single ones away (bfq).
+pub fn effective_limits(merged: &Value, given: &LinuxResources) -> Result<LinuxResources, SpecError> {
+    let mut given = limits_to_json(Some(given));
+    drop_absent(&mut given);
+    let says = |given: &Value, path: &str| given.pointer(path).is_some();
+    let keep = |given: &mut Value, path: &str| {
+        let (group, name) = path[1..].split_once('/').unwrap_or_default();
+        if let (None, Some(value)) = (given.pointer(path), merged.pointer(path)) {
+            given[group][name] = value.clone();
+        }
+    };
+    if says(&given, "/memory/limit") && merged["memory"]["swap"].as_i64().is_some_and(|both| both > 0) {
+        keep(&mut given, "/memory/swap");
+    }
+    let stops = given["cpu"]["idle"] == 0 || given["unified"]["cpu.idle"].as_str().map(str::trim) == Some("0");
+    let weights = ["/cpu/shares", "/unified/cpu.weight", "/unified/cpu.weight.nice"];
+    if stops && !weights.iter().any(|path| says(&given, path)) {
+        weights.iter().for_each(|path| keep(&mut given, path));
+    }
+    if says(&given, "/blockIO/weight") {
+        // The merged list has those that were given, too.
+        if let Some(devices) = merged.pointer("/blockIO/weightDevice") {
+            given["blockIO"]["weightDevice"] = devices.clone();
+        }
+    }
+    limits_of(given)
+}
+
 /// What was given, with what it says nothing by itself without: quota and period, memory and swap. `merged` is all that
 /// holds now.
 pub fn completed_limits(merged: &Value, given: &LinuxResources) -> Result<LinuxResources, SpecError> {
@@ -83,6 +115,12 @@ pub fn completed_limits(merged: &Value, given: &LinuxResources) -> Result<LinuxR
                 }
             }
         }
+    }
+    if merged["cpu"]["idle"] == 1
+        && let Some(cpu) = given.get_mut("cpu").and_then(Value::as_object_mut)
+    {
+        // Whoever is told a weight takes the cgroup for one that is not idle.
+        cpu.remove("shares");
     }
     limits_of(given)
 }

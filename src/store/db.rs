@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -95,6 +96,14 @@ impl Write {
     }
 }
 
+/// Closed to others: sled would make it as the umask says, and a folder that others may write to is never used.
+fn make_folder(path: &Path) -> std::io::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
 pub(super) struct Trees {
     sled: sled::Db,
     records: sled::Tree,
@@ -107,6 +116,7 @@ pub(super) struct Trees {
 impl Trees {
     /// Opens the database, or makes one. The caller keeps everybody else away from it.
     pub(super) fn open(path: &Path) -> Result<Trees, DbError> {
+        make_folder(path).map_err(|error| DbError::Sled(error.into()))?;
         remove_unfinished_snapshots(path).map_err(|error| DbError::Sled(error.into()))?;
         let opened = caught(|| {
             let sled = sled::Config::new().path(path).cache_capacity(CACHE).flush_every_ms(None).open()?;

@@ -119,6 +119,28 @@ pub fn new_sealed_filesystem(
     Ok(tree)
 }
 
+/// Whether this kernel's file system of that type takes this option with this value.
+pub fn takes_option(fstype: &str, key: &str, value: &str) -> io::Result<bool> {
+    let context = open_filesystem(fstype)?;
+    Ok(configure(context.as_fd(), libc::FSCONFIG_SET_STRING, Some(key), Some(value)).is_ok())
+}
+
+/// mount(2) onto an open folder, which has to be in our mount namespace. The kernel cuts `data` at a page, and says nothing.
+pub fn by_page(at: BorrowedFd<'_>, fstype: &str, source: &str, flags: u64, data: &str) -> io::Result<()> {
+    let flags = nix::mount::MsFlags::from_bits_retain(flags);
+    Ok(nix::mount::mount(Some(source), path_of(at).as_str(), Some(fstype), flags, Some(data))?)
+}
+
+/// Takes a mount, by a descriptor of its top, from where it is, with all that is mounted below it.
+pub fn detach(mount: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(nix::mount::umount2(path_of(mount).as_str(), nix::mount::MntFlags::MNT_DETACH)?)
+}
+
+/// Leads to what the descriptor is of, whatever lies on top of that.
+fn path_of(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
 fn open_filesystem(fstype: &str) -> io::Result<OwnedFd> {
     let name = c_string(fstype)?;
     // SAFETY: `name` is a C string that outlives the call.

@@ -61,6 +61,18 @@ pub fn raise_descriptor_limit(most: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// How many descriptors this process may have: (soft, hard).
+pub fn descriptor_limits() -> io::Result<(u64, u64)> {
+    use nix::sys::resource::{Resource, getrlimit};
+    Ok(getrlimit(Resource::RLIMIT_NOFILE)?)
+}
+
+/// The soft limit; at most the hard one, which stays.
+pub fn set_descriptor_limit(soft: u64) -> io::Result<()> {
+    use nix::sys::resource::{Resource, setrlimit};
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, soft, descriptor_limits()?.1)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,13 @@ pub fn cleared<T>(make: impl FnOnce() -> T) -> T {
     made
 }
 
+/// This process's own. There is no call that only looks; whoever has threads that make files has to ask before it has them.
+pub fn current() -> u32 {
+    let mask = umask(Mode::S_IRWXG | Mode::S_IRWXO);
+    umask(mask);
+    mask.bits()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::LinuxResources;
 
-use super::{Write, files, limit_error, previous, try_all, writes};
+use super::{Write, entangled, files, limit_error, previous, try_all, writes};
 use crate::cgroup::layout::{Folder, Layout};
 use crate::cgroup::{Error, Hierarchies, Result};
 use crate::model::record::{CgroupRecord, FileValue};
@@ -29,9 +29,13 @@ impl Change {
     }
 
     pub(in crate::cgroup) fn on(folders: &[&Folder], resources: &LinuxResources) -> Result<Change> {
-        let writes = writes(folders, resources)?;
+        let writes = entangled::in_order(writes(folders, resources)?);
         let mut before = Vec::with_capacity(writes.len());
         for write in &writes {
+            before.extend(entangled::also_changed(write));
+            if entangled::has_no_value(write) {
+                continue;
+            }
             match files::read(&write.file) {
                 Ok(text) => {
                     let name = write.file.file_name().unwrap_or_default().to_string_lossy();
@@ -44,6 +48,11 @@ impl Change {
             }
         }
         Ok(Change { writes, before })
+    }
+
+    #[cfg(test)]
+    pub(super) fn writes(&self) -> &[Write] {
+        &self.writes
     }
 
     /// What [`set_back`] takes, to be written down before [`Change::apply`].

@@ -7,6 +7,7 @@
 mod change;
 mod device_program;
 mod devices;
+mod entangled;
 mod previous;
 mod supervisor;
 mod v1;
@@ -68,7 +69,7 @@ struct Write {
 
 /// Everything but the device rules, on cgroups that were just made: a failure leaves some of it written.
 pub(super) fn apply(folders: &[&Folder], resources: &LinuxResources) -> Result<()> {
-    write_all(&writes(folders, resources)?)
+    write_all(&entangled::in_order(writes(folders, resources)?))
 }
 
 /// Denies every device but the usual ones and what `rules` allow, in their order.

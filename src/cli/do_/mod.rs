@@ -44,6 +44,7 @@ use crate::host::rootless::Ids as NamespaceIds;
 use crate::model::record::Reaper;
 use crate::spec;
 use crate::spec::plan::{FirstProcess, IdmapPlan, MountKind, Plan, Unsupported};
+use crate::sys::umask;
 use ids::Ids;
 use limits::Limits;
 use view::{View, Wanted};
@@ -183,7 +184,8 @@ fn configuration(
     let terminal = (0..3).any(is_terminal);
     config["process"] = json!({
         "terminal": terminal,
-        "user": { "uid": ids.uid(), "gid": ids.gid() },
+        // What it writes into shares is the caller's: with the caller's umask.
+        "user": { "uid": ids.uid(), "gid": ids.gid(), "umask": umask::current() },
         // These are bytes: `finish_plan` has them as they are.
         "args": as_text(&arguments.command),
         "env": as_text(env),

@@ -2,12 +2,13 @@
 //! What a profile means is here:
 //! * the native architecture is always part of it;
 //! * names of system calls that are not known are skipped: profiles are written for every kernel at once;
-//! * a rule that does what happens anyway is left out;
+//! * a rule that does what happens anyway, or says what one before it has said, is left out ([`distinct`]);
 //! * system calls newer than the profile do not exist ([`newer_calls`]);
 //! * conditions on different arguments must all hold; of several on the same argument, one.
 //!
 //! Nothing here touches the calling process: [`crate::sys::seccomp::load`] does, with what this returns.
 
+mod distinct;
 mod encoded;
 mod instruction;
 mod newer_calls;
@@ -31,6 +32,9 @@ pub use vocabulary::features;
 
 use crate::sys::seccomp::{FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAG_WAIT_KILLABLE_RECV};
 
+/// BPF_MAXINSNS: so long may a filter be.
+const MOST: usize = 4096;
+
 /// A filter, ready to be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
@@ -52,6 +56,8 @@ pub enum CompileError {
     Architecture { arch: Arch, source: libseccomp::error::SeccompError },
     #[error("the seccomp rule for {syscall:?} cannot be compiled")]
     Rule { syscall: String, source: libseccomp::error::SeccompError },
+    #[error("the seccomp profile needs {least} instructions or more, and the kernel takes {MOST}: give fewer rules")]
+    TooLong { least: usize },
     #[error("the seccomp filter cannot be compiled")]
     Export { source: libseccomp::error::SeccompError },
     #[error("the compiled seccomp filter cannot be read back")]
@@ -60,6 +66,7 @@ pub enum CompileError {
 
 /// Compiles a profile that `spec::plan` has judged.
 pub fn compile(profile: &LinuxSeccomp) -> Result<Program, CompileError> {
+    let profile = &distinct::rules(profile);
     let archs = architectures(profile);
     let bpf = match search::program(profile, &archs) {
         Some(bpf) => bpf,
@@ -98,6 +105,11 @@ fn names(profile: &LinuxSeccomp) -> (Vec<String>, bool) {
 }
 
 fn by_libseccomp(profile: &LinuxSeccomp, archs: &[ScmpArch]) -> Result<Vec<u8>, CompileError> {
+    // It would think about that for minutes, and the kernel would refuse what comes of it.
+    let least = least(profile);
+    if least > MOST {
+        return Err(CompileError::TooLong { least });
+    }
     let default = action(profile.default_action(), profile.default_errno_ret());
     let mut filter = ScmpFilterContext::new(default)
         .map_err(|source| CompileError::Start { action: profile.default_action(), source })?;
@@ -114,7 +126,19 @@ fn by_libseccomp(profile: &LinuxSeccomp, archs: &[ScmpArch]) -> Result<Vec<u8>, 
     }
     let mut bpf = newer_calls::before(profile, archs);
     bpf.extend(export(&filter)?);
-    Ok(bpf)
+    match bpf.len() / size_of::<libc::sock_filter>() {
+        ..=MOST => Ok(bpf),
+        least => Err(CompileError::TooLong { least }),
+    }
+}
+
+/// How many instructions a filter has at the least: one for each rule of a call of this machine.
+fn least(profile: &LinuxSeccomp) -> usize {
+    let default = action(profile.default_action(), profile.default_errno_ret());
+    let rules = profile.syscalls().iter().flatten();
+    let rules = rules.filter(|rule| action(rule.action(), rule.errno_ret()) != default);
+    let ours = |name: &&String| ScmpSyscall::from_name(name).is_ok_and(|number| number.as_raw_syscall() >= 0);
+    rules.map(|rule| rule.names().iter().filter(ours).count() * alternatives(rule).len().max(1)).sum()
 }
 
 fn add(

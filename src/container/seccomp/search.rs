@@ -19,13 +19,10 @@ use super::instruction::{
     jump, load,
 };
 use super::newer_calls::{AUDIT_ARCH_X86_64, answers_unknown_calls_itself, audit_arch};
-use super::{action, alternatives};
+use super::{MOST, action, alternatives};
 
 /// What becomes of a call by an ABI that the profile does not name: the thread that makes it is killed.
 const FOREIGN: u32 = 0;
-/// BPF_MAXINSNS.
-const MOST: usize = 4096;
-
 /// The filter for these architectures, with what [`super::newer_calls`] would put before it. None: libseccomp must do it.
 pub(super) fn program(profile: &LinuxSeccomp, archs: &[ScmpArch]) -> Option<Vec<u8>> {
     let mut program = vec![load(ARCHITECTURE)];

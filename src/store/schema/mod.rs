@@ -28,8 +28,9 @@ pub const VERSION: u32 = 2;
 /// The version of the others: as it always was.
 const UNCHANGED: u32 = 1;
 
-/// The largest snapshot, in bytes; annotations make up most of a large one.
-pub const MAX_SNAPSHOT: usize = 16 << 20;
+/// The largest snapshot, in bytes; annotations make up most of a large one, and take no more than they did in a config.json
+/// of the largest size (`spec::MAX_BYTES`).
+pub const MAX_SNAPSHOT: usize = 40 << 20;
 /// The largest intent, in bytes.
 pub const MAX_INTENT: usize = 64 << 10;
 /// The largest journal entry, in bytes.
