@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::keeper::{
     Cause, Closing, Container, Keeper, MAX_CONTAINERS, MAX_PROCESSES, MAX_UNRECORDED, Outcome, Process, Role, Start,
-    Waiter, no_container, refusal, short,
+    Waiter, never_ready, no_container, refusal, short,
 };
 use crate::control::method::{
     ContainerStatus, Create, ErrorCode, ExecuteAsync, Handshake, ProcessStatus, Refusal, Reply, Request, Signal, State,
@@ -42,6 +42,7 @@ impl Keeper {
             Request::StartRoot => self.start(&self.sandbox.clone(), waiter),
             Request::Start(container) => self.start(&container.cid, waiter),
             Request::ExecuteAsync(execute) => self.execute(execute, fds).map(|()| Some(Reply::Done)),
+            Request::AwaitReady(container) => self.await_ready(&container.cid, waiter),
             Request::Wait(container) => self.wait(&container.cid, waiter),
             Request::WaitPid(wait) => self.wait_pid(&wait, waiter),
             Request::Signal(signal) => self.signal(&signal).map(|()| Some(Reply::Done)),
@@ -102,6 +103,9 @@ impl Keeper {
             waiters: Vec::new(),
             destroyers: Vec::new(),
         };
+        if let Some(relay) = self.relay.as_mut().filter(|_| root) {
+            relay.set_main(host_pid);
+        }
         self.containers.insert(cid, container);
         self.detached |= detach;
         // It may have died before it was adopted.
@@ -147,6 +151,20 @@ impl Keeper {
         let token = self.watch_process(process).map_err(|error| system("watch the process", &error))?;
         self.settle(token);
         Ok(())
+    }
+
+    fn await_ready(&mut self, cid: &Id, waiter: Waiter) -> Result<Option<Reply>, Refusal> {
+        let container = self.container(cid)?;
+        let (is_root, ended) = (container.is_root, container.exited.is_some());
+        match self.relay.as_ref().filter(|_| is_root) {
+            None => Err(refusal(ErrorCode::NotFound, "there is no service manager that the container could speak to")),
+            Some(relay) if relay.is_ready() => Ok(Some(Reply::Done)),
+            Some(_) if ended => Err(never_ready()),
+            Some(_) => {
+                self.ready_waiters.push(waiter);
+                Ok(None)
+            }
+        }
     }
 
     fn wait(&mut self, cid: &Id, waiter: Waiter) -> Result<Option<Reply>, Refusal> {

@@ -12,8 +12,8 @@ use crate::container::init::Listen;
 use crate::engine::{self, Effects, Held, NewSandbox};
 use crate::host::console::{Console, PidfdSocket};
 use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
-use crate::host::pidfile;
 use crate::host::rootless::{self, Ids};
+use crate::host::{notify, pidfile};
 use crate::model::record::Reaper;
 use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::spec;
@@ -120,7 +120,12 @@ impl Request {
         lifetime: Lifetime,
     ) -> Result<Request, Failure> {
         Id::parse(id)?;
-        Request::checked(spec::load(&launch.bundle)?, launch, context, id, reaper, lifetime, Ids::Further)
+        let loaded = spec::load(&launch.bundle)?;
+        let mut request = Request::checked(loaded, launch, context, id, reaper, lifetime, Ids::Further)?;
+        if !notify::is_given(&request.plan) {
+            request.options.service_manager = notify::of_caller();
+        }
+        Ok(request)
     }
 
     /// The same for a configuration that is not in a file.
@@ -161,6 +166,7 @@ impl Request {
             preserve_fds,
             pidfd_socket: launch.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?,
             listen,
+            service_manager: None,
             new_keyring: !launch.no_new_keyring,
             created: engine::now(),
             oci_version: loaded.spec.version().clone(),

@@ -1,5 +1,6 @@
 //! `run`: create, start, wait in the foreground, delete.
 
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -10,6 +11,7 @@ use super::failure::Failure;
 use super::{delete, hold, start};
 use crate::host::create::Creation;
 use crate::host::foreground::{self, End, Forwarding, Screen};
+use crate::host::notify::Notices;
 use crate::host::pidfile;
 use crate::host::unreached::Unreached;
 use crate::model::record::Reaper;
@@ -78,7 +80,7 @@ pub fn execute(
     let started = start::Poststart::of(&held, hooks).and_then(|poststart| {
         let mut held = start::release(held, id, creation.take_client(), hooks, poststart.as_ref())?;
         hold::tell_notices(context, &mut held);
-        let snapshot = held.snapshot().clone();
+        let (snapshot, folder) = (held.snapshot().clone(), held.folder().dir().try_clone_to_owned()?);
         // The transition is complete: a hook that hangs must not keep `delete` from the sandbox.
         drop(held);
         if let Some(poststart) = &poststart {
@@ -87,19 +89,26 @@ pub fn execute(
         if let (Some(path), Some(init)) = (&launch.pid_file, creation.init()) {
             pidfile::write(path, init.pid)?;
         }
-        Ok(())
+        Ok(folder)
     });
-    if let Err(failure) = started {
-        // Before the deletion, which kills whatever still lives.
-        let killed = signals.as_ref().and_then(|_| creation.killed_with_supervisor());
-        warn_of(context, "delete", delete::force(context, &root, id));
-        return Err(match killed {
-            Some(code) => failure.with_exit_code(code),
-            None => failure,
-        });
-    }
+    let folder = match started {
+        Ok(folder) => folder,
+        Err(failure) => {
+            // Before the deletion, which kills whatever still lives.
+            let killed = signals.as_ref().and_then(|_| creation.killed_with_supervisor());
+            warn_of(context, "delete", delete::force(context, &root, id));
+            return Err(match killed {
+                Some(code) => failure.with_exit_code(code),
+                None => failure,
+            });
+        }
+    };
     create::tell_processes(context, id, &creation);
-    let Some(signals) = signals else { return Ok(0) };
+    let Some(signals) = signals else {
+        start::await_ready(context, folder.as_fd(), id, creation.init().map_or(0, |init| init.pid));
+        return Ok(0);
+    };
+    let relaying = creation.take_notices().map(Notices::relay_here);
     let deadline = course.time.and_then(|time| Instant::now().checked_add(time));
     let kept = request.plan.process.as_ref().map_or(&[][..], |process| &process.kept_stdio);
     let code = match wait(context, &mut creation, kept, &signals, deadline) {
@@ -111,6 +120,9 @@ pub fn execute(
         }
         Err(failure) => Err(failure),
     };
+    if let Some(Err(error)) = relaying.map(|relaying| relaying.map(drop)) {
+        warn_of(context, "pass on what was said by", Err(error.into()));
+    }
     if let Some((hint, unreached)) = unreached
         && code.as_ref().is_ok_and(|code| *code != 0)
         && unreached.was_asked_for()

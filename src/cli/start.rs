@@ -1,17 +1,19 @@
 //! `start`: the application of a created sandbox begins.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use clap::Args;
 
 use super::context::Context;
 use super::failure::Failure;
 use super::hold;
+use crate::container::one_line;
 use crate::control::Client;
 use crate::engine::{EngineError, Held, Pace};
+use crate::host::frozen::root_container;
 use crate::host::hooks::Ledger;
 use crate::host::running::Release;
-use crate::host::{HostError, frozen, poststart};
+use crate::host::{HostError, frozen, notify, poststart};
 use crate::model::record::Snapshot;
 use crate::model::{Event, Id};
 use crate::spec::plan::HooksPlan;
@@ -31,6 +33,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let mut held = release(held, &id, None, &hooks, poststart.as_ref())?;
     hold::tell_notices(context, &mut held);
     let snapshot = held.snapshot().clone();
+    let folder = held.folder().dir().try_clone_to_owned()?;
     // The transition is complete: a hook that hangs must not keep `delete` from the sandbox.
     drop(held);
     if let Some(poststart) = &poststart
@@ -41,7 +44,20 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         }
         return Err(failure);
     }
+    await_ready(context, folder.as_fd(), &id, root_container(&snapshot).map_or(0, |container| container.init.pid));
     Ok(0)
+}
+
+/// Where a service manager waits for that; it is not the application's fault if it cannot be told.
+pub fn await_ready(context: &Context, folder: BorrowedFd<'_>, id: &Id, init: i32) {
+    let Some(manager) = notify::of_caller() else { return };
+    if let Err(error) = notify::await_ready(folder, id, init, &manager) {
+        context.log.debug(&format!(
+            "the service manager was not told that {:?} is ready: {}",
+            id.as_str(),
+            one_line(&error)
+        ));
+    }
 }
 
 /// The transition itself; `client` is the connection of a creation that goes straight on.
