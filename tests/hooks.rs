@@ -97,6 +97,40 @@ fn every_kind_of_hook_finds_its_state_its_environment_and_its_folder() {
 }
 
 #[test]
+fn a_hook_without_an_environment_has_the_commands_or_the_applications() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("inherited");
+    let shared = env.dir().join("shared");
+    fs::create_dir(&shared).unwrap();
+    let kinds = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+    let mut hooks = json!({});
+    for kind in kinds {
+        let to = if kind == "startContainer" { "/shared" } else { shared.to_str().unwrap() };
+        let tell = |name: &str| format!("echo \"$FROM|$HOME|$PATH\" > {to}/{kind}.{name}");
+        let without = json!({"path": "/bin/sh", "args": ["sh", "-c", tell("without")]});
+        let empty = json!({"path": "/bin/sh", "args": ["sh", "-c", tell("empty")], "env": []});
+        hooks[kind] = json!([without, empty]);
+    }
+    let bundle = env.bundle().bind(&shared, "/shared", &["rbind", "rw"]);
+    let bundle = bundle.edit(|config| config["process"]["env"] = json!(["PATH=/bin", "FROM=the application"]));
+    let run = env.run_bundle(&with_hooks(bundle, hooks), &id).env_clear();
+    run.env("FROM", "the caller").env("PATH", "/usr/bin:/bin").env("HOME", "/nowhere").run().success();
+    let told = |kind: &str, name: &str| fs::read_to_string(shared.join(format!("{kind}.{name}"))).unwrap();
+    for kind in kinds {
+        let expected = match kind {
+            "createContainer" => "the application||/bin\n",
+            "startContainer" => "the application|/root|/bin\n",
+            _ => "the caller|/nowhere|/usr/bin:/bin\n",
+        };
+        assert_eq!(told(kind, "without"), expected, "{kind}");
+        // The shell has a PATH of its own where it is given none.
+        assert!(told(kind, "empty").starts_with("||"), "{kind}: {}", told(kind, "empty"));
+    }
+    env.assert_clean();
+}
+
+#[test]
 fn a_runtime_hook_may_add_a_mount_by_way_of_the_containers_mount_namespace() {
     needs_root!();
     needs_tool!("nsenter");

@@ -32,6 +32,11 @@ pub fn find(plan: &ProcessPlan) -> Result<Entry, SetupError> {
 }
 
 impl Entry {
+    /// The application's environment.
+    pub fn env(&self) -> &[CString] {
+        &self.env
+    }
+
     /// Returns only on failure.
     pub fn execute(&self) -> SetupError {
         let Err(errno) = nix::unistd::execve(&self.path, &self.args, &self.env);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::channel::{self, Order, Report};
 use super::devices::Nodes;
-use super::hooks::Call;
+use super::hooks::{Call, Environment};
 use super::mounts::{CgroupView, Sources, set_propagation};
 use super::pivot::{self, Covers};
 use super::root::Root;
@@ -128,13 +128,19 @@ fn prepare(plan: &Plan, donations: &Donations) -> Result<std::convert::Infallibl
     hear_start(channel)?;
     if !plan.hooks.start_container.is_empty() {
         let state = hook_state(donations, "created")?;
-        let call = Call { kind: "startContainer", state_json: &state, folder: None };
+        let env = Environment::Of(entry.env());
+        let call = Call { kind: "startContainer", state_json: &state, folder: None, env };
         super::hooks::run(&plan.hooks.start_container, call).map_err(|error| SetupError::Refused(error.to_string()))?;
     }
     Err(match application.first {
         FirstProcess::Application => entry.execute(),
         FirstProcess::Keeper => super::keeper::execute(&entry),
     })
+}
+
+/// What the configuration gives to the application: there is no user's home yet.
+fn environment(variables: &[String]) -> Vec<CString> {
+    variables.iter().filter_map(|variable| CString::new(variable.as_str()).ok()).collect()
 }
 
 /// The pid is the one that the application sees of itself.
@@ -240,7 +246,9 @@ fn enter_rootfs(plan: &Plan, donations: &Donations) -> Result<Entered, SetupErro
     if !plan.hooks.create_container.is_empty() {
         nix::unistd::fchdir(tree.as_raw_fd()).step(|| format!("enter {:?}", plan.rootfs.path))?;
         let state = hook_state(donations, "creating")?;
-        let call = Call { kind: "createContainer", state_json: &state, folder: None };
+        let env = plan.process.as_ref().map_or(Vec::new(), |process| environment(&process.env));
+        let env = Environment::Of(&env);
+        let call = Call { kind: "createContainer", state_json: &state, folder: None, env };
         super::hooks::run(&plan.hooks.create_container, call)
             .map_err(|error| SetupError::Refused(error.to_string()))?;
     }

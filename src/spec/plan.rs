@@ -357,7 +357,8 @@ pub struct HookPlan {
     pub path: PathBuf,
     /// argv; the path if the spec gives none.
     pub args: Vec<String>,
-    pub env: Vec<String>,
+    /// None: that of whoever runs it.
+    pub env: Option<Vec<String>>,
     /// Seconds, above 0.
     pub timeout: Option<u32>,
 }
