@@ -74,6 +74,7 @@ pub fn execute(
     // Before the first thread of this process.
     let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
     let (held, mut creation) = request.create(context, &root, terminal)?;
+    let sandbox = held.snapshot().sandbox.clone();
     // While it waits: an application may be short.
     let unreached = course.network_hint.zip(creation.init().and_then(|init| Unreached::watch(init.pid)));
     let hooks = &request.plan.hooks;
@@ -96,7 +97,7 @@ pub fn execute(
         Err(failure) => {
             // Before the deletion, which kills whatever still lives.
             let killed = signals.as_ref().and_then(|_| creation.killed_with_supervisor());
-            warn_of(context, "delete", delete::force(context, &root, id));
+            warn_of(context, "delete", delete::force_this(context, &root, &sandbox));
             return Err(match killed {
                 Some(code) => failure.with_exit_code(code),
                 None => failure,
@@ -114,7 +115,7 @@ pub fn execute(
     let code = match wait(context, &mut creation, kept, &signals, deadline) {
         Ok(End::Exited(code)) => Ok(code),
         Ok(end @ End::TimeUp) => {
-            delete::force(context, &root, id)?;
+            delete::force_this(context, &root, &sandbox)?;
             let seconds = course.time.unwrap_or_default().as_secs_f64();
             return Err(Failure::new(format!("ended after {seconds} s, as --time says")).with_exit_code(end.code()));
         }
@@ -135,7 +136,7 @@ pub fn execute(
     }
     if course.ending == Ending::Delete {
         // Somebody may have deleted the sandbox meanwhile.
-        warn_of(context, "delete", delete::force(context, &root, id));
+        warn_of(context, "delete", delete::force_this(context, &root, &sandbox));
     }
     code
 }

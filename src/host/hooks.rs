@@ -141,6 +141,17 @@ impl Ledger {
         Ok(!(0..self.of(HookKind::Poststart).len() as u32).all(done))
     }
 
+    /// Whether one of them failed, and whoever was to destroy the container then is dead.
+    pub fn poststart_has_failed(&self) -> Result<bool, HostError> {
+        let records = self.log.records()?;
+        let failed = |index| {
+            let last = self.last(&records, HookKind::Poststart, index).map(|record| &record.step);
+            matches!(last, Some(HookStep::Ended(HookEnd::Failed)))
+        };
+        let is_alone = self.claimant(&records).is_some_and(|claimant| !procfs::is_alive(claimant, &self.boot));
+        Ok(is_alone && (0..self.of(HookKind::Poststart).len() as u32).any(failed))
+    }
+
     /// Hooks that had begun when the process that waited for them died: ended, and told. Those of `poststart` may have
     /// somebody who lives and waits for them.
     pub fn settle(&self) -> Result<Vec<String>, HostError> {
