@@ -8,6 +8,7 @@ use super::keeper::{
     Cause, Closing, Container, Keeper, MAX_CONTAINERS, MAX_PROCESSES, MAX_UNRECORDED, Outcome, Process, Role, Start,
     Waiter, never_ready, no_container, refusal, short,
 };
+use crate::container::channel;
 use crate::control::method::{
     ContainerStatus, Create, ErrorCode, ExecuteAsync, Handshake, ProcessStatus, Refusal, Reply, Request, Signal, State,
     VERSION, WaitPid,
@@ -129,7 +130,9 @@ impl Keeper {
             }
         };
         if let Err(error) = seqpacket::send(socket.as_fd(), START, &[]) {
-            let message = format!("the init of container {:?} cannot be started: {error}", short(cid));
+            // It has given up meanwhile, and may have said why.
+            let why = last_words(socket.as_fd()).unwrap_or_else(|| error.to_string());
+            let message = format!("the init of container {:?} cannot be started: {why}", short(cid));
             return Err(refusal(ErrorCode::StartFailed, message));
         }
         if let Err(error) = self.poller.watch(socket.as_fd(), token, Interest::Read) {
@@ -324,6 +327,14 @@ impl Keeper {
             }
             _ => Ok(()),
         }
+    }
+}
+
+fn last_words(socket: BorrowedFd<'_>) -> Option<String> {
+    let mut buffer = vec![0; 16 * 1024];
+    match seqpacket::receive(socket, &mut buffer) {
+        Ok(seqpacket::Received::Message { length, .. }) => Some(channel::failure_text(&buffer[..length.min(4096)])),
+        _ => None,
     }
 }
 

@@ -314,8 +314,9 @@ pub(super) fn finish_process(
         terminal.become_stdio(&plan.kept_stdio)?;
     }
     identity::apply_limits(plan)?;
+    let cwd = identity::enter_early(&plan.cwd)?;
     super::load_seccomp(Moment::Privileged, plan, seccomp, channel)?;
-    identity::become_user(plan, groups)?;
+    identity::become_user(plan, groups, cwd)?;
     if plan.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().step(|| "set no_new_privs".into())?;
     }
@@ -342,6 +343,11 @@ fn hear_start(channel: BorrowedFd<'_>) -> Result<(), SetupError> {
 fn hear(channel: BorrowedFd<'_>, expected: Order) -> Result<(), SetupError> {
     match channel::next_order(channel) {
         Ok(order) if order == expected => Ok(()),
-        _ => Err(SetupError::CreatorGone),
+        Ok(_) => Err(SetupError::CreatorGone),
+        // Nothing but a filter does that to a read(2) of a socket.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES | libc::ENOSYS)) => {
+            Err(error).step(|| "hear that it is to go on (does the seccomp profile deny read?)".into())
+        }
+        Err(_) => Err(SetupError::CreatorGone),
     }
 }

@@ -316,7 +316,8 @@ impl<'a> Creation<'a> {
         }
         let patience = plan.hooks.create_container.is_empty().then_some(launch::STEP_DEADLINE);
         let attendant = &mut Attendant::new(&mut self.terminal, self.agent.as_ref());
-        self.root = launched.expect_ready(patience, attendant)?.map(RootIdentity::from);
+        let ready = launched.expect_ready(patience, attendant).map_err(|error| cause_by_filter(error, plan));
+        self.root = ready?.map(RootIdentity::from);
         if let Some(process) = &plan.process {
             let our_users = !plan.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User);
             let (filtered, preserved_fds) = (plan.seccomp.is_some(), self.options.preserve_fds);
@@ -444,6 +445,17 @@ impl Effects for Creation<'_> {
             annotations: self.plan.annotations.iter().cloned().collect(),
         };
         Some((sandbox, container))
+    }
+}
+
+/// An init that is under its filter, and may not write, cannot say what stopped it.
+fn cause_by_filter(error: HostError, plan: &Plan) -> HostError {
+    match error {
+        HostError::Container { text, exit_code } if plan.seccomp.is_some() && text == launch::INIT_DIED => {
+            let text = format!("{text}, or may say nothing (does the seccomp profile deny write?)");
+            HostError::Container { text, exit_code }
+        }
+        error => error,
     }
 }
 

@@ -344,6 +344,9 @@ fn unexpected(report: Report) -> HostError {
     }
 }
 
+/// What is said of an init that has not said anything.
+pub(super) const INIT_DIED: &str = "the container's init was killed while it set itself up";
+
 pub(super) fn died(who: &str) -> HostError {
     HostError::Container { text: format!("{who} was killed while it set itself up"), exit_code: 1 }
 }
