@@ -97,6 +97,40 @@ fn every_kind_of_hook_finds_its_state_its_environment_and_its_folder() {
 }
 
 #[test]
+fn a_hook_without_an_environment_has_the_commands_or_the_applications() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("inherited");
+    let shared = env.dir().join("shared");
+    fs::create_dir(&shared).unwrap();
+    let kinds = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+    let mut hooks = json!({});
+    for kind in kinds {
+        let to = if kind == "startContainer" { "/shared" } else { shared.to_str().unwrap() };
+        let tell = |name: &str| format!("echo \"$FROM|$HOME|$PATH\" > {to}/{kind}.{name}");
+        let without = json!({"path": "/bin/sh", "args": ["sh", "-c", tell("without")]});
+        let empty = json!({"path": "/bin/sh", "args": ["sh", "-c", tell("empty")], "env": []});
+        hooks[kind] = json!([without, empty]);
+    }
+    let bundle = env.bundle().bind(&shared, "/shared", &["rbind", "rw"]);
+    let bundle = bundle.edit(|config| config["process"]["env"] = json!(["PATH=/bin", "FROM=the application"]));
+    let run = env.run_bundle(&with_hooks(bundle, hooks), &id).env_clear();
+    run.env("FROM", "the caller").env("PATH", "/usr/bin:/bin").env("HOME", "/nowhere").run().success();
+    let told = |kind: &str, name: &str| fs::read_to_string(shared.join(format!("{kind}.{name}"))).unwrap();
+    for kind in kinds {
+        let expected = match kind {
+            "createContainer" => "the application||/bin\n",
+            "startContainer" => "the application|/root|/bin\n",
+            _ => "the caller|/nowhere|/usr/bin:/bin\n",
+        };
+        assert_eq!(told(kind, "without"), expected, "{kind}");
+        // The shell has a PATH of its own where it is given none.
+        assert!(told(kind, "empty").starts_with("||"), "{kind}: {}", told(kind, "empty"));
+    }
+    env.assert_clean();
+}
+
+#[test]
 fn a_runtime_hook_may_add_a_mount_by_way_of_the_containers_mount_namespace() {
     needs_root!();
     needs_tool!("nsenter");
@@ -195,22 +229,26 @@ fn a_run_whose_program_is_missing_ends_with_its_poststop_hooks() {
 }
 
 #[test]
-fn a_failed_start_container_hook_stops_the_container_before_its_application() {
+fn a_failed_start_container_hook_is_the_end_of_the_container_before_its_application() {
     needs_root!();
     let env = Env::new();
     let id = env.id("nostart");
-    let hooks = json!({"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "echo why >&2; exit 3"]}]});
+    let said = env.dir().join("said");
+    let hooks = json!({
+        "startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "echo why >&2; exit 3"]}],
+        "poststop": [note("stopped", &said)],
+    });
     let bundle = with_hooks(env.bundle().script("echo ran > /ran; sleep 1000"), hooks);
     env.created(&bundle, &id);
     env.run(["start", &id]).fails_with(1, &["startContainer", "exit code 3: why"]);
-    assert_eq!(env.status(&id), "stopped");
     assert!(!bundle.rootfs().join("ran").exists());
-    env.delete(&id);
+    assert_eq!(noted(&said), ["stopped"]);
+    env.gone(&id);
     env.assert_clean();
 }
 
 #[test]
-fn a_failed_poststart_hook_kills_the_container_and_the_hooks_after_it_do_not_run() {
+fn a_failed_poststart_hook_is_the_end_of_the_container_and_the_hooks_after_it_do_not_run() {
     needs_root!();
     let env = Env::new();
     let id = env.id("poststart");
@@ -219,9 +257,34 @@ fn a_failed_poststart_hook_kills_the_container_and_the_hooks_after_it_do_not_run
     let bundle = with_hooks(env.bundle().script("sleep 1000"), hooks);
     env.created(&bundle, &id);
     env.run(["start", &id]).fails_with(1, &["poststart", "exit code 9"]);
-    assert_eq!(env.wait(&id), 137);
-    env.delete(&id);
     assert_eq!(noted(&said), ["stopped"]);
+    env.gone(&id);
+    for run in [env.run_bundle(&bundle, &id), env.cmd(["run", "--detach", "--bundle"]).arg(&bundle.dir).arg(&id)] {
+        run.run().fails_with(1, &["poststart", "exit code 9"]);
+        env.gone(&id);
+    }
+    assert_eq!(noted(&said), ["stopped"; 3]);
+    env.assert_clean();
+}
+
+/// What the hook does in between is nobody else's fault: a sandbox that has the id by then is left alone.
+#[test]
+fn a_poststart_hook_that_fails_ends_no_other_sandbox_of_that_id() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("replaced");
+    let other = env.bundle().args(&["sleep", "1000"]);
+    let replace = format!(
+        "s='{} --root {}'; $s delete --force {id} && $s create --bundle {} {id} </dev/null >/dev/null 2>&1; exit 4",
+        env.binary().display(),
+        env.root().display(),
+        other.dir.display()
+    );
+    let bundle = with_hooks(env.bundle().script("sleep 1000"), json!({"poststart": [hook(&replace)]}));
+    env.created(&bundle, &id);
+    env.run(["start", &id]).fails_with(1, &["poststart", "exit code 4"]);
+    assert_eq!(env.status(&id), "created");
+    env.run(["delete", "--force", &id]).success();
     env.assert_clean();
 }
 
@@ -333,21 +396,59 @@ fn poststart_hooks_that_a_killed_start_left_are_run_by_recover() {
 }
 
 #[test]
-fn a_poststart_hook_that_fails_in_recover_kills_the_container_too() {
+fn a_poststart_hook_that_fails_in_recover_is_the_end_of_the_container_too() {
     needs_root!();
     let env = Env::new();
     let id = env.id("leftbad");
     let said = env.dir().join("said");
     let slow = hook(&format!("echo begun >> {}; sleep 1000", said.display()));
-    let bundle = with_hooks(env.bundle().script("sleep 1000"), json!({"poststart": [slow, hook("exit 5")]}));
+    let bundle = with_hooks(
+        env.bundle().script("sleep 1000"),
+        json!({"poststart": [slow, hook("exit 5")], "poststop": [note("stopped", &said)]}),
+    );
     env.created(&bundle, &id);
     let start = env.cmd(["start", &id]).spawn();
     until(DEADLINE, "running hook", || noted(&said).len() == 1);
     common::process::send(start.pid(), Signal::SIGKILL);
     assert!(!start.finish(DEADLINE).status.success());
     env.run(["recover"]).success().says("exit code 5");
-    assert_eq!(env.wait(&id), 137);
-    env.delete(&id);
+    assert_eq!(noted(&said), ["begun", "stopped"]);
+    env.gone(&id);
+    env.assert_clean();
+}
+
+/// The hook has failed, and the start is killed before it has destroyed the container.
+#[test]
+fn a_start_that_is_killed_after_its_poststart_hook_failed_leaves_the_end_to_recover() {
+    needs_root!();
+    let env = Env::new();
+    let (id, said, go) = (env.id("leftfail"), env.dir().join("said"), env.dir().join("go"));
+    let fails = format!("echo begun >> {}; until [ -e {} ]; do sleep 0.02; done; exit 6", said.display(), go.display());
+    let hooks = json!({"poststart": [hook(&fails)], "poststop": [note("stopped", &said)]});
+    let bundle = with_hooks(env.bundle().script("sleep 1000"), hooks);
+    for has_ended in [false, true] {
+        let _ = (fs::remove_file(&said), fs::remove_file(&go));
+        env.created(&bundle, &id);
+        let start = env.cmd(["start", &id]).spawn();
+        until(DEADLINE, "running hook", || noted(&said) == ["begun"]);
+        let folder = env.root().join("sandboxes").join(&id);
+        // As another command would, while it works on the sandbox.
+        let lock = fs::File::open(folder.join("lock")).unwrap();
+        fs2::FileExt::lock_exclusive(&lock).unwrap();
+        fs::write(&go, "").unwrap();
+        let record = || fs::read(folder.join("hooks")).unwrap();
+        until(DEADLINE, "record of the failure", || String::from_utf8_lossy(&record()).contains("failed"));
+        common::process::send(start.pid(), Signal::SIGKILL);
+        assert!(!start.finish(DEADLINE).status.success());
+        if has_ended {
+            env.run(["kill", &id, "KILL"]).success();
+            env.wait(&id);
+        }
+        drop(lock);
+        env.run(["recover"]).success().says("destroyed it, since the poststart hook");
+        assert_eq!(noted(&said), ["begun", "stopped"]);
+        env.gone(&id);
+    }
     env.assert_clean();
 }
 

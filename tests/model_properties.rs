@@ -118,6 +118,7 @@ fn entry(target: &str, seq: u64, from: Phase, event: Event, to: Phase) -> Journa
         ended: seq as i64,
         exit: None,
         by: Actor::Command,
+        signal: None,
     }
 }
 

@@ -4,6 +4,8 @@ mod common;
 
 use std::fs;
 
+use std::path::Path;
+
 use common::{Bundle, Cmd, Env, Lines, needs_root, needs_tool, skipped};
 use serde_json::{Value, json};
 
@@ -67,6 +69,43 @@ fn the_scheduler_is_the_one_that_was_asked_for() {
         let fields = stat_fields(&outcome.success().stdout);
         assert_eq!((&*fields[38], &*fields[16], &*fields[37]), (policy, nice, priority), "{given}");
     }
+    env.assert_clean();
+}
+
+/// On v1 a parent without any has no realtime to give to a container.
+#[test]
+fn realtime_is_given_below_parents_of_our_making_and_where_it_cannot_be_it_is_said_what_to_write() {
+    needs_root!();
+    let env = Env::new();
+    let top = Path::new("/sys/fs/cgroup/cpu");
+    if !top.join("cpu.rt_runtime_us").exists() || !may_be_realtime("2") {
+        common::skipped!("needs the v1 cpu controller with CONFIG_RT_GROUP_SCHED, and realtime to give");
+    }
+    let bundle = |path: &str, runtime: u64| {
+        let bundle = process(
+            env.bundle().args(&["cat", "/proc/self/stat"]),
+            "scheduler",
+            json!({"policy": "SCHED_RR", "priority": 3}),
+        );
+        bundle.edit(|config| {
+            config["linux"]["cgroupsPath"] = json!(format!("/{}{path}", env.tag()));
+            config["linux"]["resources"]["cpu"] = json!({"realtimeRuntime": runtime, "realtimePeriod": 1_000_000});
+        })
+    };
+    let stat = run(&env, &bundle("/a/one", 1000), "realtime");
+    // The parents are left, for whoever comes next.
+    let theirs = top.join(env.tag()).join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    let outcome = env.run_bundle(&bundle("/theirs/c", 1000), &env.id("refused")).run();
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap() {
+        let parent = hierarchy.unwrap().path().join(env.tag());
+        for name in ["a", "theirs", ""] {
+            let _ = fs::remove_dir(parent.join(name));
+        }
+    }
+    assert_eq!(stat_fields(&stat)[38], "2");
+    let file = theirs.join("cpu.rt_runtime_us");
+    outcome.fails_with(1, &["cpu.realtimeRuntime", "0 of 1000000", &file.display().to_string()]);
     env.assert_clean();
 }
 

@@ -33,6 +33,57 @@ fn with_profile(config: &mut Value, profile: Value, no_new_privileges: bool) {
     config["process"]["noNewPrivileges"] = json!(no_new_privileges);
 }
 
+/// Denied to everybody, before the capabilities go (no_new_privs off) or right before the program is executed.
+fn denying(env: &Env, call: &str, no_new_privileges: bool) -> common::Bundle {
+    let rules = json!([{"names": [call], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]);
+    let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules});
+    env.bundle().edit(|config| with_profile(config, profile, no_new_privileges))
+}
+
+#[test]
+fn what_a_profile_denies_and_the_application_does_not_need_keeps_it_from_nothing() {
+    needs_root!();
+    let env = Env::new();
+    for call in ["getcwd", "chdir", "statx", "access", "close_range", "fcntl", "openat2", "poll", "dup3", "umask"] {
+        for no_new_privileges in [false, true] {
+            let bundle = denying(&env, call, no_new_privileges).edit(|config| config["process"]["cwd"] = json!("/tmp"));
+            env.run_bundle(&bundle, &env.id(call)).run().success();
+        }
+    }
+    env.assert_clean();
+}
+
+/// `docs/seccomp.md` has the list.
+#[test]
+fn what_a_profile_denies_and_the_runtime_needs_is_named() {
+    needs_root!();
+    let env = Env::new();
+    let privileged = ["prctl", "capget", "capset", "setgroups", "setresuid", "setresgid"];
+    for call in privileged.iter().chain(&["read", "write", "execve"]) {
+        for no_new_privileges in [false, true] {
+            let outcome = env.run_bundle(&denying(&env, call, no_new_privileges), &env.id("needed")).run();
+            if no_new_privileges && privileged.contains(call) {
+                outcome.success();
+                continue;
+            }
+            let word = match *call {
+                "prctl" => "bounding set",
+                "capget" | "capset" => "capabilities",
+                "setgroups" => "groups",
+                "setresuid" => "uid",
+                "setresgid" => "gid",
+                "execve" => "exec",
+                call => call,
+            };
+            let word = if *call == "capget" { "permitted set" } else { word };
+            let outcome = outcome.fails(word);
+            assert!(!outcome.stderr.contains("outside the container"), "{call}: {outcome}");
+            assert!(*call == "write" || outcome.stderr.to_lowercase().contains("not permitted"), "{call}: {outcome}");
+        }
+    }
+    env.assert_clean();
+}
+
 /// A socket that listeners are sent to.
 struct AgentSocket {
     listener: UnixListener,

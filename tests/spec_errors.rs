@@ -191,6 +191,14 @@ fn namespaces() -> Vec<Case> {
         case("/linux/sysctl", json!({"kernel.core_pattern": "|/x"}), "invalid linux.sysctl[\"kernel.core_pattern\"]"),
         case("/linux/sysctl", json!({"net/../kernel/x": "1"}), "invalid linux.sysctl"),
         case("/linux/sysctl", json!({"kernel.hostname": "x"}), "use the property hostname"),
+        (
+            vec![("/domainname", json!("a")), ("/linux/sysctl", json!({"kernel.domainname": "b"}))],
+            "property domainname",
+        ),
+        (
+            vec![("/domainname", json!("a")), ("/linux/sysctl", json!({"kernel/domainname": "a"}))],
+            "property domainname",
+        ),
         case("/linux/sysctl", json!({"net.a": "1", "net/a": "2"}), "invalid linux.sysctl: \"net/a\" is given twice"),
         (vec![("/linux/namespaces/1", json!({"type": "cgroup"})), forward()], "needs a network namespace"),
         (vec![("/linux/namespaces/1/path", json!("/proc/self/ns/net")), forward()], "is the host's own"),

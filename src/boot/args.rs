@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! sandkeep-sandbox [--log-fd=N] [--debug-log-fd=N] boot --bundle=PATH --controller-fd=N --spec-fd=N --start-sync-fd=N
-//!     --exits-fd=N --creator-fd=N [--attached] --pid-namespace=own|foreign [--cgroup-fd=N]... ID
+//!     --exits-fd=N --creator-fd=N [--notices-fd=N --manager-fd=N] [--attached] --pid-namespace=own|foreign
+//!     [--cgroup-fd=N]... ID
 //! ```
 
 use std::ffi::OsString;
@@ -25,6 +26,8 @@ pub struct Args {
     pub start_sync: RawFd,
     pub exits: RawFd,
     pub creator: RawFd,
+    /// Where the container speaks to the service manager, and where that hears it.
+    pub notices: Option<(RawFd, RawFd)>,
     pub cgroups: Vec<RawFd>,
     pub attached: bool,
     pub pid_namespace: PidNamespace,
@@ -98,6 +101,7 @@ impl Args {
             (self.exits, "exits"),
             (self.creator, "creator"),
         ];
+        numbers.extend(self.notices.iter().flat_map(|&(from, to)| [(from, "notices"), (to, "manager")]));
         numbers.extend(self.log.map(|number| (number, "log")));
         numbers.extend(self.debug_log.map(|number| (number, "debug-log")));
         numbers.extend(self.cgroups.iter().map(|&number| (number, "cgroup")));
@@ -115,6 +119,8 @@ struct Flags {
     start_sync: Option<RawFd>,
     exits: Option<RawFd>,
     creator: Option<RawFd>,
+    notices: Option<RawFd>,
+    manager: Option<RawFd>,
     cgroups: Vec<RawFd>,
     attached: bool,
     pid_namespace: Option<PidNamespace>,
@@ -131,6 +137,8 @@ impl Flags {
             "--start-sync-fd" => &mut self.start_sync,
             "--exits-fd" => &mut self.exits,
             "--creator-fd" => &mut self.creator,
+            "--notices-fd" => &mut self.notices,
+            "--manager-fd" => &mut self.manager,
             _ => return Err(ArgsError::Unknown(arg.clone())),
         };
         match place.replace(number(name, value)?) {
@@ -149,6 +157,12 @@ impl Flags {
             start_sync: self.start_sync.ok_or(ArgsError::Missing("--start-sync-fd"))?,
             exits: self.exits.ok_or(ArgsError::Missing("--exits-fd"))?,
             creator: self.creator.ok_or(ArgsError::Missing("--creator-fd"))?,
+            notices: match (self.notices, self.manager) {
+                (Some(from), Some(to)) => Some((from, to)),
+                (None, None) => None,
+                (None, Some(_)) => return Err(ArgsError::Missing("--notices-fd")),
+                (Some(_), None) => return Err(ArgsError::Missing("--manager-fd")),
+            },
             cgroups: self.cgroups,
             attached: self.attached,
             pid_namespace: self.pid_namespace.ok_or(ArgsError::Missing("--pid-namespace"))?,
@@ -192,6 +206,15 @@ mod tests {
         assert_eq!((args.log, args.debug_log, args.controller, args.creator), (Some(3), None, 4, 8));
         assert_eq!((args.cgroups, args.attached, args.id.as_str()), (vec![9, 10], false, "web"));
         assert!(parse(&GOOD.replace("--pid-namespace=own", "--attached --pid-namespace=foreign")).unwrap().attached);
+    }
+
+    #[test]
+    fn a_service_manager_is_two_descriptors_or_none() {
+        let both = GOOD.replace("--pid-namespace", "--notices-fd=11 --manager-fd=12 --pid-namespace");
+        assert_eq!(parse(&both).unwrap().notices, Some((11, 12)));
+        assert_eq!(parse(GOOD).unwrap().notices, None);
+        assert_eq!(parse(&both.replace("--notices-fd=11", "")), Err(ArgsError::Missing("--notices-fd")));
+        assert_eq!(parse(&both.replace("--manager-fd=12", "")), Err(ArgsError::Missing("--manager-fd")));
     }
 
     #[test]

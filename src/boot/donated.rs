@@ -20,6 +20,8 @@ pub struct Donated {
     pub exits: File,
     /// A pidfd.
     pub creator: OwnedFd,
+    /// Bound for the container, connected to the service manager; both nonblocking.
+    pub notices: Option<(OwnedFd, OwnedFd)>,
     pub cgroups: Vec<OwnedFd>,
 }
 
@@ -60,6 +62,10 @@ impl Donated {
             controller: take("controller", args.controller)?,
             exits: File::from(take("exits", args.exits)?),
             creator: take("creator", args.creator)?,
+            notices: match args.notices {
+                Some((from, to)) => Some((take("notices", from)?, take("manager", to)?)),
+                None => None,
+            },
             cgroups: args.cgroups.iter().map(|&number| take("cgroup", number)).collect::<Result<_, _>>()?,
         };
         if !seqpacket::is_listening(donated.controller.as_fd()).unwrap_or(false) {

@@ -180,6 +180,7 @@ impl Keeper {
             self.answer(waiter, Ok(Reply::Exited(exited.clone())));
         }
         if is_root {
+            self.end_notices();
             self.close(Cause::RootEnded);
         }
     }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::exit_log::ExitLog;
 use super::log::Log;
+use super::relay::{Relay, Turn};
 use super::strays::Strays;
 use crate::control::method::{ErrorCode, Exited, Refusal, Reply};
 use crate::control::wire::RequestId;
@@ -50,6 +51,10 @@ pub struct Keeper {
     pub(super) unasked: VecDeque<Unasked>,
     pub(super) strays: Strays,
     pub(super) exits: ExitLog,
+    /// What the root container says to the host's service manager.
+    pub(super) relay: Option<Relay>,
+    /// Told once it has said that it is ready.
+    pub(super) ready_waiters: Vec<Waiter>,
     pub(super) closing: Option<Closing>,
     /// Told when the sandbox is gone as far as we can tell: right before we are.
     pub(super) destroyed_by: Vec<Waiter>,
@@ -137,6 +142,8 @@ impl Keeper {
             unasked: VecDeque::new(),
             strays: Strays::default(),
             exits: ExitLog::new(exits),
+            relay: None,
+            ready_waiters: Vec::new(),
             closing: None,
             destroyed_by: Vec::new(),
             detached: false,
@@ -171,8 +178,32 @@ impl Keeper {
             container.waiters.retain(|waiter| waiter.connection != connection);
             // A destroyer's order stands; only its answer has nowhere to go, and is dropped when it comes.
         }
+        self.ready_waiters.retain(|waiter| waiter.connection != connection);
         for process in self.processes.values_mut() {
             process.waiter = process.waiter.filter(|waiter| waiter.connection != connection);
+        }
+    }
+
+    /// Passes on what the container has said; None: nobody on the host listens.
+    pub fn relay_notices(&mut self) -> Option<Turn> {
+        let relay = self.relay.as_mut()?;
+        let turn = relay.turn();
+        if relay.is_ready() {
+            for waiter in std::mem::take(&mut self.ready_waiters) {
+                self.answer(waiter, Ok(Reply::Done));
+            }
+        }
+        Some(turn)
+    }
+
+    /// The last words of a container that has ended.
+    pub(super) fn end_notices(&mut self) {
+        if let Some(relay) = &mut self.relay {
+            relay.finish();
+        }
+        let _ = self.relay_notices();
+        for waiter in std::mem::take(&mut self.ready_waiters) {
+            self.answer(waiter, Err(never_ready()));
         }
     }
 
@@ -191,6 +222,10 @@ impl Keeper {
     pub(super) fn container(&self, cid: &Id) -> Result<&Container, Refusal> {
         self.containers.get(cid).ok_or_else(|| no_container(cid))
     }
+}
+
+pub(super) fn never_ready() -> Refusal {
+    refusal(ErrorCode::WrongState, "container not running: it has ended without being ready")
 }
 
 pub(super) fn no_container(cid: &Id) -> Refusal {

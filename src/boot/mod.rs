@@ -11,6 +11,7 @@
 //! * [`supervisor`] is the loop: one thread, one epoll. [`connection`] owns a client's two queues.
 //! * [`keeper`] owns the containers and processes; [`requests`] answers for them, [`ending`] sees them end,
 //!   [`strays`] remembers the ends of those not adopted yet, [`exit_log`] writes down those of inits.
+//! * [`relay`] passes on what the container says to the host's service manager, where there is one that listens.
 //!
 //! It never opens the store, never reads the host, never waits for a client, and never trusts a container.
 //!
@@ -26,6 +27,7 @@ pub mod exit_log;
 pub mod filter;
 pub mod keeper;
 pub mod log;
+pub mod relay;
 pub mod requests;
 pub mod strays;
 pub mod supervisor;
@@ -40,6 +42,7 @@ use self::args::{Args, ArgsError};
 use self::confine::ConfineError;
 use self::donated::{Donated, DonatedError};
 use self::log::Log;
+use self::relay::Relay;
 use self::supervisor::{Outcome, Settings, Supervisor};
 use crate::model::record::PidNamespace;
 use crate::sys::memory::Code;
@@ -110,6 +113,7 @@ fn start(args: &[OsString], start_sync: &mut Option<OwnedFd>) -> Result<(Supervi
         listener: donated.controller,
         exits: donated.exits,
         creator: donated.creator,
+        relay: donated.notices.map(|(from, to)| Relay::new(from, to)),
         attached: args.attached,
         pid_namespace: args.pid_namespace,
         code,

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::keeper::{
     Cause, Closing, Container, Keeper, MAX_CONTAINERS, MAX_PROCESSES, MAX_UNRECORDED, Outcome, Process, Role, Start,
-    Waiter, no_container, refusal, short,
+    Waiter, never_ready, no_container, refusal, short,
 };
+use crate::container::channel;
 use crate::control::method::{
     ContainerStatus, Create, ErrorCode, ExecuteAsync, Handshake, ProcessStatus, Refusal, Reply, Request, Signal, State,
     VERSION, WaitPid,
@@ -42,6 +43,7 @@ impl Keeper {
             Request::StartRoot => self.start(&self.sandbox.clone(), waiter),
             Request::Start(container) => self.start(&container.cid, waiter),
             Request::ExecuteAsync(execute) => self.execute(execute, fds).map(|()| Some(Reply::Done)),
+            Request::AwaitReady(container) => self.await_ready(&container.cid, waiter),
             Request::Wait(container) => self.wait(&container.cid, waiter),
             Request::WaitPid(wait) => self.wait_pid(&wait, waiter),
             Request::Signal(signal) => self.signal(&signal).map(|()| Some(Reply::Done)),
@@ -102,6 +104,9 @@ impl Keeper {
             waiters: Vec::new(),
             destroyers: Vec::new(),
         };
+        if let Some(relay) = self.relay.as_mut().filter(|_| root) {
+            relay.set_main(host_pid);
+        }
         self.containers.insert(cid, container);
         self.detached |= detach;
         // It may have died before it was adopted.
@@ -125,7 +130,9 @@ impl Keeper {
             }
         };
         if let Err(error) = seqpacket::send(socket.as_fd(), START, &[]) {
-            let message = format!("the init of container {:?} cannot be started: {error}", short(cid));
+            // It has given up meanwhile, and may have said why.
+            let why = last_words(socket.as_fd()).unwrap_or_else(|| error.to_string());
+            let message = format!("the init of container {:?} cannot be started: {why}", short(cid));
             return Err(refusal(ErrorCode::StartFailed, message));
         }
         if let Err(error) = self.poller.watch(socket.as_fd(), token, Interest::Read) {
@@ -147,6 +154,20 @@ impl Keeper {
         let token = self.watch_process(process).map_err(|error| system("watch the process", &error))?;
         self.settle(token);
         Ok(())
+    }
+
+    fn await_ready(&mut self, cid: &Id, waiter: Waiter) -> Result<Option<Reply>, Refusal> {
+        let container = self.container(cid)?;
+        let (is_root, ended) = (container.is_root, container.exited.is_some());
+        match self.relay.as_ref().filter(|_| is_root) {
+            None => Err(refusal(ErrorCode::NotFound, "there is no service manager that the container could speak to")),
+            Some(relay) if relay.is_ready() => Ok(Some(Reply::Done)),
+            Some(_) if ended => Err(never_ready()),
+            Some(_) => {
+                self.ready_waiters.push(waiter);
+                Ok(None)
+            }
+        }
     }
 
     fn wait(&mut self, cid: &Id, waiter: Waiter) -> Result<Option<Reply>, Refusal> {
@@ -306,6 +327,14 @@ impl Keeper {
             }
             _ => Ok(()),
         }
+    }
+}
+
+fn last_words(socket: BorrowedFd<'_>) -> Option<String> {
+    let mut buffer = vec![0; 16 * 1024];
+    match seqpacket::receive(socket, &mut buffer) {
+        Ok(seqpacket::Received::Message { length, .. }) => Some(channel::failure_text(&buffer[..length.min(4096)])),
+        _ => None,
     }
 }
 

@@ -12,6 +12,7 @@ use nix::sys::signalfd::SignalFd;
 use super::connection::{Connection, Welcome};
 use super::keeper::{Keeper, Token, Waiter, refusal};
 use super::log::Log;
+use super::relay::{BREATH, Relay, Turn};
 use crate::control::method::{ErrorCode, Refusal, Request, VERSION};
 use crate::control::wire::{self, DecodeError, MAX_FRAME, Received, RequestId};
 use crate::model::Id;
@@ -23,6 +24,7 @@ use crate::sys::{privilege, seqpacket, signals};
 const LISTENER: Token = 0;
 const CHILDREN: Token = 1;
 const CREATOR: Token = 2;
+const NOTICES: Token = 3;
 const LAST_FIXED: Token = 15;
 
 /// How many clients are served at once, where there are descriptors for so many.
@@ -47,6 +49,8 @@ pub struct Settings {
     pub exits: File,
     /// A pidfd.
     pub creator: OwnedFd,
+    /// To whoever on the host waits for the container to be ready.
+    pub relay: Option<Relay>,
     /// Dies with its creator even after a root was adopted.
     pub attached: bool,
     /// In one of our own we are pid 1 and reap strays.
@@ -77,6 +81,8 @@ pub struct Supervisor {
     code: Option<Code>,
     connections: BTreeMap<Token, Connection>,
     places: Places,
+    /// Until when the container's notices are left alone: there were too many of them.
+    notices_wait: Option<Instant>,
     buffer: Vec<u8>,
     more_strays: bool,
     log: Rc<Log>,
@@ -108,13 +114,17 @@ impl Places {
 impl Supervisor {
     /// Blocks every signal of this thread: none but SIGKILL ends the supervisor.
     pub fn new(settings: Settings) -> io::Result<Supervisor> {
-        let Settings { sandbox, listener, exits, creator, attached, pid_namespace, code, log } = settings;
+        let Settings { sandbox, listener, exits, creator, relay, attached, pid_namespace, code, log } = settings;
         signals::block_all()?;
         let (poller, children) = (Rc::new(Poller::new()?), signals::children()?);
         poller.watch(listener.as_fd(), LISTENER, Interest::Read)?;
         poller.watch(children.as_fd(), CHILDREN, Interest::Read)?;
         poller.watch(creator.as_fd(), CREATOR, Interest::Read)?;
-        let keeper = Keeper::new(sandbox, exits, Rc::clone(&poller), Rc::clone(&log), LAST_FIXED);
+        if let Some(relay) = &relay {
+            poller.watch(relay.as_fd(), NOTICES, Interest::Read)?;
+        }
+        let mut keeper = Keeper::new(sandbox, exits, Rc::clone(&poller), Rc::clone(&log), LAST_FIXED);
+        keeper.relay = relay;
         Ok(Supervisor {
             keeper,
             poller,
@@ -127,6 +137,7 @@ impl Supervisor {
             code,
             connections: BTreeMap::new(),
             places: Places::among(privilege::descriptor_limit()?),
+            notices_wait: None,
             buffer: vec![0; MAX_FRAME],
             // What died before SIGCHLD was blocked was not told.
             more_strays: true,
@@ -169,6 +180,7 @@ impl Supervisor {
                 self.more_strays = true;
             }
             CREATOR => {}
+            NOTICES => self.relay_notices(),
             token if self.connections.contains_key(&token) => self.serve_connection(event),
             token => {
                 if !self.keeper.start_spoke(token) {
@@ -187,6 +199,9 @@ impl Supervisor {
             self.keeper.settle_dead();
         }
         self.keeper.retry_exits();
+        if self.notices_wait.is_some_and(|until| Instant::now() >= until) {
+            self.relay_notices();
+        }
         if self.listening == Listening::Paused
             && self.connections.len() < self.places.served + MOST_TURNED_AWAY
             && self.poller.watch(self.listener.as_fd(), LISTENER, Interest::Read).is_ok()
@@ -207,9 +222,26 @@ impl Supervisor {
         }
         let soon = self.keeper.has_unrecorded() || self.listening == Listening::Paused;
         let closing = self.keeper.closing_deadline().map(|at| at.saturating_duration_since(Instant::now()));
-        let due =
-            [soon.then_some(SOON), self.keeper.has_dead().then_some(LATER), closing.filter(|left| !left.is_zero())];
+        let notices = self.notices_wait.map(|at| at.saturating_duration_since(Instant::now()));
+        let closing = closing.filter(|left| !left.is_zero());
+        let due = [soon.then_some(SOON), self.keeper.has_dead().then_some(LATER), closing, notices];
         due.into_iter().flatten().min().map(|left| left.as_millis().min(60_000) as u16 + 1)
+    }
+
+    /// A container that has a lot to say is heard a little at a time, and everybody else meanwhile.
+    fn relay_notices(&mut self) {
+        let Some(turn) = self.keeper.relay_notices() else { return };
+        let (waited, waits) = (self.notices_wait.is_some(), turn == Turn::More);
+        self.notices_wait = waits.then(|| Instant::now() + BREATH);
+        let Some(relay) = &self.keeper.relay else { return };
+        match (waited, waits) {
+            (false, true) => self.poller.forget(relay.as_fd()),
+            // Once more later, should there be no room for it now.
+            (true, false) if self.poller.watch(relay.as_fd(), NOTICES, Interest::Read).is_err() => {
+                self.notices_wait = Some(Instant::now() + BREATH);
+            }
+            _ => {}
+        }
     }
 
     fn accept(&mut self) {
@@ -284,7 +316,7 @@ impl Supervisor {
                     _ if connection.greeted => {}
                     _ => return self.close(token),
                 }
-                let waits = matches!(request, Request::Wait(_) | Request::WaitPid(_));
+                let waits = matches!(request, Request::Wait(_) | Request::WaitPid(_) | Request::AwaitReady(_));
                 if waits && waiting > self.places.waiting {
                     (id, Some(Err(busy(self.places.waiting))))
                 } else {

@@ -42,6 +42,8 @@ pub enum Error {
     BadLimit { field: String, value: String, why: &'static str },
     #[error("cannot set {field}: writing {value:?} to {file:?} failed")]
     Limit { field: String, value: String, file: PathBuf, source: io::Error },
+    #[error("cannot set {field}: writing {value:?} to {file:?} failed ({hint})")]
+    NoRealtime { field: String, value: String, file: PathBuf, hint: String, source: io::Error },
     #[error("cannot set memory.limit to {limit}: {usage} bytes are in use, and checkBeforeUpdate is set")]
     InUse { limit: i64, usage: i64 },
     /// runc's words, which its callers look for.

@@ -11,7 +11,7 @@ use super::files;
 use super::freeze;
 use super::hierarchies::Version;
 use super::join::Joiner;
-use super::layout::{Folder, Layout, Role};
+use super::layout::{self, Folder, Layout, Role};
 use super::limits;
 use super::tree;
 use super::{Error, Result};
@@ -30,6 +30,7 @@ impl Layout {
     pub fn make(&self, resources: Option<&LinuxResources>) -> Result<Joiner> {
         let mut made = Made::default();
         let mut folders = Vec::with_capacity(self.folders.len());
+        let new_parents: Vec<PathBuf> = self.folders.iter().flat_map(missing_parents).collect();
         for folder in &self.folders {
             match make_folder(folder, self.role, &mut made) {
                 Ok(()) => folders.push(folder),
@@ -42,6 +43,7 @@ impl Layout {
         match (self.role, resources) {
             _ if self.folders.is_empty() => {}
             (Role::Container | Role::Scope, resources) => {
+                make_room_for_realtime(&folders, resources, new_parents);
                 limits::apply(&folders, resources.unwrap_or(&LinuxResources::default()))?;
                 if is_privileged() {
                     limits::restrict_devices(&folders, resources.and_then(|r| r.devices().as_deref()))?;
@@ -84,6 +86,20 @@ impl Layout {
             }
         }
         Ok(())
+    }
+}
+
+/// What is about to be made above it: that is ours.
+fn missing_parents(folder: &Folder) -> impl Iterator<Item = PathBuf> {
+    let parents = folder.path.ancestors().skip(1).take_while(|parent| *parent != folder.mount);
+    parents.take_while(|parent| !parent.exists()).map(Path::to_owned).collect::<Vec<_>>().into_iter()
+}
+
+fn make_room_for_realtime(folders: &[&Folder], resources: Option<&LinuxResources>, mut ours: Vec<PathBuf>) {
+    let Some(cpu) = resources.and_then(|resources| resources.cpu().as_ref()) else { return };
+    for folder in folders.iter().filter(|folder| folder.version == Version::V1 && folder.has("cpu")) {
+        ours.push(folder.mount.join(layout::TOP));
+        limits::make_room(&folder.path, &folder.mount, cpu, &ours);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::engine::{self, Effects, Held, NewSandbox};
 use crate::host::console::{Console, PidfdSocket};
 use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
 use crate::host::rootless::{self, Ids};
-use crate::host::{idmap, pidfile};
+use crate::host::{idmap, notify, pidfile};
 use crate::model::record::Reaper;
 use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::spec;
@@ -125,15 +125,12 @@ impl Request {
         lifetime: Lifetime,
     ) -> Result<Request, Failure> {
         Id::parse(id)?;
-        Request::checked(
-            spec::load_from(&launch.bundle, launch.config.as_deref())?,
-            launch,
-            context,
-            id,
-            reaper,
-            lifetime,
-            None,
-        )
+        let loaded = spec::load_from(&launch.bundle, launch.config.as_deref())?;
+        let mut request = Request::checked(loaded, launch, context, id, reaper, lifetime, None)?;
+        if !notify::is_given(&request.plan) {
+            request.options.service_manager = notify::of_caller();
+        }
+        Ok(request)
     }
 
     /// The same for a configuration that is not in a file. `ids`: of an ordinary user's namespace; None: as it asks for.
@@ -178,6 +175,7 @@ impl Request {
             preserve_fds,
             pidfd_socket: pidfd_socket(launch, &loaded.spec)?,
             listen,
+            service_manager: None,
             new_keyring: !launch.no_new_keyring,
             created: engine::now(),
             oci_version: loaded.spec.version().clone(),

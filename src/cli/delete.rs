@@ -10,6 +10,7 @@ use super::hold;
 use crate::engine::Held;
 use crate::engine::heal::Wreck;
 use crate::host::frozen::destruction_of;
+use crate::model::record::SandboxRecord;
 use crate::model::{Event, Id};
 use crate::store::Root;
 
@@ -63,6 +64,16 @@ pub fn force(context: &Context, root: &Root, id: &Id) -> Result<(), Failure> {
     match hold::seize(context, root, id, PATIENCE)? {
         Some(held) => finish(context, held, id, Event::ForceDeleteRequested),
         None => Ok(()),
+    }
+}
+
+/// The same for the very sandbox that was seen: its id may be another's by now, whom nobody meant.
+pub fn force_this(context: &Context, root: &Root, seen: &SandboxRecord) -> Result<(), Failure> {
+    match hold::seize(context, root, &seen.id, PATIENCE)? {
+        Some(held) if held.snapshot().sandbox.incarnation == seen.incarnation => {
+            finish(context, held, &seen.id, Event::ForceDeleteRequested)
+        }
+        _ => Ok(()),
     }
 }
 

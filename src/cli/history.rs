@@ -2,16 +2,20 @@
 
 #![allow(clippy::disallowed_macros)] // Texts and numbers only.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
 use super::format::Format;
-use super::{output, time};
-use crate::engine::Recorder;
-use crate::model::Id;
-use crate::model::record::{Actor, JournalEntry};
+use super::{kill, output, time};
+use crate::engine::{self, Depth, Probe, Recorder};
+use crate::host::probe::Prober;
+use crate::model::record::{Actor, JournalEntry, Nanos};
+use crate::model::{Id, Phase};
+use crate::store::Root;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -26,11 +30,18 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let entries = match context.open_root()? {
         Some(root) => {
             let mut recorder = Recorder::new(&root);
-            let entries = recorder.history(id.as_ref())?;
+            let mut entries = recorder.history(id.as_ref())?;
             for notice in recorder.take_notices() {
                 context.log.warn(&notice);
             }
-            entries
+            let unrecorded = not_recorded_yet(&root, id.as_ref())?;
+            // Somebody may have recorded it while we looked.
+            let is_known = |one: &JournalEntry| {
+                entries.iter().any(|entry| entry.incarnation == one.incarnation && entry.seq >= one.seq)
+            };
+            let unrecorded: Vec<_> = unrecorded.into_iter().filter(|one| !is_known(one)).collect();
+            entries.extend(unrecorded);
+            in_order(entries)
         }
         None => Vec::new(),
     };
@@ -39,6 +50,38 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         Format::Table => print_table(&entries),
     }
     Ok(0)
+}
+
+/// Ends that the machine shows and no command has recorded: they are history all the same.
+fn not_recorded_yet(root: &Root, of: Option<&Id>) -> Result<Vec<JournalEntry>, Failure> {
+    let mut entries = Vec::new();
+    for folder in root.folders()? {
+        // One that cannot be read, or is being deleted, is told of elsewhere.
+        let Ok(Some(snapshot)) = folder.read_snapshot() else { continue };
+        if of.is_some_and(|id| *id != snapshot.sandbox.id) || snapshot.state.sandbox.phase == Phase::Creating {
+            continue;
+        }
+        let facts = Prober.facts(&folder, &snapshot, Depth::Shallow);
+        let unrecorded = engine::unrecorded_entries(&snapshot, &facts);
+        if folder.is_current()? {
+            entries.extend(unrecorded);
+        }
+    }
+    Ok(entries)
+}
+
+/// By time, since an end may be recorded long after it; those of one sandbox as they were recorded, whatever its clock did.
+fn in_order(entries: Vec<JournalEntry>) -> Vec<JournalEntry> {
+    let mut latest: BTreeMap<String, Nanos> = BTreeMap::new();
+    let mut placed: Vec<(Nanos, JournalEntry)> = Vec::new();
+    for entry in entries {
+        let before = latest.get(&entry.incarnation).copied().unwrap_or(Nanos::MIN);
+        let at = before.max(entry.ended);
+        latest.insert(entry.incarnation.clone(), at);
+        placed.push((at, entry));
+    }
+    placed.sort_by_key(|(at, _)| *at);
+    placed.into_iter().map(|(_, entry)| entry).collect()
 }
 
 fn document(entry: &JournalEntry) -> serde_json::Value {
@@ -54,15 +97,30 @@ fn document(entry: &JournalEntry) -> serde_json::Value {
         "began": time::rfc3339(entry.began),
         "ended": time::rfc3339(entry.ended),
         "nanoseconds": entry.ended - entry.began,
-        "exit": entry.exit.map(|exit| json!({ "code": exit.code, "signal": exit.signal, "inferred": exit.inferred })),
-        "by": by(entry.by),
+        "exit": entry.exit.map(|exit| json!({
+            "code": exit.code, "signal": exit.signal, "at": time::rfc3339(exit.at), "inferred": exit.inferred,
+        })),
+        "signal": entry.signal.as_ref().map(|asked| json!({
+            "number": asked.number, "name": kill::name_of(asked.number), "uid": asked.uid, "caller": asked.caller,
+            "program": asked.program,
+        })),
+        "by": by(entry),
     })
 }
 
-fn by(actor: Actor) -> &'static str {
-    match actor {
+fn by(entry: &JournalEntry) -> &'static str {
+    match entry.by {
+        _ if entry.was_seen_by_supervisor() => "supervisor",
         Actor::Command => "command",
         Actor::Recovery => "recovery",
+    }
+}
+
+/// For people: of a signal also which it was, and for whom.
+fn who(entry: &JournalEntry) -> String {
+    match &entry.signal {
+        None => by(entry).to_owned(),
+        Some(asked) => format!("{} by {} (uid {})", kill::name_of(asked.number), asked.program, asked.uid),
     }
 }
 
@@ -83,7 +141,7 @@ fn print_table(entries: &[JournalEntry]) {
             entry.to.to_string(),
             time::duration(entry.ended - entry.began),
             exit,
-            by(entry.by).to_owned(),
+            who(entry),
         ]);
     }
     print_columns(&rows);

@@ -10,11 +10,13 @@ use super::context::Context;
 use super::failure::Failure;
 use super::look;
 use crate::cgroup;
-use crate::engine::{Facts, pod_of};
+use crate::container::one_line;
+use crate::engine::{Facts, Noted, Recorder, pod_of};
 use crate::host::frozen::root_container;
 use crate::host::{destroy, probe, rootless};
-use crate::model::record::{CgroupRecord, PidNamespace, Snapshot};
+use crate::model::record::{CgroupRecord, ContainerRecord, PidNamespace, SignalAsked, Snapshot};
 use crate::model::{Denial, Event, Id, Machine, Phase};
+use crate::store::StoreError;
 use crate::sys::{pidfd, procfs};
 
 #[derive(Args)]
@@ -51,17 +53,46 @@ pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let init = probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?;
     let init = init.ok_or_else(|| denied(&id, Phase::Stopped))?;
-    if rootless::needed() {
-        // Without a supervisor the init's own, where whoever made the one around it is root, too.
-        let supervisor = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)?;
-        rootless::join_namespace_of(supervisor.as_ref().unwrap_or(&init).as_fd())?;
-    }
-    pidfd::send_signal(init.as_fd(), signal).map_err(|error| match error.raw_os_error() {
-        Some(libc::ESRCH) => denied(&id, Phase::Stopped),
-        _ => Failure::new(format!("cannot signal container {:?}: {error}", id.as_str())),
+    let asked = asked(signal);
+    noting(context, &id, asked, || {
+        if rootless::needed() {
+            // Without a supervisor the init's own, where whoever made the one around it is root, too.
+            let supervisor = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)?;
+            rootless::join_namespace_of(supervisor.as_ref().unwrap_or(&init).as_fd())?;
+        }
+        pidfd::send_signal(init.as_fd(), signal).map_err(|error| match error.raw_os_error() {
+            Some(libc::ESRCH) => denied(&id, Phase::Stopped),
+            _ => Failure::new(format!("cannot signal container {:?}: {error}", id.as_str())),
+        })
     })?;
     if signal == libc::SIGKILL {
         see_it_end(init.as_fd(), &container.cgroup)?;
+    }
+    Ok(())
+}
+
+/// Who asks for this signal, for the journal; none for 0, which signals nobody.
+fn asked(signal: i32) -> Option<SignalAsked> {
+    let number = u8::try_from(signal).ok().filter(|number| *number > 0)?;
+    let caller = nix::unistd::getppid().as_raw();
+    let program = procfs::stat(caller).ok().flatten().map(|stat| stat.comm).unwrap_or_default();
+    Some(SignalAsked { number, uid: nix::unistd::getuid().as_raw(), caller, program })
+}
+
+/// Sends, with an entry in the journal where nothing stands in its way. Nothing keeps the signal from being sent.
+fn noting(
+    context: &Context,
+    id: &Id,
+    asked: Option<SignalAsked>,
+    send: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let untold = |error: StoreError| context.log.debug(&format!("the journal lacks this signal: {}", one_line(&error)));
+    let (Some(asked), Some(root)) = (asked, context.open_root()?) else { return send() };
+    let noted = Noted::begin(&root, id).map_err(untold).ok().flatten();
+    send()?;
+    if let Some(noted) = noted {
+        let _ = noted.sent(asked).map_err(untold);
+        Recorder::fold_much(&root, id);
     }
     Ok(())
 }
@@ -103,6 +134,10 @@ fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> 
     if !cgroup::exists(&container.cgroup)? {
         return send(context, id.as_str(), signal);
     }
+    noting(context, &id, asked(signal), || signal_all(snapshot, container, signal))
+}
+
+fn signal_all(snapshot: &Snapshot, container: &ContainerRecord, signal: i32) -> Result<(), Failure> {
     if signal != libc::SIGKILL {
         cgroup::signal_all(&container.cgroup, signal)?;
         return Ok(());
@@ -119,7 +154,8 @@ fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> 
     if let Some(init) = init
         && !pidfd::wait_exit(init.as_fd(), Some(deadline))?
     {
-        return Err(Failure::new(format!("container {:?} was killed, and its process has not ended yet", id.as_str())));
+        let id = container.id.as_str();
+        return Err(Failure::new(format!("container {id:?} was killed, and its process has not ended yet")));
     }
     Ok(())
 }
@@ -195,6 +231,14 @@ pub fn parse_signal(text: &str) -> Result<i32, Failure> {
     format!("SIG{name}").parse::<nix::sys::signal::Signal>().map(|signal| signal as i32).map_err(|_| unknown())
 }
 
+/// `SIGTERM`, `SIGRTMIN+3`; what has no name is its number.
+pub fn name_of(signal: u8) -> String {
+    match i32::from(signal) {
+        number @ 34..=64 => format!("SIGRTMIN+{}", number - 34),
+        number => nix::sys::signal::Signal::try_from(number).map_or(number.to_string(), |signal| signal.to_string()),
+    }
+}
+
 fn real_time(base: i32, offset: &str) -> Option<i32> {
     let offset = if offset.is_empty() { 0 } else { offset.parse::<i32>().ok()? };
     Some(base + offset).filter(|number| (34..=64).contains(number))
@@ -211,6 +255,10 @@ mod tests {
         {
             assert_eq!(parse_signal(text).ok(), Some(number), "{text}");
         }
+        for signal in 1..=64 {
+            assert_eq!(parse_signal(&name_of(signal)).ok(), Some(i32::from(signal)));
+        }
+        assert_eq!((&*name_of(15), &*name_of(37)), ("SIGTERM", "SIGRTMIN+3"));
         for text in ["65", "-1", "", "SIGFOO", "RTMIN+99"] {
             assert!(parse_signal(text).is_err(), "{text:?} was accepted");
         }

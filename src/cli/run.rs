@@ -1,5 +1,6 @@
 //! `run`: create, start, wait in the foreground, delete.
 
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -10,6 +11,7 @@ use super::failure::Failure;
 use super::{delete, hold, start};
 use crate::host::create::Creation;
 use crate::host::foreground::{self, End, Forwarding, Screen};
+use crate::host::notify::Notices;
 use crate::host::pidfile;
 use crate::host::unreached::Unreached;
 use crate::model::record::Reaper;
@@ -70,6 +72,7 @@ pub fn execute(
     let terminal = create::terminal_for(&request.plan, launch.console_socket.as_deref(), mode)?;
     let root = context.open_or_make_root()?;
     let (held, mut creation) = request.create(context, &root, terminal)?;
+    let sandbox = held.snapshot().sandbox.clone();
     let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
     // While it waits: an application may be short.
     let unreached = course.network_hint.zip(creation.init().and_then(|init| Unreached::watch(init.pid)));
@@ -77,7 +80,7 @@ pub fn execute(
     let started = start::Poststart::of(&held, hooks).and_then(|poststart| {
         let mut held = start::release(held, id, creation.take_client(), hooks, poststart.as_ref())?;
         hold::tell_notices(context, &mut held);
-        let snapshot = held.snapshot().clone();
+        let (snapshot, folder) = (held.snapshot().clone(), held.folder().dir().try_clone_to_owned()?);
         // The transition is complete: a hook that hangs must not keep `delete` from the sandbox.
         drop(held);
         if let Some(poststart) = &poststart {
@@ -86,30 +89,40 @@ pub fn execute(
         if let (Some(path), Some(init)) = (&launch.pid_file, creation.init()) {
             pidfile::write(path, init.pid)?;
         }
-        Ok(())
+        Ok(folder)
     });
-    if let Err(failure) = started {
-        // Before the deletion, which kills whatever still lives.
-        let killed = signals.as_ref().and_then(|_| creation.killed_with_supervisor());
-        warn_of(context, "delete", delete::force(context, &root, id));
-        return Err(match killed {
-            Some(code) => failure.with_exit_code(code),
-            None => failure,
-        });
-    }
+    let folder = match started {
+        Ok(folder) => folder,
+        Err(failure) => {
+            // Before the deletion, which kills whatever still lives.
+            let killed = signals.as_ref().and_then(|_| creation.killed_with_supervisor());
+            warn_of(context, "delete", delete::force_this(context, &root, &sandbox));
+            return Err(match killed {
+                Some(code) => failure.with_exit_code(code),
+                None => failure,
+            });
+        }
+    };
     create::tell_processes(context, id, &creation);
-    let Some(signals) = signals else { return Ok(0) };
+    let Some(signals) = signals else {
+        start::await_ready(context, folder.as_fd(), id, creation.init().map_or(0, |init| init.pid));
+        return Ok(0);
+    };
+    let relaying = creation.take_notices().map(Notices::relay_here);
     let deadline = course.time.and_then(|time| Instant::now().checked_add(time));
     let kept = request.plan.process.as_ref().map_or(&[][..], |process| &process.kept_stdio);
     let code = match wait(context, &mut creation, kept, signals, deadline) {
         Ok(End::Exited(code)) => Ok(code),
         Ok(end @ End::TimeUp) => {
-            delete::force(context, &root, id)?;
+            delete::force_this(context, &root, &sandbox)?;
             let seconds = course.time.unwrap_or_default().as_secs_f64();
             return Err(Failure::new(format!("ended after {seconds} s, as --time says")).with_exit_code(end.code()));
         }
         Err(failure) => Err(failure),
     };
+    if let Some(Err(error)) = relaying.map(|relaying| relaying.map(drop)) {
+        warn_of(context, "pass on what was said by", Err(error.into()));
+    }
     if let Some((hint, unreached)) = unreached
         && code.as_ref().is_ok_and(|code| *code != 0)
         && unreached.was_asked_for()
@@ -123,7 +136,7 @@ pub fn execute(
     }
     if course.ending == Ending::Delete {
         // Somebody may have deleted the sandbox meanwhile.
-        warn_of(context, "delete", delete::force(context, &root, id));
+        warn_of(context, "delete", delete::force_this(context, &root, &sandbox));
     }
     code
 }

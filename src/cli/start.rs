@@ -1,20 +1,23 @@
 //! `start`: the application of a created sandbox begins.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use clap::Args;
 
 use super::context::Context;
 use super::failure::Failure;
 use super::hold;
+use crate::container::{hooks, one_line};
 use crate::control::Client;
-use crate::engine::{EngineError, Held, Pace};
+use crate::engine::{EngineError, Held, Outcome, Pace};
+use crate::host::frozen::root_container;
 use crate::host::hooks::Ledger;
 use crate::host::running::Release;
-use crate::host::{HostError, frozen, poststart};
-use crate::model::record::Snapshot;
+use crate::host::{HostError, frozen, notify, poststart};
+use crate::model::record::{SandboxRecord, Snapshot};
 use crate::model::{Event, Id};
 use crate::spec::plan::HooksPlan;
+use crate::store::Root;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -28,20 +31,42 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let Some(held) = hold::hold(&root, &id)? else { return Err(Failure::does_not_exist(id.as_str())) };
     let hooks = frozen::load(held.folder(), held.snapshot())?.plan.hooks;
     let poststart = Poststart::of(&held, &hooks)?;
-    let mut held = release(held, &id, None, &hooks, poststart.as_ref())?;
+    let sandbox = held.snapshot().sandbox.clone();
+    let mut held = release(held, &id, None, &hooks, poststart.as_ref()).map_err(|failure| match failure {
+        NotReleased::ByHook(failure) => ended_by_hook(context, &root, &sandbox, failure),
+        NotReleased::Else(failure) => failure,
+    })?;
     hold::tell_notices(context, &mut held);
     let snapshot = held.snapshot().clone();
+    let folder = held.folder().dir().try_clone_to_owned()?;
     // The transition is complete: a hook that hangs must not keep `delete` from the sandbox.
     drop(held);
-    if let Some(poststart) = &poststart
-        && let Err(failure) = poststart.run(&snapshot)
-    {
-        if let Err(gone) = super::kill::send(context, id.as_str(), libc::SIGKILL) {
-            context.log.debug(&format!("nothing was left to kill after a failed poststart hook: {}", gone.text));
-        }
-        return Err(failure);
+    if let Some(poststart) = &poststart {
+        poststart.run(&snapshot).map_err(|failure| ended_by_hook(context, &root, &sandbox, failure))?;
     }
+    await_ready(context, folder.as_fd(), &id, root_container(&snapshot).map_or(0, |container| container.init.pid));
     Ok(0)
+}
+
+/// A hook that fails now is the end of the container: it is stopped and destroyed, and its poststop hooks are run
+/// (runtime-spec, "Lifecycle", steps 7 and 9). Should we die before that, `recover` does it for poststart hooks.
+fn ended_by_hook(context: &Context, root: &Root, sandbox: &SandboxRecord, failure: Failure) -> Failure {
+    if let Err(left) = super::delete::force_this(context, root, sandbox) {
+        context.log.warn(&format!("could not destroy {:?} after the hook: {}", sandbox.id.as_str(), left.text));
+    }
+    failure
+}
+
+/// Where a service manager waits for that; it is not the application's fault if it cannot be told.
+pub fn await_ready(context: &Context, folder: BorrowedFd<'_>, id: &Id, init: i32) {
+    let Some(manager) = notify::of_caller() else { return };
+    if let Err(error) = notify::await_ready(folder, id, init, &manager) {
+        context.log.debug(&format!(
+            "the service manager was not told that {:?} is ready: {}",
+            id.as_str(),
+            one_line(&error)
+        ));
+    }
 }
 
 /// The transition itself; `client` is the connection of a creation that goes straight on.
@@ -49,11 +74,11 @@ pub fn release<'a>(
     held: Held<'a>,
     id: &Id,
     client: Option<Client>,
-    hooks: &HooksPlan,
+    planned: &HooksPlan,
     poststart: Option<&Poststart>,
-) -> Result<Held<'a>, Failure> {
-    let folder = held.folder().dir().try_clone_to_owned()?;
-    let pace = Pace::with_hooks(!hooks.start_container.is_empty());
+) -> Result<Held<'a>, NotReleased> {
+    let folder = held.folder().dir().try_clone_to_owned().map_err(Failure::from)?;
+    let pace = Pace::with_hooks(!planned.start_container.is_empty());
     let mut effects = Release {
         folder: folder.as_fd(),
         container: id,
@@ -61,13 +86,40 @@ pub fn release<'a>(
         pace,
         ledger: poststart.map(|poststart| &poststart.0),
     };
-    match held.transition(id, Event::StartRequested, &mut effects)? {
-        crate::engine::Outcome::Held(mut held) => {
+    match held.transition(id, Event::StartRequested, &mut effects) {
+        // The init's own words: it is the only one that knows.
+        Err(EngineError::Effect(HostError::Control(error)))
+            if hooks::is_failure("startContainer", &error.to_string()) =>
+        {
+            Err(NotReleased::ByHook(error.into()))
+        }
+        Err(error) => Err(NotReleased::Else(error.into())),
+        Ok(Outcome::Held(mut held)) => {
             // What runs next may take its time, and others want the store.
             held.recorder().close();
             Ok(held)
         }
-        crate::engine::Outcome::Gone => Err(EngineError::<HostError>::Vanished { id: id.to_string() }.into()),
+        Ok(Outcome::Gone) => Err(Failure::from(EngineError::<HostError>::Vanished { id: id.to_string() }).into()),
+    }
+}
+
+/// Why the application does not run.
+pub enum NotReleased {
+    /// A startContainer hook failed.
+    ByHook(Failure),
+    Else(Failure),
+}
+
+impl From<Failure> for NotReleased {
+    fn from(failure: Failure) -> NotReleased {
+        NotReleased::Else(failure)
+    }
+}
+
+impl From<NotReleased> for Failure {
+    fn from(why: NotReleased) -> Failure {
+        let (NotReleased::ByHook(failure) | NotReleased::Else(failure)) = why;
+        failure
     }
 }
 

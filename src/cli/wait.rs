@@ -12,12 +12,14 @@ use super::context::Context;
 use super::failure::Failure;
 use super::look::{self, Seen};
 use super::time;
+use crate::container::one_line;
 use crate::control::{Client, ControlError, ErrorCode};
-use crate::engine;
+use crate::engine::{self, Depth, Probe};
 use crate::host::frozen::root_container;
-use crate::host::probe;
-use crate::model::record::{Boot, Exit, PidNamespace, ProcessRef};
+use crate::host::probe::{self, Prober};
+use crate::model::record::{Boot, Exit, PidNamespace, ProcessRef, Snapshot};
 use crate::model::{Id, Phase};
+use crate::store::Folder;
 use crate::sys::pidfd::{self, Ended};
 
 /// How long a process that somebody waits for is watched before it is asked again.
@@ -47,7 +49,11 @@ enum Format {
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let exit = match arguments.pid {
         Some(pid) => of_process(context, &arguments.id, pid)?,
-        None => of_sandbox(context, &arguments.id)?,
+        None => {
+            let exit = of_sandbox(context, &arguments.id)?;
+            note_end(context, &arguments.id);
+            exit
+        }
     };
     if exit.is_unknown() {
         let id = &arguments.id;
@@ -66,6 +72,15 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         ),
     }
     Ok(0)
+}
+
+/// Now that it was seen. What keeps the journal from having it already is no matter of ours: it will have it.
+fn note_end(context: &Context, id: &str) {
+    let (Ok(id), Ok(Some(root))) = (Id::parse(id), context.open_root()) else { return };
+    let facts = |folder: &Folder, snapshot: &Snapshot| Prober.facts(folder, snapshot, Depth::Shallow);
+    if let Err(error) = engine::note_ends(&root, &id, facts) {
+        context.log.debug(&format!("the end of {:?} is not in the journal yet: {}", id.as_str(), one_line(&error)));
+    }
 }
 
 fn of_sandbox(context: &Context, id: &str) -> Result<Exit, Failure> {

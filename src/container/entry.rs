@@ -3,7 +3,6 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{SetupError, home};
@@ -36,6 +35,11 @@ pub fn find(plan: &ProcessPlan) -> Result<Entry, SetupError> {
 }
 
 impl Entry {
+    /// The application's environment.
+    pub fn env(&self) -> &[CString] {
+        &self.env
+    }
+
     /// Returns only on failure.
     pub fn execute(&self) -> SetupError {
         let Err(errno) = nix::unistd::execve(&self.path, &self.args, &self.env);
@@ -66,12 +70,27 @@ fn locate(program: &OsStr, env: &[OsString]) -> Result<PathBuf, SetupError> {
     }
 }
 
+/// A filter may be on us already: what it does not let us look at is left to execve(2), as long as one of the two looks has
+/// seen the program. By stat(2), which profiles have that are older than statx(2).
 fn executable(path: &Path) -> io::Result<()> {
-    let metadata = std::fs::metadata(path)?;
-    if metadata.is_dir() || metadata.permissions().mode() & 0o111 == 0 {
-        return Err(io::ErrorKind::PermissionDenied.into());
+    use nix::sys::stat::{SFlag, stat};
+    let seen = match stat(path) {
+        Err(errno) if is_a_filters(errno) => false,
+        Err(errno) => return Err(errno.into()),
+        Ok(found) if found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits() || found.st_mode & 0o111 == 0 => {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(_) => true,
+    };
+    match nix::unistd::access(path, nix::unistd::AccessFlags::X_OK) {
+        Err(errno) if is_a_filters(errno) && seen => Ok(()),
+        other => other.map_err(io::Error::from),
     }
-    nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).map_err(io::Error::from)
+}
+
+/// Neither call says so of a file.
+fn is_a_filters(errno: nix::Error) -> bool {
+    matches!(errno, nix::Error::EPERM | nix::Error::ENOSYS)
 }
 
 /// The environment as given, and HOME from the container's own /etc/passwd where it is missing.

@@ -50,6 +50,11 @@ pub enum HookError {
     Interrupted { kind: String, path: PathBuf, output: String, signal: i32 },
 }
 
+/// Whether these are the words of a hook of this kind that failed, as whoever ran it in a container says them.
+pub fn is_failure(kind: &str, text: &str) -> bool {
+    text.starts_with(&format!("error running hook: the {kind} hook "))
+}
+
 /// What hooks are run as.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
@@ -59,6 +64,29 @@ pub struct Call<'a> {
     pub state_json: &'a [u8],
     /// The working directory; None: our own.
     pub folder: Option<&'a Path>,
+    /// Of those for which the configuration has none; with one, even an empty one, they have that and nothing else.
+    pub env: Environment<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Environment<'a> {
+    /// The one that this process has.
+    Ours,
+    /// The application's.
+    Of(&'a [CString]),
+}
+
+impl Environment<'_> {
+    fn variables(self) -> Vec<CString> {
+        let ours = || {
+            std::env::vars_os()
+                .filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok())
+        };
+        match self {
+            Environment::Ours => ours().collect(),
+            Environment::Of(variables) => variables.to_vec(),
+        }
+    }
 }
 
 /// Runs the hooks in order and stops at the first that fails.
@@ -80,7 +108,7 @@ pub fn run_one<E: From<HookError>>(
     let input =
         in_memory(call.state_json).map_err(named(|kind, path, source| HookError::State { kind, path, source }))?;
     let start = named(|kind, path, source| HookError::Start { kind, path, source });
-    let (program, mut output) = program(hook, input, call.folder).map_err(&start)?;
+    let (program, mut output) = program(hook, input, call).map_err(&start)?;
     let held = program.fork().map_err(&start)?;
     begins(held.pid)?;
     let child = held.execute().map_err(&start)?;
@@ -123,15 +151,18 @@ fn in_memory(state_json: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// Ready to be forked, and our ends of what it writes to.
-fn program(hook: &HookPlan, input: OwnedFd, folder: Option<&Path>) -> io::Result<(Program, Output)> {
+fn program(hook: &HookPlan, input: OwnedFd, call: Call<'_>) -> io::Result<(Program, Output)> {
     let text = |text: &str| CString::new(text).map_err(io::Error::from);
     let path = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
     let args = hook.args.iter().map(|arg| text(arg)).collect::<io::Result<_>>()?;
-    let env = hook.env.iter().map(|entry| path(Path::new(entry))).collect::<io::Result<_>>()?;
+    let env = match &hook.env {
+        Some(entries) => entries.iter().map(|entry| path(Path::new(entry))).collect::<io::Result<_>>()?,
+        None => call.env.variables(),
+    };
     let (out, its_out) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let (err, its_err) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let image = Image::new(path(&hook.path)?, args, env);
-    let folder = folder.map(path).transpose()?;
+    let folder = call.folder.map(path).transpose()?;
     Ok((Program { image, folder, stdio: [input, its_out, its_err] }, Output::of(out, err)))
 }
 
@@ -259,11 +290,16 @@ mod tests {
 
     fn shell(script: &str, timeout: Option<u32>) -> HookPlan {
         let args = ["hook-name", "-c", script].map(str::to_owned).to_vec();
-        HookPlan { path: "/bin/sh".into(), args, env: vec!["A=b c=d".into(), "PATH=/usr/bin:/bin".into()], timeout }
+        HookPlan {
+            path: "/bin/sh".into(),
+            args,
+            env: Some(vec!["A=b c=d".into(), "PATH=/usr/bin:/bin".into()]),
+            timeout,
+        }
     }
 
     fn call<'a>(kind: &'a str, state_json: &'a [u8]) -> Call<'a> {
-        Call { kind, state_json, folder: None }
+        Call { kind, state_json, folder: None, env: Environment::Ours }
     }
 
     fn failure(script: &str, timeout: Option<u32>) -> String {
@@ -289,14 +325,36 @@ mod tests {
         let error = run(&hooks, call("prestart", b"{}")).unwrap_err().to_string();
         assert_eq!(error, "error running hook: the prestart hook \"/bin/sh\" failed: exit code 7: reason | more");
         assert!(!never.exists());
+        assert!(is_failure("prestart", &error) && !is_failure("poststart", &error));
         assert!(failure("kill -9 $$", None).ends_with("killed by signal 9"));
         assert!(failure("kill -31 $$", None).ends_with("(bad system call)"));
         assert!(failure("echo only here; exit 1", None).ends_with("exit code 1: only here"));
     }
 
     #[test]
+    fn a_hook_without_an_environment_has_that_of_whoever_runs_it_and_an_empty_one_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let run_with = |env: Option<Vec<std::ffi::OsString>>, given: Environment<'_>| {
+            let hook = HookPlan { env, ..shell(&format!("/usr/bin/env > {}", log.display()), None) };
+            run(&[hook], Call { env: given, ..call("poststart", b"{}") }).unwrap();
+            let text = std::fs::read_to_string(&log).unwrap();
+            let own = |line: &&str| !["PWD=", "SHLVL=", "_="].iter().any(|name| line.starts_with(name));
+            let mut lines: Vec<String> = text.lines().filter(own).map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        let variables = [c"A=1".to_owned(), c"B=\xff".to_owned()];
+        let hook = HookPlan { env: None, ..shell("[ \"$A\" = 1 ] && [ ${#B} = 1 ]", None) };
+        run(&[hook], Call { env: Environment::Of(&variables), ..call("startContainer", b"{}") }).unwrap();
+        assert_eq!(run_with(None, Environment::Of(&variables[..1])), ["A=1"]);
+        assert_eq!(run_with(Some(vec![]), Environment::Ours), Vec::<String>::new());
+        assert!(run_with(None, Environment::Ours).iter().any(|line| line.starts_with("PATH=")));
+    }
+
+    #[test]
     fn a_missing_hook_is_named() {
-        let hook = HookPlan { path: "/no/such/hook".into(), args: vec![], env: vec![], timeout: None };
+        let hook = HookPlan { path: "/no/such/hook".into(), args: vec![], env: None, timeout: None };
         let error = run(&[hook], call("poststart", b"{}")).unwrap_err();
         assert!(matches!(error, HookError::Start { .. }));
         assert!(error.to_string().contains("/no/such/hook"), "{error}");

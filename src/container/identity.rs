@@ -143,11 +143,25 @@ pub fn new_keyring(name: &CStr) -> Result<(), SetupError> {
     Err(SetupError::Step { what, source })
 }
 
+/// Whether the process is in its working directory already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cwd {
+    Entered,
+    /// Only its own user may (NFS).
+    StillToEnter,
+}
+
+/// Before the user changes, for a folder that only root may enter, and before any filter, which may deny the look at it.
+pub fn enter_early(cwd: &Path) -> Result<Cwd, SetupError> {
+    match enter_cwd(cwd) {
+        Ok(()) => verify_cwd(cwd).map(|()| Cwd::Entered),
+        Err(_) => Ok(Cwd::StillToEnter),
+    }
+}
+
 /// User, groups, capabilities and working directory, in the one order that works.
-pub fn become_user(plan: &ProcessPlan, groups: Groups) -> Result<(), SetupError> {
+pub fn become_user(plan: &ProcessPlan, groups: Groups, cwd: Cwd) -> Result<(), SetupError> {
     privilege::limit_bounding_set(plan.capabilities.bounding).step(|| "limit the bounding set".into())?;
-    // Before the user changes, for a folder that only root may enter; else afterwards, for one that root may not (NFS).
-    let entered = enter_cwd(&plan.cwd).is_ok();
     nix::sys::prctl::set_keepcaps(true).step(|| "keep capabilities across the change of user".into())?;
     let additional: Vec<Gid> = plan.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
     set_groups(plan.original_groups, &additional, groups)?;
@@ -159,10 +173,10 @@ pub fn become_user(plan: &ProcessPlan, groups: Groups) -> Result<(), SetupError>
         crate::sys::privilege::set_securebits(plan.securebits).step(|| "set the securebits".into())?;
     }
     set_capabilities(&plan.capabilities)?;
-    if !entered {
+    if cwd == Cwd::StillToEnter {
         enter_cwd(&plan.cwd)?;
+        verify_cwd(&plan.cwd)?;
     }
-    verify_cwd(&plan.cwd)?;
     if let Some(umask) = plan.umask {
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(umask));
     }
@@ -190,6 +204,10 @@ fn enter_cwd(cwd: &Path) -> Result<(), SetupError> {
 fn verify_cwd(cwd: &Path) -> Result<(), SetupError> {
     match nix::unistd::getcwd() {
         Ok(path) if path.is_absolute() && !path.starts_with("(unreachable)") => Ok(()),
+        // A filter's word; the kernel has none of these for a folder.
+        Err(errno @ (nix::Error::EPERM | nix::Error::ENOSYS)) => Err(errno).step(|| {
+            format!("see whether cwd {cwd:?} is inside the container (does the seccomp profile deny getcwd?)")
+        }),
         _ => Err(SetupError::Refused(format!("cwd {cwd:?} is outside the container's root"))),
     }
 }

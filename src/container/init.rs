@@ -2,13 +2,14 @@
 
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::channel::{self, Order, Report};
 use super::devices::Nodes;
-use super::hooks::Call;
+use super::hooks::{Call, Environment};
 use super::mounts::{CgroupView, Sources, set_propagation};
 use super::pivot::{self, Covers};
 use super::root::Root;
@@ -136,13 +137,19 @@ fn prepare(donations: &mut Donations) -> Result<std::convert::Infallible, SetupE
     hear_start(channel)?;
     if !plan.hooks.start_container.is_empty() {
         let state = hook_state(donations, "created")?;
-        let call = Call { kind: "startContainer", state_json: &state, folder: None };
+        let env = Environment::Of(entry.env());
+        let call = Call { kind: "startContainer", state_json: &state, folder: None, env };
         super::hooks::run(&plan.hooks.start_container, call).map_err(|error| SetupError::Refused(error.to_string()))?;
     }
     Err(match application.first {
         FirstProcess::Application => entry.execute(),
         FirstProcess::Keeper => super::keeper::execute(&entry),
     })
+}
+
+/// What the configuration gives to the application: there is no user's home yet.
+fn environment(variables: &[OsString]) -> Vec<CString> {
+    variables.iter().filter_map(|variable| CString::new(variable.as_bytes()).ok()).collect()
 }
 
 /// The pid is the one that the application sees of itself.
@@ -254,7 +261,9 @@ fn enter_rootfs(plan: &Plan, donations: &Donations, binds: Vec<Option<OwnedFd>>)
     if !plan.hooks.create_container.is_empty() {
         nix::unistd::fchdir(tree.as_raw_fd()).step(|| format!("enter {:?}", plan.rootfs.path))?;
         let state = hook_state(donations, "creating")?;
-        let call = Call { kind: "createContainer", state_json: &state, folder: None };
+        let env = plan.process.as_ref().map_or(Vec::new(), |process| environment(&process.env));
+        let env = Environment::Of(&env);
+        let call = Call { kind: "createContainer", state_json: &state, folder: None, env };
         super::hooks::run(&plan.hooks.create_container, call)
             .map_err(|error| SetupError::Refused(error.to_string()))?;
     }
@@ -320,8 +329,9 @@ pub(super) fn finish_process(
         terminal.become_stdio(&plan.kept_stdio)?;
     }
     identity::apply_limits(plan)?;
+    let cwd = identity::enter_early(&plan.cwd)?;
     super::load_seccomp(Moment::Privileged, plan, seccomp, channel)?;
-    identity::become_user(plan, groups)?;
+    identity::become_user(plan, groups, cwd)?;
     if plan.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().step(|| "set no_new_privs".into())?;
     }
@@ -348,6 +358,11 @@ fn hear_start(channel: BorrowedFd<'_>) -> Result<(), SetupError> {
 fn hear(channel: BorrowedFd<'_>, expected: Order) -> Result<(), SetupError> {
     match channel::next_order(channel) {
         Ok(order) if order == expected => Ok(()),
-        _ => Err(SetupError::CreatorGone),
+        Ok(_) => Err(SetupError::CreatorGone),
+        // Nothing but a filter does that to a read(2) of a socket.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES | libc::ENOSYS)) => {
+            Err(error).step(|| "hear that it is to go on (does the seccomp profile deny read?)".into())
+        }
+        Err(_) => Err(SetupError::CreatorGone),
     }
 }

@@ -20,6 +20,9 @@ pub enum Method {
     Start,
     /// Adopts one more process of a container. Descriptor: its pidfd.
     ExecuteAsync,
+    /// Whether the container has told the host's service manager that it is ready; answered when it has, refused when it
+    /// never will.
+    AwaitReady,
     /// How a container's init ended; answered when it has. May be asked again and again.
     Wait,
     /// How an adopted process ended; answered once.
@@ -33,12 +36,13 @@ pub enum Method {
 }
 
 /// The names on the wire.
-pub const METHODS: [(Method, &str); 10] = [
+pub const METHODS: [(Method, &str); 11] = [
     (Method::Handshake, "Handshake"),
     (Method::Create, "containerManager.Create"),
     (Method::StartRoot, "containerManager.StartRoot"),
     (Method::Start, "containerManager.Start"),
     (Method::ExecuteAsync, "containerManager.ExecuteAsync"),
+    (Method::AwaitReady, "containerManager.AwaitReady"),
     (Method::Wait, "containerManager.Wait"),
     (Method::WaitPid, "containerManager.WaitPID"),
     (Method::Signal, "containerManager.Signal"),
@@ -72,6 +76,7 @@ pub enum Request {
     StartRoot,
     Start(Container),
     ExecuteAsync(ExecuteAsync),
+    AwaitReady(Container),
     Wait(Container),
     WaitPid(WaitPid),
     Signal(Signal),
@@ -87,6 +92,7 @@ impl Request {
             Request::StartRoot => Method::StartRoot,
             Request::Start(_) => Method::Start,
             Request::ExecuteAsync(_) => Method::ExecuteAsync,
+            Request::AwaitReady(_) => Method::AwaitReady,
             Request::Wait(_) => Method::Wait,
             Request::WaitPid(_) => Method::WaitPid,
             Request::Signal(_) => Method::Signal,

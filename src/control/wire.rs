@@ -71,7 +71,9 @@ pub fn encode_request(id: RequestId, request: &Request) -> Vec<u8> {
         Request::Handshake(params) => serde_json::to_value(params),
         Request::Create(params) => serde_json::to_value(params),
         Request::StartRoot => Ok(Value::Null),
-        Request::Start(params) | Request::Wait(params) | Request::Destroy(params) => serde_json::to_value(params),
+        Request::Start(params) | Request::AwaitReady(params) | Request::Wait(params) | Request::Destroy(params) => {
+            serde_json::to_value(params)
+        }
         Request::ExecuteAsync(params) => serde_json::to_value(params),
         Request::WaitPid(params) => serde_json::to_value(params),
         Request::Signal(params) => serde_json::to_value(params),
@@ -95,6 +97,7 @@ pub fn decode_request(bytes: &[u8]) -> Result<(RequestId, Request), DecodeError>
         Method::StartRoot => objects::from_value(params).map(|Nothing {}| Request::StartRoot),
         Method::Start => objects::from_value(params).map(Request::Start),
         Method::ExecuteAsync => objects::from_value(params).map(Request::ExecuteAsync),
+        Method::AwaitReady => objects::from_value(params).map(Request::AwaitReady),
         Method::Wait => objects::from_value(params).map(Request::Wait),
         Method::WaitPid => objects::from_value(params).map(Request::WaitPid),
         Method::Signal => objects::from_value(params).map(Request::Signal),

@@ -40,6 +40,7 @@ pub fn create<'a, E: Effects>(
         StoreError::Exists { .. } => EngineError::Denied(taken(&id)),
         other => other.into(),
     })?;
+    let claimed = now();
     let mut recorder = Recorder::new(root);
     let mut early = None;
     for (done, effect) in launch.effects.iter().enumerate() {
@@ -74,7 +75,7 @@ pub fn create<'a, E: Effects>(
     let booted = Pod { sandbox: launch.to, ..Pod::absent() };
     super::facts::adopt(&mut snapshot, &booted, id.as_str(), None, ended);
     snapshot.state.seq = 2;
-    let entry = |seq, row: &crate::model::Transition| JournalEntry {
+    let entry = |seq, row: &crate::model::Transition, began, ended| JournalEntry {
         sandbox: id.clone(),
         incarnation: snapshot.sandbox.incarnation.clone(),
         container: id.clone(),
@@ -87,8 +88,9 @@ pub fn create<'a, E: Effects>(
         ended,
         exit: None,
         by: Actor::Command,
+        signal: None,
     };
-    let journal = [entry(1, claim), entry(2, launch)];
+    let journal = [entry(1, claim, began, claimed), entry(2, launch, claimed, ended)];
     recorder.commit(&Commit { id: &id, snapshot: Some(&snapshot), journal: &journal });
     if let Err(error) = folder.publish(&guard, &snapshot) {
         recorder.close();

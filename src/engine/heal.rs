@@ -24,9 +24,9 @@
 //! again from the same intent.
 
 use super::facts::{pod_of, unrecorded_ends};
-use super::transition::Outcome;
+use super::transition::{Happened, Outcome};
 use super::{Depth, Effects, EngineError, Facts, Held, Probe, Recorder, now};
-use crate::model::record::{Actor, Intent, Snapshot};
+use crate::model::record::{Intent, Snapshot};
 use crate::model::{Effect, Event, Id, Machine, Phase, table};
 use crate::store::{self, Commit, Folder, Guard, StoreError};
 
@@ -208,7 +208,7 @@ fn go_on<'a, E: Effects>(
         actions.extend(effects.take_warnings());
     }
     actions.push(format!("{:?}: completed {}, which was cut short", intent.container.as_str(), intent.event));
-    match held.complete(&intent.container, row, &pod, None, Actor::Recovery, intent.at)? {
+    match held.complete(&intent.container, row, &pod, Happened::by_recovery(intent.at))? {
         Outcome::Gone => Ok(Healed { held: None, actions }),
         Outcome::Held(held) => {
             let held = record_ends(held, facts, effects, &mut actions)?;

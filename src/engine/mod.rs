@@ -18,6 +18,7 @@ pub mod heal;
 mod hold;
 mod recorder;
 mod renew;
+mod sight;
 #[cfg(test)]
 mod tests;
 mod transition;
@@ -33,6 +34,7 @@ pub use create::{NewSandbox, create};
 pub use facts::{Depth, Facts, Probe, apply, inferred, is_orphaned, nobody_saw, observe, pod_of};
 pub use hold::Held;
 pub use recorder::Recorder;
+pub use sight::{Noted, note_ends, unrecorded_entries};
 pub use transition::Outcome;
 
 /// The machine, as far as transitions change it. Every effect is idempotent.

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use crate::model::Id;
 use crate::model::record::{JournalEntry, Snapshot};
-use crate::store::{Commit, Db, Opening, Recorded, Root, StoreError, commit_or_pend};
+use crate::store::{Commit, Db, Opening, Recorded, Root, StoreError, commit_or_pend, pending_bytes};
 
 /// How long a command waits for the store before its entries go to `pending`.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// In bytes: half of what is allocated ahead for those who find the disk full.
+const MUCH: u64 = 32 << 10;
 
 /// Opens the store at most once, and only after everything that forks has forked.
 pub struct Recorder<'a> {
@@ -81,6 +84,14 @@ impl<'a> Recorder<'a> {
         let entries = db.history(of);
         self.db = Some(db);
         entries
+    }
+
+    /// Folds what is pending into the store, should there be much of it: nobody else may come for long.
+    pub fn fold_much(root: &Root, id: &Id) {
+        if pending_bytes(root) > MUCH {
+            // Opening it does that.
+            let _ = Recorder::new(root).snapshot(id);
+        }
     }
 
     /// Lets other processes have it.

@@ -1,9 +1,9 @@
 //! What runs on after its supervisor has died: given a new one, or ended.
 
-use super::transition::Outcome;
+use super::transition::{Happened, Outcome};
 use super::{Effects, EngineError, Held, now};
 use crate::model::Event;
-use crate::model::record::{Actor, Exit};
+use crate::model::record::Exit;
 
 impl<'a> Held<'a> {
     /// Another supervisor for a sandbox that has none ([`super::is_orphaned`]). Once this returns, it is on record, and it
@@ -18,7 +18,7 @@ impl<'a> Held<'a> {
         self.perform_all(row, effects)?;
         let vanished = || EngineError::Vanished { id: root.to_string() };
         (self.snapshot.sandbox, _) = effects.records().ok_or_else(vanished)?;
-        match self.complete(&root, row, &pod, None, Actor::Recovery, began)? {
+        match self.complete(&root, row, &pod, Happened::by_recovery(began))? {
             Outcome::Held(held) => Ok(held),
             Outcome::Gone => Err(vanished()),
         }

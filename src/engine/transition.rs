@@ -3,9 +3,9 @@
 use super::facts::{adopt, pod_of};
 use super::{Effects, EngineError, Held, Pace, now};
 use crate::model::effect::Undo;
-use crate::model::record::{Actor, Exit, Intent, JournalEntry, Nanos};
+use crate::model::record::{Actor, Exit, Intent, JournalEntry, Nanos, SignalAsked, Snapshot};
 use crate::model::{Effect, Event, Id, Phase, Transition};
-use crate::store::Commit;
+use crate::store::{Commit, StoreError};
 
 /// Whether the sandbox still exists afterwards.
 #[allow(clippy::large_enum_variant)] // Made once a command, and taken apart at once.
@@ -34,10 +34,11 @@ impl<'a> Held<'a> {
         let intent = self.intent(container, row, began)?;
         self.guard.write_intent(&intent)?;
         self.perform_all(row, effects)?;
-        self.complete(container, row, &pod, None, Actor::Command, began)
+        self.complete(container, row, &pod, Happened::by_command(began))
     }
 
-    /// Records an end that was seen: no effects but those of the table.
+    /// Records an end that was seen: no effects but those of the table. One that the supervisor wrote down has its time,
+    /// whenever that is.
     pub(super) fn observe<E: Effects>(
         self,
         container: &Id,
@@ -50,7 +51,8 @@ impl<'a> Held<'a> {
         for effect in row.effects {
             effects.perform(*effect).map_err(EngineError::Effect)?;
         }
-        match self.complete(container, row, &pod, exit, Actor::Recovery, now())? {
+        let seen = Happened::seen(&self.snapshot, container, exit);
+        match self.complete(container, row, &pod, seen)? {
             Outcome::Held(held) => Ok(held),
             Outcome::Gone => Err(EngineError::Vanished { id: root.to_string() }),
         }
@@ -88,25 +90,10 @@ impl<'a> Held<'a> {
         container: &Id,
         row: &Transition,
         pod: &crate::model::pod::Pod,
-        exit: Option<Exit>,
-        by: Actor,
-        began: Nanos,
+        happened: Happened,
     ) -> Result<Outcome<'a>, EngineError<E>> {
-        let ended = now();
-        let entry = JournalEntry {
-            sandbox: self.snapshot.sandbox.id.clone(),
-            incarnation: self.snapshot.sandbox.incarnation.clone(),
-            container: container.clone(),
-            machine: row.machine,
-            seq: self.snapshot.state.seq + 1,
-            from: row.from,
-            event: row.event,
-            to: row.to,
-            began,
-            ended,
-            exit,
-            by,
-        };
+        let (exit, ended) = (happened.exit, happened.ended);
+        let entry = happened.entry(&self.snapshot, container, row);
         let id = self.snapshot.sandbox.id.clone();
         if row.machine == crate::model::Machine::Sandbox && row.to == Phase::Absent {
             self.recorder.commit(&Commit { id: &id, snapshot: None, journal: &[entry] });
@@ -124,6 +111,25 @@ impl<'a> Held<'a> {
         }
         self.guard.clear_intent()?;
         Ok(Outcome::Held(self))
+    }
+
+    /// What has happened already, and needs nothing more. Published first: whoever dies in between leaves a journal that
+    /// lacks an entry, and none that has two of one number.
+    pub(super) fn put_down(
+        mut self,
+        container: &Id,
+        row: &Transition,
+        pod: &crate::model::pod::Pod,
+        happened: Happened,
+    ) -> Result<Held<'a>, StoreError> {
+        let (exit, ended) = (happened.exit, happened.ended);
+        let entry = happened.entry(&self.snapshot, container, row);
+        adopt(&mut self.snapshot, pod, container.as_str(), exit, ended);
+        self.snapshot.state.seq += 1;
+        self.folder.publish(&self.guard, &self.snapshot)?;
+        let id = self.snapshot.sandbox.id.clone();
+        self.recorder.commit(&Commit { id: &id, snapshot: Some(&self.snapshot), journal: &[entry] });
+        Ok(self)
     }
 
     pub(super) fn intent<E: std::error::Error + 'static>(
@@ -146,6 +152,62 @@ impl<'a> Held<'a> {
             at,
             cgroups: Vec::new(),
         })
+    }
+}
+
+/// What a journal entry says beside which transition it was.
+pub(super) struct Happened {
+    pub began: Nanos,
+    pub ended: Nanos,
+    pub exit: Option<Exit>,
+    pub by: Actor,
+    pub signal: Option<SignalAsked>,
+}
+
+impl Happened {
+    /// Just now.
+    pub fn by_command(began: Nanos) -> Happened {
+        Happened { began, ended: now(), exit: None, by: Actor::Command, signal: None }
+    }
+
+    /// Just now, in the place of a command that began it and died.
+    pub fn by_recovery(began: Nanos) -> Happened {
+        Happened { by: Actor::Recovery, ..Happened::by_command(began) }
+    }
+
+    /// An end: at the time that the supervisor wrote down, but not before what the journal has of the container already
+    /// (an application may be gone before its start is recorded); one that nobody wrote down is of now.
+    pub fn seen(snapshot: &Snapshot, container: &Id, exit: Option<Exit>) -> Happened {
+        let now = now();
+        let since = match *container == snapshot.sandbox.id {
+            true => Some(snapshot.state.sandbox.since),
+            false => snapshot.state.containers.get(container.as_str()).map(|state| state.since),
+        };
+        let at = match exit {
+            Some(exit) if !exit.inferred => exit.at.max(since.unwrap_or(exit.at)).min(now),
+            _ => now,
+        };
+        Happened { began: at, ended: at, exit, by: Actor::Recovery, signal: None }
+    }
+
+    /// As it is put down behind what `snapshot` says.
+    pub fn entry(self, snapshot: &Snapshot, container: &Id, row: &Transition) -> JournalEntry {
+        let Happened { began, ended, exit, by, signal } = self;
+        JournalEntry {
+            sandbox: snapshot.sandbox.id.clone(),
+            incarnation: snapshot.sandbox.incarnation.clone(),
+            container: container.clone(),
+            machine: row.machine,
+            seq: snapshot.state.seq + 1,
+            from: row.from,
+            event: row.event,
+            to: row.to,
+            began,
+            ended,
+            exit,
+            by,
+            signal,
+        }
     }
 }
 

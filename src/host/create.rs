@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_macros)] // Texts and numbers only.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use super::descriptors::Raised;
 use super::hooks::{Given, Ledger};
 use super::launch::{self, Inside, Launched};
 use super::net_devices::{self, Moved};
+use super::notify::{self, Notices};
 use super::protect::Binary;
 use super::supervisor::{self, Donation, Supervisor};
 use super::verify::{self, Promise};
@@ -29,7 +31,7 @@ use crate::model::record::{
     Boot, ContainerRecord, HookKind, Nanos, PidNamespace, ProcessRef, Reaper, RootIdentity, SandboxRecord,
 };
 use crate::model::{Effect, Id};
-use crate::spec::plan::{NamespaceKind, Plan, RootSwitch};
+use crate::spec::plan::{MountPlan, NamespaceKind, Plan, RootSwitch};
 use crate::store::Folder;
 use crate::sys::pidfd::{self, Ended};
 use crate::sys::procfs;
@@ -52,6 +54,8 @@ pub struct Options {
     pub pidfd_socket: Option<PidfdSocket>,
     /// Some of them are from socket activation.
     pub listen: Option<init::Listen>,
+    /// NOTIFY_SOCKET of the caller, whom the container tells when it is ready.
+    pub service_manager: Option<OsString>,
     pub new_keyring: bool,
     pub created: Nanos,
     pub oci_version: String,
@@ -106,6 +110,9 @@ pub struct Creation<'a> {
     root: Option<RootIdentity>,
     client: Option<Client>,
     ledger: Option<Ledger>,
+    /// With its mount, until the init is launched.
+    notices: Option<Notices>,
+    notices_mount: Option<(MountPlan, Option<OwnedFd>)>,
     net_devices: Vec<NetDevice>,
     moved: Option<Moved>,
     warnings: Vec<String>,
@@ -132,6 +139,12 @@ impl<'a> Creation<'a> {
         if plan.rootfs.switch == RootSwitch::Cover {
             folder.write_file(frozen::COVERED, b"")?;
         }
+        let mut warnings = Vec::new();
+        let notices = notices_of(options, folder, &mut warnings);
+        let notices_mount = match notices.as_ref().map(Notices::mount) {
+            Some(mount) => Some((mount.clone(), donate::further_bind(plan, &mount)?)),
+            None => None,
+        };
         let spec = folder.open_file("config.json")?;
         let what = || "prepare the sandbox's folder".to_owned();
         let boot = procfs::boot().trying(|| "read the boot id".into())?;
@@ -139,8 +152,10 @@ impl<'a> Creation<'a> {
             binary: Binary::protected().trying(|| "protect our own binary".into())?,
             ledger: Ledger::make(folder, &options.id, &boot, &plan.hooks)?,
             net_devices: net_devices::look_at(&plan.net_devices)?,
+            notices,
+            notices_mount,
             moved: None,
-            warnings: Vec::new(),
+            warnings,
             plan,
             options,
             terminal,
@@ -194,6 +209,11 @@ impl<'a> Creation<'a> {
         self.client.take()
     }
 
+    /// Of a container whose notices nobody else passes on.
+    pub fn take_notices(&mut self) -> Option<Notices> {
+        self.notices.take()
+    }
+
     pub fn take_terminal(&mut self) -> Option<OwnedFd> {
         match &mut self.terminal {
             TerminalTo::Us(master) => master.take(),
@@ -216,6 +236,7 @@ impl<'a> Creation<'a> {
             spec: self.spec.as_fd(),
             controller: controller.as_fd(),
             exits: self.exits.as_fd(),
+            notices: self.notices.as_ref().filter(|_| !self.options.attached).map(Notices::as_fds),
             joiner,
             log: self.options.log.as_ref().map(|log| log.as_fd()),
             debug_log: self.options.log.as_ref().filter(|_| self.options.debug).map(|log| log.as_fd()),
@@ -223,13 +244,22 @@ impl<'a> Creation<'a> {
             attached: self.options.attached,
         };
         self.supervisor = Some(supervisor::spawn(&donation)?);
+        if !self.options.attached {
+            self.notices = None;
+        }
         Ok(())
     }
 
     fn launch_init(&mut self) -> Result<(), HostError> {
         let rootfs = self.rootfs.take().ok_or_else(out_of_order)?;
-        let (binds, nodes) = (std::mem::take(&mut self.binds), std::mem::take(&mut self.nodes));
+        let (mut binds, nodes) = (std::mem::take(&mut self.binds), std::mem::take(&mut self.nodes));
         let seccomp = self.seccomp.take();
+        let mut plan = self.plan.clone();
+        if let Some((mount, bind)) = self.notices_mount.take() {
+            plan.mounts.push(mount);
+            binds.push(bind);
+            notify::tell_where(&mut plan);
+        }
         let hook_state = hook_state(self.plan, self.options, "creating", 0).to_string().into_bytes();
         let cgroups = self.cgroups.in_sight();
         let supervisor = self.supervisor.as_ref().ok_or_else(out_of_order)?;
@@ -239,7 +269,7 @@ impl<'a> Creation<'a> {
             PidNamespace::Foreign => Inside::Ours,
         };
         let donate = |channel| init::Donations {
-            plan: self.plan.clone(),
+            plan,
             channel,
             rootfs,
             binds,
@@ -301,7 +331,8 @@ impl<'a> Creation<'a> {
         }
         let patience = plan.hooks.create_container.is_empty().then_some(launch::STEP_DEADLINE);
         let attendant = &mut Attendant::new(&mut self.terminal, self.agent.as_ref());
-        self.root = launched.expect_ready(patience, attendant)?.map(RootIdentity::from);
+        let ready = launched.expect_ready(patience, attendant).map_err(|error| cause_by_filter(error, plan));
+        self.root = ready?.map(RootIdentity::from);
         if let Some(process) = &plan.process {
             let our_users = !plan.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User);
             let (filtered, preserved_fds) = (plan.seccomp.is_some(), self.options.preserve_fds);
@@ -433,6 +464,27 @@ impl Effects for Creation<'_> {
         };
         Some((sandbox, container))
     }
+}
+
+/// An init that is under its filter, and may not write, cannot say what stopped it.
+fn cause_by_filter(error: HostError, plan: &Plan) -> HostError {
+    match error {
+        HostError::Container { text, exit_code } if plan.seccomp.is_some() && text == launch::INIT_DIED => {
+            let text = format!("{text}, or may say nothing (does the seccomp profile deny write?)");
+            HostError::Container { text, exit_code }
+        }
+        error => error,
+    }
+}
+
+/// A manager that cannot be reached keeps nobody from running: whoever started us may have been given a name that was
+/// somebody else's, and long ago.
+fn notices_of(options: &Options, folder: &Folder, warnings: &mut Vec<String>) -> Option<Notices> {
+    let made = options.service_manager.as_ref().map(|manager| Notices::make(folder, manager))?;
+    made.map_err(|error| {
+        warnings.push(format!("the container cannot say when it is ready: {}", crate::container::one_line(&error)))
+    })
+    .ok()
 }
 
 /// What hooks read on their standard input (runtime-spec, "State").

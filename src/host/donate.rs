@@ -52,6 +52,11 @@ pub fn binds(plan: &Plan) -> Result<Vec<Option<OwnedFd>>, HostError> {
     plan.mounts.iter().map(|mount| bind(mount, &mut idmaps)).collect()
 }
 
+/// One that is not the configuration's.
+pub fn further_bind(plan: &Plan, mount: &MountPlan) -> Result<Option<OwnedFd>, HostError> {
+    bind(mount, &mut Idmaps { plan, made: Vec::new() })
+}
+
 fn bind(plan: &MountPlan, idmaps: &mut Idmaps<'_>) -> Result<Option<OwnedFd>, HostError> {
     let (source, recursive) = match &plan.kind {
         MountKind::Bind { source, recursive } => (source, recursive),

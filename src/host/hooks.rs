@@ -21,7 +21,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::{HostError, Trying, probe};
-use crate::container::hooks::{self, Call};
+use crate::container::hooks::{self, Call, Environment};
 use crate::container::one_line;
 use crate::model::Id;
 use crate::model::record::{Boot, HookEnd, HookKind, HookRecord, HookStep, ProcessRef};
@@ -107,7 +107,8 @@ impl Ledger {
         begins: impl FnOnce(i32) -> Result<(), HostError>,
     ) -> Result<(), HostError> {
         let folder = if given.bundle.is_dir() { given.bundle } else { Path::new("/") };
-        let call = Call { kind: kind.name(), state_json: given.state_json, folder: Some(folder) };
+        let (kind_name, env) = (kind.name(), Environment::Ours);
+        let call = Call { kind: kind_name, state_json: given.state_json, folder: Some(folder), env };
         let outcome = hooks::run_one(hook, call, begins);
         let end = if outcome.is_ok() { HookEnd::Well } else { HookEnd::Failed };
         // If not, recovery says that nobody saw its end.
@@ -138,6 +139,17 @@ impl Ledger {
             matches!(last, Some(HookStep::Ended(HookEnd::Well | HookEnd::Unseen)))
         };
         Ok(!(0..self.of(HookKind::Poststart).len() as u32).all(done))
+    }
+
+    /// Whether one of them failed, and whoever was to destroy the container then is dead.
+    pub fn poststart_has_failed(&self) -> Result<bool, HostError> {
+        let records = self.log.records()?;
+        let failed = |index| {
+            let last = self.last(&records, HookKind::Poststart, index).map(|record| &record.step);
+            matches!(last, Some(HookStep::Ended(HookEnd::Failed)))
+        };
+        let is_alone = self.claimant(&records).is_some_and(|claimant| !procfs::is_alive(claimant, &self.boot));
+        Ok(is_alone && (0..self.of(HookKind::Poststart).len() as u32).any(failed))
     }
 
     /// Hooks that had begun when the process that waited for them died: ended, and told. Those of `poststart` may have
@@ -244,7 +256,7 @@ mod tests {
 
     fn shell(script: &str) -> HookPlan {
         let args = ["sh", "-c", script].map(str::to_owned).to_vec();
-        HookPlan { path: "/bin/sh".into(), args, env: vec!["PATH=/usr/bin:/bin".into()], timeout: None }
+        HookPlan { path: "/bin/sh".into(), args, env: Some(vec!["PATH=/usr/bin:/bin".into()]), timeout: None }
     }
 
     struct Sandbox {

@@ -22,6 +22,7 @@ pub mod launch;
 pub mod listener;
 pub mod namespaces;
 pub mod net_devices;
+pub mod notify;
 pub mod pidfile;
 pub mod placeholder;
 pub mod poststart;

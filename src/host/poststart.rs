@@ -1,14 +1,13 @@
-//! Poststart hooks: run once the application does, without the sandbox's lock. A failure is the end of the container.
+//! Poststart hooks: run once the application does, without the sandbox's lock. A failure is the end of the container: it is
+//! stopped and destroyed, and its poststop hooks are run (runtime-spec 1.3, "Lifecycle", steps 9 and 12).
 
 use std::path::Path;
 
 use super::HostError;
-use super::destroy::Destruction;
 use super::frozen::{root_container, state_document};
 use super::hooks::{Given, Ledger};
-use crate::engine::Effects;
+use crate::model::Phase;
 use crate::model::record::{HookKind, Snapshot};
-use crate::model::{Effect, Phase};
 
 /// Those that have not begun; stops at the first that fails.
 pub fn run(ledger: &Ledger, snapshot: &Snapshot) -> Result<(), HostError> {
@@ -19,20 +18,12 @@ pub fn run(ledger: &Ledger, snapshot: &Snapshot) -> Result<(), HostError> {
     ledger.run(HookKind::Poststart, Given { state_json: state.as_bytes(), bundle })
 }
 
-/// Whether the command that had to run them died of something else. To be asked with the sandbox's lock held.
+/// Whether the command that had to run them, or to destroy the container after one that failed, died of something else. To
+/// be asked with the sandbox's lock held.
 pub fn is_due(ledger: &Ledger, snapshot: &Snapshot) -> Result<bool, HostError> {
-    let runs = [Phase::Running, Phase::Paused].contains(&snapshot.state.sandbox.phase);
-    Ok(runs && ledger.poststart_is_due()?)
-}
-
-/// Goes on in the place of a dead command that had claimed them, and does as that would have done. `ledger` has been
-/// claimed for this process. What was done is told.
-pub fn resume(ledger: &Ledger, snapshot: &Snapshot) -> Result<Vec<String>, HostError> {
-    match run(ledger, snapshot) {
-        Ok(()) => Ok(vec!["ran the poststart hooks that its start had left".to_owned()]),
-        Err(error) => {
-            Destruction::of(snapshot).perform(Effect::KillContainer)?;
-            Ok(vec![format!("killed it, since {}", crate::container::one_line(&error))])
-        }
+    match snapshot.state.sandbox.phase {
+        Phase::Running | Phase::Paused => ledger.poststart_is_due(),
+        Phase::Stopped => ledger.poststart_has_failed(),
+        Phase::Absent | Phase::Creating | Phase::Booted => Ok(false),
     }
 }

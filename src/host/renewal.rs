@@ -51,6 +51,7 @@ impl<'a> Renewal<'a> {
             spec: self.folder.open_file("config.json")?.as_fd(),
             controller: controller.as_fd(),
             exits: self.folder.reopen_exits()?.as_fd(),
+            notices: None,
             joiner: &Joiner::exactly(&there)?,
             log: None,
             debug_log: None,

@@ -36,6 +36,8 @@ pub struct Donation<'a> {
     pub spec: BorrowedFd<'a>,
     pub controller: BorrowedFd<'a>,
     pub exits: BorrowedFd<'a>,
+    /// Where the container speaks to the host's service manager, and where that hears it.
+    pub notices: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
     /// Of the supervisor's own cgroups.
     pub joiner: &'a Joiner,
     /// Where it writes errors.
@@ -76,6 +78,10 @@ pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
     command.donate("--start-sync-fd", theirs.as_fd());
     command.donate("--exits-fd", donation.exits);
     command.donate("--creator-fd", creator.as_fd());
+    if let Some((from, to)) = donation.notices {
+        command.donate("--notices-fd", from);
+        command.donate("--manager-fd", to);
+    }
     if donation.attached {
         command.word("--attached");
     }

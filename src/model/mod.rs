@@ -13,6 +13,7 @@
 //! * [`pod`] composes it: a sandbox with its further containers, and what each demands of the other.
 //! * [`machine`] prints it.
 //! * [`objects`] reads JSON as it is written, and nothing else that serde would take for it.
+//! * [`notice`] is what a service may say to the host's service manager.
 //! * [`record`] is what is remembered, and how it came to be; [`exits`] is how the supervisor writes down an end.
 //!
 //! There is nothing to crash in here.
@@ -22,6 +23,7 @@ pub mod event;
 pub mod exits;
 pub mod id;
 pub mod machine;
+pub mod notice;
 pub mod objects;
 pub mod phase;
 pub mod pod;

@@ -204,6 +204,26 @@ pub struct JournalEntry {
     pub exit: Option<Exit>,
     /// Who did it: the command itself, or the healing of one that died.
     pub by: Actor,
+    /// Of a signal: which, and for whom.
+    pub signal: Option<SignalAsked>,
+}
+
+impl JournalEntry {
+    /// An end that the supervisor saw, whoever has put it in the journal since.
+    pub fn was_seen_by_supervisor(&self) -> bool {
+        self.event == Event::InitExited && self.exit.is_some_and(|exit| !exit.inferred)
+    }
+}
+
+/// Who asked for which signal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignalAsked {
+    pub number: u8,
+    /// The user of the command.
+    pub uid: u32,
+    /// The process that called it, and its name then.
+    pub caller: i32,
+    pub program: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,13 +15,17 @@ use crate::host::frozen::{destruction_of, ledger_of};
 use crate::host::probe::Prober;
 use crate::host::renewal::{self, Renewal};
 use crate::host::{HostError, poststart, rootless};
-use crate::model::Id;
+use crate::model::record::Snapshot;
+use crate::model::{Event, Id};
 use crate::store::{Commit, Folder, LockError, Root, StoreError};
 
 pub use examine::{Finding, examine};
 
 /// How long a sandbox that another command holds is waited for. One that is held is in good hands.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// And one that is to be destroyed after a poststart hook that failed.
+const PATIENCE_TO_DESTROY: Duration = Duration::from_secs(10);
 
 /// What was done about one folder.
 #[derive(Debug)]
@@ -79,10 +83,11 @@ fn recover_sandbox(root: &Root, folder: Folder) -> Report {
             Ok(held) => held,
             Err(error) => return Report { failure: Some(crate::container::one_line(&error)), ..report },
         };
-        match go_on_with_poststart(held) {
-            Ok(told) => report.actions.extend(told.into_iter().map(|text| format!("{:?}: {text}", report.subject))),
-            Err(error) => report.failure = Some(crate::container::one_line(&error)),
+        let mut told = Vec::new();
+        if let Err(error) = go_on_with_poststart(root, held, &mut told) {
+            report.failure = Some(crate::container::one_line(&error));
         }
+        report.actions.extend(told.into_iter().map(|text| format!("{:?}: {text}", report.subject)));
     }
     report
 }
@@ -117,21 +122,41 @@ fn see_to_orphan<'a>(held: Held<'a>, actions: &mut Vec<String>) -> Result<Held<'
     Ok(held)
 }
 
-/// The hooks that a start which was killed still owed to its container.
-fn go_on_with_poststart(held: Held<'_>) -> Result<Vec<String>, HostError> {
+/// The hooks that a start which was killed still owed to its container, and what it would have done after one that failed.
+fn go_on_with_poststart(root: &Root, held: Held<'_>, told: &mut Vec<String>) -> Result<(), EngineError<HostError>> {
     let snapshot = held.snapshot().clone();
-    let Some(ledger) = ledger_of(held.folder(), &snapshot)? else { return Ok(Vec::new()) };
-    if !poststart::is_due(&ledger, &snapshot)? {
+    let Some(ledger) = ledger_of(held.folder(), &snapshot).map_err(EngineError::Effect)? else { return Ok(()) };
+    if !poststart::is_due(&ledger, &snapshot).map_err(EngineError::Effect)? {
+        return Ok(());
+    }
+    told.extend(ledger.settle().map_err(EngineError::Effect)?);
+    // What was settled may have been all.
+    if !poststart::is_due(&ledger, &snapshot).map_err(EngineError::Effect)? {
+        return Ok(());
+    }
+    ledger.claim_poststart().map_err(EngineError::Effect)?;
+    // As for start: a hook that hangs keeps nobody from the sandbox.
+    drop(held);
+    match poststart::run(&ledger, &snapshot) {
+        Ok(()) => told.push("ran the poststart hooks that its start had left".to_owned()),
+        Err(error) => {
+            told.extend(destroy(root, &snapshot)?);
+            told.push(format!("destroyed it, since {}", crate::container::one_line(&error)));
+        }
+    }
+    Ok(())
+}
+
+/// Whatever it is doing; one that is gone, or whose id is another's by now, is none of ours. What the user must know.
+fn destroy(root: &Root, snapshot: &Snapshot) -> Result<Vec<String>, EngineError<HostError>> {
+    let id = &snapshot.sandbox.id;
+    let held = Held::acquire(root, id, PATIENCE_TO_DESTROY, Recorder::new(root), &Prober, destruction_of)?;
+    let Some(held) = held.filter(|held| held.snapshot().sandbox.incarnation == snapshot.sandbox.incarnation) else {
         return Ok(Vec::new());
-    }
-    let mut told = ledger.settle()?;
-    if ledger.poststart_is_due()? {
-        ledger.claim_poststart()?;
-        // As for start: a hook that hangs keeps nobody from the sandbox.
-        drop(held);
-        told.extend(poststart::resume(&ledger, &snapshot)?);
-    }
-    Ok(told)
+    };
+    let mut destruction = destruction_of(&Wreck { folder: held.folder(), snapshot: Some(snapshot), intent: None });
+    held.transition(id, Event::ForceDeleteRequested, &mut destruction)?;
+    Ok(destruction.take_warnings())
 }
 
 /// A folder that never got its id, or has lost it: nothing in it is of use to anybody.

@@ -38,8 +38,8 @@ fn plan_one(field: &str, hook: &Hook) -> Result<HookPlan, SpecError> {
     if args.is_empty() {
         args.push(path.to_string_lossy().into_owned());
     }
-    let entries = env::from_text(hook.env());
-    env::check(&format!("{field}.env"), &entries)?;
+    let entries = hook.env().as_ref().map(|_| env::from_text(hook.env()));
+    env::check(&format!("{field}.env"), entries.as_deref().unwrap_or_default())?;
     let timeout = match hook.timeout() {
         None => None,
         Some(seconds) => match u32::try_from(seconds) {

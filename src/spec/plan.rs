@@ -374,8 +374,9 @@ pub struct HookPlan {
     pub path: PathBuf,
     /// argv; the path if the spec gives none.
     pub args: Vec<String>,
+    /// None: that of whoever runs it.
     #[serde(with = "crate::sys::carried")]
-    pub env: Vec<OsString>,
+    pub env: Option<Vec<OsString>>,
     /// Seconds, above 0.
     pub timeout: Option<u32>,
 }

@@ -69,7 +69,7 @@ pub fn plan_frozen(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec
         readonly_paths: container_paths("linux.readonlyPaths", linux.readonly_paths(), warned)?,
         hostname: host_name("hostname", spec.hostname(), &planned)?,
         domainname: host_name("domainname", spec.domainname(), &planned)?,
-        sysctls: sysctl::plan(linux, &planned)?,
+        sysctls: sysctl::plan(linux, &planned, spec.domainname().as_deref())?,
         cgroup: cgroup(linux)?,
         intel_rdt: intel_rdt::plan(linux)?,
         process,

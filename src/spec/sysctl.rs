@@ -9,14 +9,22 @@ use oci_spec::runtime::Linux;
 use super::plan::{NamespaceKind, NamespacePlan};
 use super::{SpecError, check, namespaces};
 
-/// (name as a path below /proc/sys, value), sorted by name.
-pub(super) fn plan(linux: &Linux, planned: &[NamespacePlan]) -> Result<Vec<(String, String)>, SpecError> {
+/// (name as a path below /proc/sys, value), sorted by name. Each thing is said once: `domainname` is the property of that
+/// name.
+pub(super) fn plan(
+    linux: &Linux,
+    planned: &[NamespacePlan],
+    domainname: Option<&str>,
+) -> Result<Vec<(String, String)>, SpecError> {
     let mut sysctls = Vec::new();
     for (name, value) in linux.sysctl().iter().flatten() {
         let field = format!("linux.sysctl[{}]", check::quote(name));
         check::text(&field, value)?;
         let path = path_of(&field, name)?;
         let kind = namespace_of(&field, &path)?;
+        if path == "kernel/domainname" && domainname.is_some() {
+            return Err(SpecError::invalid(field, "the property domainname is given as well: leave one of them out"));
+        }
         let Some(namespace) = namespaces::find(planned, kind) else {
             let problem = format!("needs a {} namespace: the host's would be changed", namespaces::name(kind));
             return Err(SpecError::invalid(field, problem));

@@ -60,6 +60,6 @@ pub use layout::{Folder, Root, name_of};
 pub use limits::{Limits, decode_limits, encode_limits};
 pub use lock::{Guard, LockError};
 pub use opening::Opening;
-pub use pending::{Recorded, commit_or_pend};
+pub use pending::{Recorded, commit_or_pend, pending_bytes};
 pub use scope::{ScopeRecord, decode_scope, encode_scope};
 pub use trust::Distrust;

@@ -102,6 +102,12 @@ fn pending(commit: &Commit<'_>, put: impl Fn(Box<crate::model::record::Snapshot>
     }
 }
 
+/// How much waits; none, if that cannot be told.
+pub fn pending_bytes(root: &Root) -> u64 {
+    let found = root.store().ok().and_then(|store| in_dir(&store, PENDING).symlink_metadata().ok());
+    found.map_or(0, |found| found.len())
+}
+
 /// The whole record or nothing of it.
 fn append_locked(mut file: &File, record: &[u8]) -> io::Result<()> {
     let before = file.metadata()?.len();

@@ -23,6 +23,7 @@ mod identity;
 mod kernel;
 mod keyrings;
 mod mounts;
+mod notify;
 mod processes;
 mod procfs;
 mod report;
@@ -60,10 +61,11 @@ fn main() {
     match args.next().as_deref() {
         Some("keyed") => return keyrings::execute_with_key(&args.collect::<Vec<_>>()),
         Some("watch") => return watch::run(&args.next().unwrap_or_default()),
+        Some("notify") => return notify::run(args),
         Some("walk") => {}
         _ => {
             return eprintln!(
-                "probe walk [WORD VALUE…] | probe watch REVERSED | probe keyed DESCRIPTION FILE PROGRAM…"
+                "probe walk [WORD VALUE…] | probe watch REVERSED | probe keyed DESCRIPTION FILE PROGRAM… | probe notify WORD…"
             );
         }
     }

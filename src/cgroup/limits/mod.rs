@@ -9,6 +9,7 @@ mod device_program;
 mod devices;
 mod entangled;
 mod previous;
+mod realtime;
 mod supervisor;
 mod v1;
 mod v2;
@@ -25,6 +26,7 @@ use super::layout::Folder;
 use super::{Error, Result};
 
 pub use change::{Change, set_back};
+pub(super) use realtime::make_room;
 pub(super) use supervisor::bound_supervisor;
 pub(super) use v2::weight_of_shares;
 
@@ -176,7 +178,10 @@ fn try_all(writes: &[Write]) -> Vec<(&Write, Error)> {
 
 fn limit_error(write: &Write, source: io::Error) -> Error {
     let Write { field, file, value } = write.clone();
-    Error::Limit { field, value, file, source }
+    match realtime::hint(&file, &source) {
+        Some(hint) => Error::NoRealtime { field, value, file, hint, source },
+        None => Error::Limit { field, value, file, source },
+    }
 }
 
 fn bad<T>(field: &str, value: impl ToString, why: &'static str) -> Result<T> {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::v1::{ExitV1, IdV1, IntentV1, JournalEntryV1, PathV1, StoredStateV1};
+use super::v1::{ExitV1, IdV1, IntentV1, JournalEntryV1, PathV1, SignalAskedV1, StoredStateV1};
 use super::v2::{ChangeV2, ContainerRecordV2, PendingV2, RecordsV2, SnapshotV2, WholeV2};
 use super::{Change, Pending, Records, UNCHANGED, VERSION, seal};
 use crate::model::record::*;
@@ -98,6 +98,12 @@ impl From<&JournalEntry> for JournalEntryV1 {
             ended: entry.ended,
             exit: entry.exit.as_ref().map(ExitV1::from),
             by: entry.by.into(),
+            signal: entry.signal.as_ref().map(|asked| SignalAskedV1 {
+                number: asked.number,
+                uid: asked.uid,
+                caller: asked.caller,
+                program: asked.program.clone(),
+            }),
         }
     }
 }

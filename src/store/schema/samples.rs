@@ -86,5 +86,6 @@ pub fn entry(sandbox: &str, seq: u64) -> JournalEntry {
         ended: seq as i64 + 1,
         exit: None,
         by: Actor::Command,
+        signal: None,
     }
 }

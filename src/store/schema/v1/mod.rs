@@ -81,6 +81,18 @@ pub struct JournalEntryV1 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<ExitV1>,
     pub by: ActorV1,
+    /// Since there are entries of signals; before and elsewhere there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<SignalAskedV1>,
+}
+
+/// Who asked for which signal.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SignalAskedV1 {
+    pub number: u8,
+    pub uid: u32,
+    pub caller: i32,
+    pub program: String,
 }
 
 /// A commit that has to wait.

@@ -158,6 +158,12 @@ impl From<JournalEntryV1> for JournalEntry {
             ended: frozen.ended,
             exit: frozen.exit.up(),
             by: frozen.by.into(),
+            signal: frozen.signal.map(|asked| SignalAsked {
+                number: asked.number,
+                uid: asked.uid,
+                caller: asked.caller,
+                program: asked.program,
+            }),
         }
     }
 }

@@ -1,0 +1,95 @@
+//! What happened without a transition of a command: ends that are seen, and signals that were sent. Both are put in the
+//! journal where that can be done at once, and never kept from happening, or from being told, where it cannot: when another
+//! command works on the sandbox, when one has left its work undone, when nothing can be written.
+//!
+//! What is written here goes to `store/pending`: it costs one append, and no store is opened for it.
+
+use std::time::Duration;
+
+use super::facts::{self, pod_of};
+use super::transition::Happened;
+use super::{Facts, Held, Recorder, now};
+use crate::model::record::{JournalEntry, SignalAsked, Snapshot};
+use crate::model::{Event, Id};
+use crate::store::{Folder, Root, StoreError};
+
+/// Another command is done with a sandbox in less, if nothing holds it up.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// A reader waits for nobody.
+const NO_PATIENCE: Duration = Duration::ZERO;
+
+/// The entries that the next command would write of ends that nobody has recorded yet.
+pub fn unrecorded_entries(snapshot: &Snapshot, facts: &Facts) -> Vec<JournalEntry> {
+    let (mut seen, root, mut entries) = (snapshot.clone(), snapshot.sandbox.id.clone(), Vec::new());
+    for (id, event, exit) in facts::unrecorded_ends(snapshot, facts, now()) {
+        let (Ok(container), Ok((_, row))) = (Id::parse(&id), pod_of(&seen).step(root.as_str(), &id, event)) else {
+            continue;
+        };
+        // What has not come round to its end is not told dead, as `observe` has it.
+        if facts.exit_of(&id).is_none() && facts.init_alive(&id) {
+            continue;
+        }
+        let happened = Happened::seen(&seen, &container, exit);
+        let at = happened.ended;
+        entries.push(happened.entry(&seen, &container, row));
+        facts::apply(&mut seen, &id, event, exit, at);
+        seen.state.seq += 1;
+    }
+    entries
+}
+
+/// Puts ends in the journal that the supervisor has written down, since they are seen now. Whatever else has happened is for
+/// the next command: recording it takes more than that.
+pub fn note_ends(root: &Root, id: &Id, facts: impl FnOnce(&Folder, &Snapshot) -> Facts) -> Result<(), StoreError> {
+    let Some(mut held) = hold(root, id, NO_PATIENCE)? else { return Ok(()) };
+    let facts = facts(&held.folder, &held.snapshot);
+    for (container, event, exit) in facts::unrecorded_ends(&held.snapshot, &facts, now()) {
+        let (Ok(container), Some(_), Event::InitExited) = (Id::parse(&container), exit, event) else { return Ok(()) };
+        let root = held.snapshot.sandbox.id.clone();
+        let Ok((pod, row)) = pod_of(&held.snapshot).step(root.as_str(), container.as_str(), event) else {
+            return Ok(());
+        };
+        if !row.effects.is_empty() {
+            return Ok(());
+        }
+        let seen = Happened::seen(&held.snapshot, &container, exit);
+        held = held.put_down(&container, row, &pod, seen)?;
+    }
+    Ok(())
+}
+
+/// A sandbox that is held while a signal is sent to it, so that the entry of that comes before those of what it brings about.
+pub struct Noted<'a> {
+    held: Held<'a>,
+    began: crate::model::record::Nanos,
+}
+
+impl<'a> Noted<'a> {
+    /// None: somebody works on it. The signal is sent all the same.
+    pub fn begin(root: &'a Root, id: &Id) -> Result<Option<Noted<'a>>, StoreError> {
+        Ok(hold(root, id, PATIENCE)?.map(|held| Noted { held, began: now() }))
+    }
+
+    /// It was sent.
+    pub fn sent(self, signal: SignalAsked) -> Result<(), StoreError> {
+        let root = self.held.snapshot.sandbox.id.clone();
+        let event = Event::SignalRequested;
+        // What has ended meanwhile is not signalled any more.
+        let Ok((pod, row)) = pod_of(&self.held.snapshot).step(root.as_str(), root.as_str(), event) else {
+            return Ok(());
+        };
+        let happened = Happened { signal: Some(signal), ..Happened::by_command(self.began) };
+        self.held.put_down(&root, row, &pod, happened).map(drop)
+    }
+}
+
+/// Locked as it is, without healing: None where that is somebody else's to do first.
+fn hold<'a>(root: &'a Root, id: &Id, patience: Duration) -> Result<Option<Held<'a>>, StoreError> {
+    let Some(folder) = root.find(id)? else { return Ok(None) };
+    let Ok(guard) = folder.lock(patience) else { return Ok(None) };
+    if guard.intent()?.is_some() {
+        return Ok(None);
+    }
+    let Some(snapshot) = folder.read_snapshot()? else { return Ok(None) };
+    Ok(Some(Held { folder, guard, snapshot, recorder: Recorder::pending_only(root) }))
+}

@@ -1,0 +1,191 @@
+//! `history`: what happened to a sandbox, when, and who asked for it.
+
+mod common;
+
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use common::command::DEADLINE;
+use common::{Cmd, Env, needs_root, until};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+fn entries(env: &Env, id: &str) -> Vec<Value> {
+    let entries = env.run(["history", "--format", "json", id]).success().json();
+    let entries = entries.as_array().expect("a list").clone();
+    // Whatever happened, it happened in this order.
+    for pair in entries.windows(2) {
+        let seq = |entry: &Value| entry["seq"].as_i64().unwrap();
+        assert_eq!(seq(&pair[0]) + 1, seq(&pair[1]), "{entries:#?}");
+        assert!(at(&pair[0]["ended"]) <= at(&pair[1]["ended"]), "{entries:#?}");
+    }
+    for entry in &entries {
+        assert!(at(&entry["began"]) <= at(&entry["ended"]), "{entry:#?}");
+    }
+    entries
+}
+
+fn events(entries: &[Value]) -> Vec<&str> {
+    entries.iter().map(|entry| entry["event"].as_str().unwrap()).collect()
+}
+
+fn the<'a>(entries: &'a [Value], event: &str) -> &'a Value {
+    entries.iter().find(|entry| entry["event"] == event).unwrap_or_else(|| panic!("no {event} in {entries:#?}"))
+}
+
+/// Since the epoch.
+fn at(text: &Value) -> Duration {
+    let timestamp: jiff::Timestamp = text.as_str().expect("a time").parse().expect("RFC 3339");
+    Duration::from_nanos(u64::try_from(timestamp.as_nanosecond()).unwrap())
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
+#[test]
+fn a_run_leaves_five_entries_with_times_of_their_own_and_its_exit_code() {
+    needs_root!();
+    let env = Env::new();
+    let (id, before) = (env.id("ran"), now());
+    env.run_bundle(&env.bundle().script("exit 7"), &id).run().code(7);
+    let entries = entries(&env, &id);
+    let expected = ["create-requested", "launch-requested", "start-requested", "init-exited", "force-delete-requested"];
+    assert_eq!(events(&entries), expected);
+    assert!(before <= at(&entries[0]["began"]) && at(&entries[4]["ended"]) <= now());
+    // To claim an id is one thing, to launch another.
+    assert!(
+        at(&entries[0]["ended"]) <= at(&entries[1]["began"]) && at(&entries[1]["began"]) < at(&entries[1]["ended"])
+    );
+    let end = &entries[3];
+    assert_eq!((&end["exit"]["code"], &end["by"]), (&7.into(), &"supervisor".into()), "{end:#?}");
+    assert!(at(&end["exit"]["at"]) <= at(&end["ended"]) && at(&end["ended"]) <= at(&entries[4]["began"]), "{end:#?}");
+    env.assert_clean();
+}
+
+#[test]
+fn an_end_has_its_true_time_whoever_looks_first_and_whenever() {
+    needs_root!();
+    let env = Env::new();
+    for look in ["history", "wait", "state", "delete"] {
+        let id = env.id(look);
+        let bundle = env.bundle().script("exit 3");
+        env.started(&bundle, &id);
+        // By its folder alone, which no command of ours reads here: nobody has seen the end yet.
+        let exits = env.root().join("sandboxes").join(&id).join("exits");
+        until(DEADLINE, "record of the end", || fs::read(&exits).is_ok_and(|bytes| bytes.contains(&b'{')));
+        let ended_before = now();
+        std::thread::sleep(Duration::from_millis(1200));
+        if look != "history" {
+            env.run([look, &id]).success();
+        }
+        let first = entries(&env, &id);
+        let end = the(&first, "init-exited").clone();
+        assert!(at(&end["ended"]) <= ended_before && ended_before - at(&end["ended"]) < Duration::from_secs(60));
+        assert_eq!(end["ended"], end["began"]);
+        assert_eq!((&end["exit"]["code"], &end["by"]), (&3.into(), &"supervisor".into()));
+        if look != "delete" {
+            env.delete(&id);
+        }
+        // And it is the same ever after.
+        assert_eq!(the(&entries(&env, &id), "init-exited"), &end, "{look}");
+    }
+    env.assert_clean();
+}
+
+#[test]
+fn a_signal_is_an_entry_that_says_which_and_for_whom_and_comes_before_what_it_brings_about() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("killed");
+    env.started(&env.bundle().script("trap '' USR1; while :; do sleep 0.1; done"), &id);
+    env.run(["kill", &id, "0"]).success();
+    env.run(["kill", &id, "USR1"]).success();
+    env.run(["kill", "--all", &id, "USR1"]).success();
+    env.cmd(["kill", &id, "KILL"]).behind("sh", &["-c", "\"$0\" \"$@\"; exit $?"]).run().success();
+    assert_eq!(env.wait(&id), 137);
+    env.run(["kill", &id, "TERM"]).fails("not running");
+    let entries = entries(&env, &id);
+    let signals: Vec<&Value> = entries.iter().filter(|entry| entry["event"] == "signal-requested").collect();
+    let names: Vec<&str> = signals.iter().map(|entry| entry["signal"]["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["SIGUSR1", "SIGUSR1", "SIGKILL"], "{entries:#?}");
+    assert_eq!(signals[0]["signal"]["caller"], std::process::id(), "{entries:#?}");
+    assert_eq!((&signals[2]["signal"]["program"], &signals[2]["signal"]["uid"]), (&"sh".into(), &0.into()));
+    assert_eq!(events(&entries)[3..], ["signal-requested", "signal-requested", "signal-requested", "init-exited"]);
+    env.run(["history", &id]).success().says("SIGKILL by sh (uid 0)");
+    env.delete(&id);
+    // A foreground run deletes its sandbox as soon as it sees the end.
+    let id = env.id("killed-run");
+    let run = env.run_bundle(&env.bundle().args(&["sleep", "1000"]), &id).spawn();
+    until(DEADLINE, "running sandbox", || env.run(["state", &id]).stdout.contains("running"));
+    env.run(["kill", &id, "KILL"]).success();
+    run.finish(DEADLINE).code(137);
+    let entries = self::entries(&env, &id);
+    assert_eq!(events(&entries)[3..], ["signal-requested", "init-exited", "force-delete-requested"], "{entries:#?}");
+    env.assert_clean();
+}
+
+#[test]
+fn a_signal_is_sent_whatever_keeps_it_out_of_the_journal_and_the_end_is_told_where_nothing_can_be_written() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("held");
+    env.started(&env.bundle().args(&["sleep", "1000"]), &id);
+    let lock = fs::File::open(env.root().join("sandboxes").join(&id).join("lock")).unwrap();
+    fs2::FileExt::lock_exclusive(&lock).unwrap();
+    env.run(["kill", &id, "KILL"]).success();
+    assert_eq!(env.wait(&id), 137);
+    drop(lock);
+    assert_eq!(events(&entries(&env, &id))[3..], ["init-exited"]);
+    env.delete(&id);
+
+    let id = env.id("readonly");
+    env.started(&env.bundle().args(&["sleep", "1000"]), &id);
+    let script = format!(
+        "mount --bind {0} {0} && mount -o remount,bind,ro {0} && $0 --root {0} kill {id} KILL && $0 --root {0} wait {id} \
+         && $0 --root {0} state {id} > /dev/null",
+        env.root().display()
+    );
+    Cmd::new("unshare").args(["--mount", "sh", "-c", &script]).arg(env.binary()).run().success().prints("137\n");
+    assert_eq!(the(&entries(&env, &id), "init-exited")["exit"]["signal"], 9);
+    env.delete(&id);
+    env.assert_clean();
+}
+
+#[test]
+fn of_one_whose_supervisor_was_killed_it_says_what_is_known() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("orphan");
+    env.started(&env.bundle().args(&["sleep", "1000"]), &id);
+    common::process::send(env.supervisor(&id), Signal::SIGKILL);
+    until(DEADLINE, "stopped sandbox", || env.status(&id) == "stopped");
+    for _ in 0..2 {
+        let entries = entries(&env, &id);
+        let end = the(&entries, "supervisor-gone");
+        assert_eq!((&end["exit"]["inferred"], &end["exit"]["code"]), (&true.into(), &137.into()), "{end:#?}");
+        assert_eq!(end["to"], "stopped");
+        env.run(["recover"]).code(0);
+    }
+    env.delete(&id);
+    env.assert_clean();
+}
+
+/// Signals that nobody else comes after do not fill the disk.
+#[test]
+fn many_signals_are_many_entries_and_what_waits_for_the_store_stays_small() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("often");
+    let annotation = "x".repeat(512 << 10);
+    let bundle = env.bundle().args(&["sleep", "1000"]);
+    env.started(&bundle.edit(|config| config["annotations"] = serde_json::json!({ "large": annotation })), &id);
+    for _ in 0..24 {
+        env.run(["kill", &id, "CONT"]).success();
+    }
+    let waits = fs::metadata(env.root().join("store/pending")).map_or(0, |found| found.len());
+    assert!(waits < 64 << 10, "{waits} bytes wait");
+    assert_eq!(events(&entries(&env, &id))[3..], ["signal-requested"; 24]);
+    env.run(["delete", "--force", &id]).success();
+    env.assert_clean();
+}
