@@ -80,7 +80,9 @@ impl Log {
     pub fn open(&self) -> Result<Option<File>, Failure> {
         let Some(path) = &self.file else { return Ok(None) };
         let opened = open_to_append(path);
-        opened.map(Some).map_err(|error| Failure::new(format!("cannot open the log {path:?}: {error}")))
+        opened
+            .map(Some)
+            .map_err(|error| Failure::new(format!("cannot write the log {path:?}, which cannot be opened: {error}")))
     }
 
     fn line(&self, level: Level, text: &str) -> String {

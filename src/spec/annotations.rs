@@ -12,8 +12,8 @@ use libseccomp::ScmpSyscall;
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
-use super::plan::{OriginalGroups, ProcessPlan};
-use super::{SpecError, check};
+use super::plan::{NamespaceKind, OriginalGroups, ProcessPlan};
+use super::{SpecError, check, namespaces};
 
 const PREFIX: &str = "run.oci.";
 const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
@@ -42,16 +42,17 @@ const REFUSED: [(&str, &str); 8] = [
 /// Of those that may change what a container is (runtime-spec, features.md); a value that ends with a dot is a prefix.
 pub(super) const UNSAFE: [&str; 3] = ["org.sandkeep.", "org.systemd.property.", PREFIX];
 
-/// Those that another name of the specification exists for become it, where that is not given. What is malformed stays,
-/// and is refused by [`check`].
+/// Those that another name of the specification exists for become it, where that is not given. What is malformed, or has no
+/// place to be, stays, and is refused by [`check`].
 pub(super) fn translate(config: &mut Value) {
     let annotation = |config: &Value, name: &str| config["annotations"][name].as_str().map(str::to_owned);
-    if let Some(path) = annotation(config, SECCOMP_RECEIVER)
+    if let Some(path) = annotation(config, SECCOMP_RECEIVER).filter(|path| path.starts_with('/'))
         && let Some(seccomp) = config.pointer_mut("/linux/seccomp").and_then(Value::as_object_mut)
     {
         seccomp.entry("listenerPath").or_insert(json!(path));
     }
     let offsets = annotation(config, TIME_OFFSET).and_then(|text| time_offsets(&text));
+    let offsets = offsets.filter(|_| has_new_clock(config));
     if let Some(offsets) = offsets
         && let Some(linux) = config.get_mut("linux").and_then(Value::as_object_mut)
         && let Some(given) = linux.entry("timeOffsets").or_insert_with(|| json!({})).as_object_mut()
@@ -60,6 +61,12 @@ pub(super) fn translate(config: &mut Value) {
             given.entry(clock).or_insert_with(|| json!({"secs": secs, "nanosecs": nanosecs}));
         }
     }
+}
+
+fn has_new_clock(config: &Value) -> bool {
+    let namespaces = config.pointer("/linux/namespaces").and_then(Value::as_array);
+    let new = |namespace: &Value| namespace["type"] == "time" && namespace["path"].as_str().is_none_or(str::is_empty);
+    namespaces.is_some_and(|all| all.iter().any(new))
 }
 
 /// Before a container is made: one that was made has to be deleted whatever it asked for.
@@ -101,12 +108,20 @@ fn check_one(spec: &Spec, name: &str, value: &str) -> Result<(), SpecError> {
         TIME_OFFSET if time_offsets(value).is_none() => {
             invalid(format!("{given} is not CLOCK SECONDS NANOSECONDS, as in time_namespaces(7)"))
         }
+        TIME_OFFSET if !keeps_its_own_time(spec)? => {
+            invalid("needs a new time namespace in linux.namespaces".to_owned())
+        }
         TIME_OFFSET => Ok(()),
         _ => match REFUSED.iter().find(|(refused, _)| *refused == name) {
             Some((_, instead)) => Err(unsupported(name, instead)),
             None => Err(unsupported(name, "no such extension is known here")),
         },
     }
+}
+
+fn keeps_its_own_time(spec: &Spec) -> Result<bool, SpecError> {
+    let planned = spec.linux().as_ref().map(namespaces::plan).transpose()?;
+    Ok(planned.is_some_and(|planned| namespaces::is_new(&planned, NamespaceKind::Time)))
 }
 
 /// The caller's groups instead of those of the configuration, for the first process and for every later one.
@@ -203,7 +218,11 @@ mod tests {
     fn what_the_configuration_says_itself_is_not_replaced() {
         let annotations = json!({TIME_OFFSET: "1 5 0\n7 6 0", SECCOMP_RECEIVER: "/agent"});
         let mut config = json!({
-            "linux": {"seccomp": {"listenerPath": "/other"}, "timeOffsets": {"monotonic": {"secs": 1}}},
+            "linux": {
+                "namespaces": [{"type": "time"}],
+                "seccomp": {"listenerPath": "/other"},
+                "timeOffsets": {"monotonic": {"secs": 1}},
+            },
             "annotations": annotations,
         });
         translate(&mut config);
@@ -213,6 +232,7 @@ mod tests {
         let mut config = json!({"linux": {"seccomp": {}}, "annotations": annotations});
         translate(&mut config);
         assert_eq!(config["linux"]["seccomp"]["listenerPath"], "/agent");
+        assert_eq!(config["linux"].get("timeOffsets"), None, "without a clock of its own it would be refused for ever");
         // Nothing is made up where nothing is.
         let mut config = json!({"annotations": annotations, "linux": 3});
         translate(&mut config);
