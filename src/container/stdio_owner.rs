@@ -7,7 +7,8 @@
 //! | what | given |
 //! |---|---|
 //! | a pipe or a socket without a name | always |
-//! | a pipe with a name; a file that is open for writing | to users of our own user namespace |
+//! | a pipe with a name | to users of our own user namespace |
+//! | a file that is open for writing | to the same but root, who would take it away from a user that calls by sudo |
 //! | a file that is open for reading only, a terminal or any other device of the host's | never |
 //!
 //! The container's own terminal is its own affair: see [`super::terminal`].
@@ -72,7 +73,8 @@ impl Owner {
     fn gets(self, kind: Kind) -> bool {
         match kind {
             Kind::Nameless => true,
-            Kind::NamedPipe | Kind::File { for_writing: true } => self.users == Users::Ours,
+            Kind::NamedPipe => self.users == Users::Ours,
+            Kind::File { for_writing: true } => self.users == Users::Ours && self.uid != 0,
             Kind::File { for_writing: false } => false,
         }
     }
@@ -129,6 +131,7 @@ mod tests {
         ] {
             assert_eq!((ours.gets(kind), mapped.gets(kind)), expected, "{kind:?}");
         }
+        assert!(!Owner::ours(0).gets(Kind::File { for_writing: true }), "of whoever calls by sudo");
     }
 
     #[test]
