@@ -28,6 +28,9 @@ struct Range {
     size: u32,
 }
 
+/// Each the first id, and how many there are.
+pub type IdRanges = Vec<(u32, u32)>;
+
 /// Which ids the user namespace of an ordinary user has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ids {
@@ -92,9 +95,9 @@ pub fn enter_own_namespaces(ids: Ids) -> Result<(), HostError> {
     unshare(CloneFlags::CLONE_NEWNS).trying(|| "make a mount namespace of our own".into())
 }
 
-/// What /etc/subuid and /etc/subgid give to root, each as (first, how many) with root itself first; None: nothing, or this
+/// What /etc/subuid and /etc/subgid give to root, root itself first; None: nothing, or this
 /// is not the first user namespace, whose files they are.
-pub fn further_of_root() -> Option<(Vec<(u32, u32)>, Vec<(u32, u32)>)> {
+pub fn further_of_root() -> Option<(IdRanges, IdRanges)> {
     if needed() || crate::sys::procfs::in_user_namespace() {
         return None;
     }
