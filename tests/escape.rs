@@ -646,3 +646,23 @@ fn no_standard_descriptor_is_a_folder() {
     env.run(["delete", "--force", &id]).success();
     env.assert_clean();
 }
+
+/// What the runtime writes to in its own /proc later on could be covered otherwise.
+#[test]
+fn a_symlink_of_the_image_leads_no_device_into_proc() {
+    needs_root!();
+    let env = Env::new();
+    for (name, target) in [("zero", "/proc/uptime"), ("mine", "../proc/self/attr/exec")] {
+        let bundle = env.bundle().script("echo started").edit(|config| {
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            mounts.retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/dev"));
+            config["linux"]["namespaces"].as_array_mut().unwrap().push(serde_json::json!({"type": "user"}));
+            config["linux"]["devices"] =
+                serde_json::json!([{"path": "/dev/mine", "type": "c", "major": 1, "minor": 3}]);
+        });
+        symlink(target, bundle.rootfs().join("dev").join(name)).unwrap();
+        let outcome = env.run_bundle(&bundle, &env.id("proc")).run();
+        outcome.fails_with(1, &[&format!("/dev/{name}"), "in /proc"]);
+    }
+    env.assert_clean();
+}

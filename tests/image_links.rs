@@ -202,21 +202,24 @@ fn a_file_where_a_folder_is_needed_and_the_reverse_are_errors_in_words() {
     let env = Env::new();
     let file = env.dir().join("file");
     fs::write(&file, "").unwrap();
-    let cases: [(Box<dyn Fn(Bundle) -> Bundle>, &[&str]); 7] = [
-        (Box::new(|b| b.bind(env.dir(), "/etc/passwd", &["bind"])), &["\"/etc/passwd\"", "folder", "has a file there"]),
-        (Box::new(|b| b.bind(env.dir(), "/to-file", &["bind"])), &["\"/to-file\"", "has a file there"]),
-        (Box::new(|b| b.mount(tmpfs("/to-file"))), &["\"/to-file\"", "has a file there"]),
-        (Box::new(|b| b.bind(&file, "/etc", &["bind"])), &["\"/etc\"", "file", "has a folder there"]),
-        (Box::new(|b| b.bind(&file, "/to-folder", &["bind"])), &["\"/to-folder\"", "has a folder there"]),
-        (Box::new(|b| b.bind(&file, "/to-file/below", &["bind"])), &["\"/to-file/below\"", "Not a directory"]),
-        (Box::new(|b| b.bind(&file, "/below-file", &["bind"])), &["\"/below-file\"", "Not a directory"]),
+    let bind =
+        |source: &Path, at: &str| json!({"destination": at, "type": "bind", "source": source, "options": ["bind"]});
+    let cases = [
+        (bind(env.dir(), "/etc/passwd"), "has a file there"),
+        (bind(env.dir(), "/to-file"), "has a file there"),
+        (tmpfs("/to-file"), "has a file there"),
+        (bind(&file, "/etc"), "has a folder there"),
+        (bind(&file, "/to-folder"), "has a folder there"),
+        (bind(&file, "/to-file/below"), "Not a directory"),
+        (bind(&file, "/below-file"), "Not a directory"),
     ];
-    for (change, says) in &cases {
-        let bundle = change(env.bundle());
+    for (mount, says) in cases {
+        let path = mount["destination"].to_string();
+        let bundle = env.bundle().mount(mount);
         symlink("/etc/passwd", bundle.rootfs().join("to-file")).unwrap();
         symlink("/etc", bundle.rootfs().join("to-folder")).unwrap();
         symlink("/etc/passwd/below", bundle.rootfs().join("below-file")).unwrap();
-        env.run_bundle(&bundle, &env.id("kind")).run().fails_with(1, says);
+        env.run_bundle(&bundle, &env.id("kind")).run().fails_with(1, &[&path, says]);
         fs::remove_dir_all(&bundle.dir).unwrap();
     }
     env.assert_clean();

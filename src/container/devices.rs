@@ -5,6 +5,7 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
+use super::mounts::is_procfs;
 use super::node::{Made, Node};
 use super::root::{End, Root};
 use super::{SetupError, Step, forgiven, source};
@@ -125,7 +126,7 @@ fn bind(root: &Root<'_>, device: &DevicePlan, node: &Node, made: Option<&OwnedFd
     let path = &device.path;
     let what = || format!("bind the device {path:?}");
     if let Some(tree) = made {
-        return mount::attach(tree.as_fd(), root.file(path)?.as_fd()).step(what);
+        return mount::attach(tree.as_fd(), target(root, path)?.as_fd()).step(what);
     }
     let tree = host_node(path)?;
     // Of what is attached, not of a name.
@@ -136,8 +137,16 @@ fn bind(root: &Root<'_>, device: &DevicePlan, node: &Node, made: Option<&OwnedFd
             "the device {path:?}: in a user namespace it has to be the host's, whose {path:?} is not {major}:{minor}"
         )));
     }
+    mount::attach(tree.as_fd(), target(root, path)?.as_fd()).step(what)
+}
+
+/// A symlink of the image leads no device onto a file of /proc, which the runtime itself may be about to use.
+fn target(root: &Root<'_>, path: &Path) -> Result<OwnedFd, SetupError> {
     let target = root.file(path)?;
-    mount::attach(tree.as_fd(), target.as_fd()).step(what)
+    match is_procfs(&target)? {
+        false => Ok(target),
+        true => Err(SetupError::Refused(format!("refused to bind the device {path:?}: it would lie in /proc"))),
+    }
 }
 
 /// A detached bind of one of the host's device nodes. Call before pivot_root.

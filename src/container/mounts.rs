@@ -276,7 +276,7 @@ fn brings_procfs(plan: &MountPlan, bind: Option<&OwnedFd>) -> Result<bool, Setup
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 const SYSFS_MAGIC: i64 = 0x6265_6572;
 
-fn is_procfs(fd: &OwnedFd) -> Result<bool, SetupError> {
+pub fn is_procfs(fd: &OwnedFd) -> Result<bool, SetupError> {
     Ok(filesystem_of(fd)? == PROC_SUPER_MAGIC)
 }
 

@@ -159,7 +159,9 @@ impl Root<'_> {
     pub fn file_without_symlink(&self, path: &Path) -> Result<OwnedFd, SetupError> {
         let found = self.itself(path, Like::File)?;
         match kind_of(&found).map_err(|source| refused(path, source))? {
-            libc::S_IFLNK => Err(refused(path, io::Error::from_raw_os_error(libc::ELOOP))),
+            libc::S_IFLNK => {
+                Err(SetupError::Refused(format!("{path:?} is a symlink in the container, and is not followed")))
+            }
             _ => Ok(found),
         }
     }

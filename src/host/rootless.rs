@@ -29,6 +29,9 @@ struct Range {
     size: u32,
 }
 
+/// Each the first id, and how many there are.
+pub type IdRanges = Vec<(u32, u32)>;
+
 /// Which ids the user namespace of an ordinary user has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ids {
@@ -115,9 +118,9 @@ fn read(file: &str) -> String {
     crate::sys::text::read(file).unwrap_or_default()
 }
 
-/// What /etc/subuid and /etc/subgid give to root, each as (first, how many) with root itself first; None: nothing, or this
+/// What /etc/subuid and /etc/subgid give to root, root itself first; None: nothing, or this
 /// is not the first user namespace, whose files they are.
-pub fn further_of_root() -> Option<(Vec<(u32, u32)>, Vec<(u32, u32)>)> {
+pub fn further_of_root() -> Option<(IdRanges, IdRanges)> {
     if needed() || crate::sys::procfs::in_user_namespace() {
         return None;
     }
