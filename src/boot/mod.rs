@@ -113,13 +113,15 @@ fn start(args: &[OsString], start_sync: &mut Option<OwnedFd>) -> Result<(Supervi
         listener: donated.controller,
         exits: donated.exits,
         creator: donated.creator,
-        relay: donated.notices.map(|(from, to)| Relay::new(from, to)),
         attached: args.attached,
         pid_namespace: args.pid_namespace,
         code,
         log: Rc::clone(&log),
     };
-    let supervisor = Supervisor::new(settings).map_err(BootError::Loop)?;
+    let mut supervisor = Supervisor::new(settings).map_err(BootError::Loop)?;
+    if let Some((from, to)) = donated.notices {
+        supervisor = supervisor.with_relay(Relay::new(from, to)).map_err(BootError::Loop)?;
+    }
     filter::install()?;
     if let Some(fd) = start_sync.take() {
         std::fs::File::from(fd).write_all(b"K").map_err(BootError::StartSync)?;

@@ -49,8 +49,6 @@ pub struct Settings {
     pub exits: File,
     /// A pidfd.
     pub creator: OwnedFd,
-    /// To whoever on the host waits for the container to be ready.
-    pub relay: Option<Relay>,
     /// Dies with its creator even after a root was adopted.
     pub attached: bool,
     /// In one of our own we are pid 1 and reap strays.
@@ -114,17 +112,13 @@ impl Places {
 impl Supervisor {
     /// Blocks every signal of this thread: none but SIGKILL ends the supervisor.
     pub fn new(settings: Settings) -> io::Result<Supervisor> {
-        let Settings { sandbox, listener, exits, creator, relay, attached, pid_namespace, code, log } = settings;
+        let Settings { sandbox, listener, exits, creator, attached, pid_namespace, code, log } = settings;
         signals::block_all()?;
         let (poller, children) = (Rc::new(Poller::new()?), signals::children()?);
         poller.watch(listener.as_fd(), LISTENER, Interest::Read)?;
         poller.watch(children.as_fd(), CHILDREN, Interest::Read)?;
         poller.watch(creator.as_fd(), CREATOR, Interest::Read)?;
-        if let Some(relay) = &relay {
-            poller.watch(relay.as_fd(), NOTICES, Interest::Read)?;
-        }
-        let mut keeper = Keeper::new(sandbox, exits, Rc::clone(&poller), Rc::clone(&log), LAST_FIXED);
-        keeper.relay = relay;
+        let keeper = Keeper::new(sandbox, exits, Rc::clone(&poller), Rc::clone(&log), LAST_FIXED);
         Ok(Supervisor {
             keeper,
             poller,
@@ -143,6 +137,13 @@ impl Supervisor {
             more_strays: true,
             log,
         })
+    }
+
+    /// For a container whose host waits for it to be ready.
+    pub fn with_relay(mut self, relay: Relay) -> io::Result<Supervisor> {
+        self.poller.watch(relay.as_fd(), NOTICES, Interest::Read)?;
+        self.keeper.relay = Some(relay);
+        Ok(self)
     }
 
     /// Until the sandbox ends. An error means that the loop itself cannot go on.

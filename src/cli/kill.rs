@@ -54,7 +54,7 @@ pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
     let init = probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?;
     let init = init.ok_or_else(|| denied(&id, Phase::Stopped))?;
     let asked = asked(signal);
-    noting(context, &id, asked, || {
+    noting(context, snapshot, asked, || {
         if rootless::needed() {
             // Without a supervisor the init's own, where whoever made the one around it is root, too.
             let supervisor = probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)?;
@@ -82,17 +82,17 @@ fn asked(signal: i32) -> Option<SignalAsked> {
 /// Sends, with an entry in the journal where nothing stands in its way. Nothing keeps the signal from being sent.
 fn noting(
     context: &Context,
-    id: &Id,
+    snapshot: &Snapshot,
     asked: Option<SignalAsked>,
     send: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let untold = |error: StoreError| context.log.debug(&format!("the journal lacks this signal: {}", one_line(&error)));
     let (Some(asked), Some(root)) = (asked, context.open_root()?) else { return send() };
-    let noted = Noted::begin(&root, id).map_err(untold).ok().flatten();
+    let noted = Noted::begin(&root, &snapshot.sandbox).map_err(untold).ok().flatten();
     send()?;
     if let Some(noted) = noted {
         let _ = noted.sent(asked).map_err(untold);
-        Recorder::fold_much(&root, id);
+        Recorder::fold_much(&root, &snapshot.sandbox.id);
     }
     Ok(())
 }
@@ -134,7 +134,7 @@ fn send_to_all(context: &Context, id: &str, signal: i32) -> Result<(), Failure> 
     if !cgroup::exists(&container.cgroup)? {
         return send(context, id.as_str(), signal);
     }
-    noting(context, &id, asked(signal), || signal_all(snapshot, container, signal))
+    noting(context, snapshot, asked(signal), || signal_all(snapshot, container, signal))
 }
 
 fn signal_all(snapshot: &Snapshot, container: &ContainerRecord, signal: i32) -> Result<(), Failure> {

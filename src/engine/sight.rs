@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::facts::{self, pod_of};
 use super::transition::Happened;
 use super::{Facts, Held, Recorder, now};
-use crate::model::record::{JournalEntry, SignalAsked, Snapshot};
+use crate::model::record::{JournalEntry, Nanos, SandboxRecord, SignalAsked, Snapshot};
 use crate::model::{Event, Id};
 use crate::store::{Folder, Root, StoreError};
 
@@ -61,13 +61,15 @@ pub fn note_ends(root: &Root, id: &Id, facts: impl FnOnce(&Folder, &Snapshot) ->
 /// A sandbox that is held while a signal is sent to it, so that the entry of that comes before those of what it brings about.
 pub struct Noted<'a> {
     held: Held<'a>,
-    began: crate::model::record::Nanos,
+    began: Nanos,
 }
 
 impl<'a> Noted<'a> {
-    /// None: somebody works on it. The signal is sent all the same.
-    pub fn begin(root: &'a Root, id: &Id) -> Result<Option<Noted<'a>>, StoreError> {
-        Ok(hold(root, id, PATIENCE)?.map(|held| Noted { held, began: now() }))
+    /// `seen` is the one that is meant. None: somebody works on it, or it is gone. The signal is sent all the same.
+    pub fn begin(root: &'a Root, seen: &SandboxRecord) -> Result<Option<Noted<'a>>, StoreError> {
+        let held = hold(root, &seen.id, PATIENCE)?;
+        let held = held.filter(|held| held.snapshot.sandbox.incarnation == seen.incarnation);
+        Ok(held.map(|held| Noted { held, began: now() }))
     }
 
     /// It was sent.
@@ -78,7 +80,9 @@ impl<'a> Noted<'a> {
         let Ok((pod, row)) = pod_of(&self.held.snapshot).step(root.as_str(), root.as_str(), event) else {
             return Ok(());
         };
-        let happened = Happened { signal: Some(signal), ..Happened::by_command(self.began) };
+        // Of before it was sent: what it brings about may be over by now.
+        let (began, ended) = (self.began, self.began);
+        let happened = Happened { ended, signal: Some(signal), ..Happened::by_command(began) };
         self.held.put_down(&root, row, &pod, happened).map(drop)
     }
 }
