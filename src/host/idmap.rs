@@ -45,7 +45,7 @@ pub fn complete(plan: &mut Plan) -> Result<(), HostError> {
 }
 
 fn all_of_ours(name: &str) -> Result<Vec<IdMapping>, HostError> {
-    let ours = std::fs::read_to_string(format!("/proc/self/{name}")).trying(|| format!("read our own {name}"))?;
+    let ours = crate::sys::text::read(format!("/proc/self/{name}")).trying(|| format!("read our own {name}"))?;
     let mut ranges: rootless::IdRanges = lines(&ours)
         .into_iter()
         .filter_map(|[inside, _, size]| Some((u32::try_from(inside).ok()?, u32::try_from(size).ok()?)))

@@ -125,7 +125,7 @@ pub fn further_of_root() -> Option<(IdRanges, IdRanges)> {
         return None;
     }
     let further = |file: &str| {
-        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let text = read(file);
         let ranges = ranges(&text, 0, Some("root"), 0);
         let all = [(0, 1)].into_iter().chain(ranges.iter().map(|range| (range.first, range.size)));
         (!ranges.is_empty()).then(|| all.collect())
