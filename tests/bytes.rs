@@ -288,3 +288,28 @@ fn a_configuration_of_any_bytes_is_refused_in_one_line() {
     }
     env.assert_clean();
 }
+
+/// Where the caller is decides where a relative `cgroupsPath` is.
+#[test]
+fn a_caller_in_a_cgroup_whose_name_is_no_text_gets_one_below_it() {
+    needs_root!();
+    needs_tool!("sh");
+    let memory = std::path::Path::new("/sys/fs/cgroup/memory");
+    if !memory.join("cgroup.procs").exists() {
+        common::skipped!("there is no v1 memory hierarchy, in which a caller may be anywhere");
+    }
+    let env = Env::new();
+    let folder = memory.join(OsString::from_vec([env.tag().as_bytes(), b"\xff"].concat()));
+    let bundle = env.bundle().args(&["grep", "memory", "/proc/self/cgroup"]).edit(|config| {
+        config["linux"]["cgroupsPath"] = json!(format!("below-{}", env.tag()));
+        // In a namespace of its own it would be the top.
+        config["linux"]["namespaces"].as_array_mut().unwrap().retain(|namespace| namespace["type"] != "cgroup");
+    });
+    fs::create_dir(&folder).unwrap();
+    let script = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
+    let inside = Cmd::new("sh").args(["-c", script]).arg(&folder).arg(env.binary()).arg("--root").arg(env.root());
+    let outcome = inside.args(["run", "--bundle"]).arg(&bundle.dir).arg(env.id("below")).run();
+    fs::remove_dir(&folder).unwrap();
+    outcome.success().says(&format!("\u{fffd}/below-{}", env.tag()));
+    env.assert_clean();
+}
