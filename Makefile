@@ -39,8 +39,9 @@ tools:
 	@command -v cargo >/dev/null || { \
 	  echo "cargo is missing: install Rust 1.88 or newer with rustup (https://rustup.rs), then try again" >&2; exit 1; }
 
+# Packed, the relocations of a static PIE take 5 KB instead of 285.
 build: tools
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --bin sandkeep --target $(TARGET)
+	RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" cargo build --locked --release --bin sandkeep --target $(TARGET)
 	@bytes=$$(stat -c %s $(BINARY)); echo "$(BINARY): $$bytes bytes"; test $$bytes -le $(MAX_BYTES)
 	@! readelf -lW $(BINARY) | grep -q INTERP || { echo "$(BINARY) is not static" >&2; exit 1; }
 
