@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::facts::{self, pod_of};
 use super::transition::Happened;
 use super::{Facts, Held, Recorder, now};
-use crate::model::record::{JournalEntry, Nanos, SandboxRecord, SignalAsked, Snapshot};
+use crate::model::record::{JournalEntry, Nanos, PidNamespace, SandboxRecord, SignalAsked, Snapshot};
 use crate::model::{Event, Id};
 use crate::store::{Folder, Root, StoreError};
 
@@ -42,6 +42,10 @@ pub fn unrecorded_entries(snapshot: &Snapshot, facts: &Facts) -> Vec<JournalEntr
 /// the next command: recording it takes more than that.
 pub fn note_ends(root: &Root, id: &Id, facts: impl FnOnce(&Folder, &Snapshot) -> Facts) -> Result<(), StoreError> {
     let Some(mut held) = hold(root, id, NO_PATIENCE)? else { return Ok(()) };
+    // There the end of the supervisor, which follows, is one to be recorded with it: what runs on has to be ended.
+    if held.snapshot.sandbox.pid_namespace == PidNamespace::Foreign {
+        return Ok(());
+    }
     let facts = facts(&held.folder, &held.snapshot);
     for (container, event, exit) in facts::unrecorded_ends(&held.snapshot, &facts, now()) {
         let (Ok(container), Some(_), Event::InitExited) = (Id::parse(&container), exit, event) else { return Ok(()) };
