@@ -6,7 +6,8 @@ use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::command::DEADLINE;
-use common::{Cmd, Env, needs_root, until};
+use common::ordinary::{Further, USER};
+use common::{Cmd, Env, Ordinary, needs_root, needs_tool, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -169,6 +170,23 @@ fn of_one_whose_supervisor_was_killed_it_says_what_is_known() {
     }
     env.delete(&id);
     env.assert_clean();
+}
+
+#[test]
+fn an_ordinary_users_signal_is_an_entry_too() {
+    needs_root!();
+    needs_tool!("unshare", "setpriv", "newuidmap");
+    let env = Env::new();
+    let user = Ordinary::with(&env, Further::Ids);
+    let (id, bundle) = (env.id("rootless-killed"), user.bundle().args(&["sleep", "1000"]));
+    let run = user.sandkeep(["run", "--detach", "--bundle"]).arg(&bundle.dir).arg(&id);
+    run.stdout(std::process::Stdio::null()).run().success();
+    user.sandkeep(["kill", &id, "KILL"]).run().success();
+    user.sandkeep(["wait", &id]).run().success().prints("137\n");
+    let history = user.sandkeep(["history", &id]).run().success();
+    let history = history.says(&format!("(uid {USER})"));
+    assert!(history.stdout.contains("SIGKILL") && history.stdout.contains("init-exited"), "{history}");
+    user.sandkeep(["delete", &id]).run().success();
 }
 
 /// Signals that nobody else comes after do not fill the disk.

@@ -16,7 +16,6 @@ use crate::host::frozen::root_container;
 use crate::host::{destroy, probe, rootless};
 use crate::model::record::{CgroupRecord, ContainerRecord, PidNamespace, SignalAsked, Snapshot};
 use crate::model::{Denial, Event, Id, Machine, Phase};
-use crate::store::StoreError;
 use crate::sys::{pidfd, procfs};
 
 #[derive(Args)]
@@ -86,12 +85,12 @@ fn noting(
     asked: Option<SignalAsked>,
     send: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let untold = |error: StoreError| context.log.debug(&format!("the journal lacks this signal: {}", one_line(&error)));
+    let untold = |why: String| context.log.debug(&format!("the journal lacks this signal: {why}"));
     let (Some(asked), Some(root)) = (asked, context.open_root()?) else { return send() };
-    let noted = Noted::begin(&root, &snapshot.sandbox).map_err(untold).ok().flatten();
+    let noted = Noted::begin(&root, &snapshot.sandbox).map_err(|error| untold(one_line(&error))).ok().flatten();
     send()?;
     if let Some(noted) = noted {
-        let _ = noted.sent(asked).map_err(untold);
+        let _ = noted.sent(asked).map_err(|error| untold(one_line(&error)));
         Recorder::fold_much(&root, &snapshot.sandbox.id);
     }
     Ok(())

@@ -4,12 +4,13 @@
 //!
 //! What is written here goes to `store/pending`: it costs one append, and no store is opened for it.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use super::facts::{self, pod_of};
 use super::transition::Happened;
-use super::{Facts, Held, Recorder, now};
-use crate::model::record::{JournalEntry, Nanos, SandboxRecord, SignalAsked, Snapshot};
+use super::{EngineError, Facts, Held, Recorder, now};
+use crate::model::record::{JournalEntry, Nanos, PidNamespace, SandboxRecord, SignalAsked, Snapshot};
 use crate::model::{Event, Id};
 use crate::store::{Folder, Root, StoreError};
 
@@ -40,8 +41,16 @@ pub fn unrecorded_entries(snapshot: &Snapshot, facts: &Facts) -> Vec<JournalEntr
 
 /// Puts ends in the journal that the supervisor has written down, since they are seen now. Whatever else has happened is for
 /// the next command: recording it takes more than that.
-pub fn note_ends(root: &Root, id: &Id, facts: impl FnOnce(&Folder, &Snapshot) -> Facts) -> Result<(), StoreError> {
+pub fn note_ends(
+    root: &Root,
+    id: &Id,
+    facts: impl FnOnce(&Folder, &Snapshot) -> Facts,
+) -> Result<(), EngineError<Infallible>> {
     let Some(mut held) = hold(root, id, NO_PATIENCE)? else { return Ok(()) };
+    // There the end of the supervisor, which follows, is one to be recorded with it: what runs on has to be ended.
+    if held.snapshot.sandbox.pid_namespace == PidNamespace::Foreign {
+        return Ok(());
+    }
     let facts = facts(&held.folder, &held.snapshot);
     for (container, event, exit) in facts::unrecorded_ends(&held.snapshot, &facts, now()) {
         let (Ok(container), Some(_), Event::InitExited) = (Id::parse(&container), exit, event) else { return Ok(()) };
@@ -73,7 +82,7 @@ impl<'a> Noted<'a> {
     }
 
     /// It was sent.
-    pub fn sent(self, signal: SignalAsked) -> Result<(), StoreError> {
+    pub fn sent(self, signal: SignalAsked) -> Result<(), EngineError<Infallible>> {
         let root = self.held.snapshot.sandbox.id.clone();
         let event = Event::SignalRequested;
         // What has ended meanwhile is not signalled any more.

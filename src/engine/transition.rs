@@ -1,11 +1,13 @@
 //! One transition of a sandbox that exists, from the decision to the published outcome.
 
+use std::convert::Infallible;
+
 use super::facts::{adopt, pod_of};
 use super::{Effects, EngineError, Held, Pace, now};
 use crate::model::effect::Undo;
 use crate::model::record::{Actor, Exit, Intent, JournalEntry, Nanos, SignalAsked, Snapshot};
 use crate::model::{Effect, Event, Id, Phase, Transition};
-use crate::store::{Commit, StoreError};
+use crate::store::Commit;
 
 /// Whether the sandbox still exists afterwards.
 #[allow(clippy::large_enum_variant)] // Made once a command, and taken apart at once.
@@ -113,23 +115,21 @@ impl<'a> Held<'a> {
         Ok(Outcome::Held(self))
     }
 
-    /// What has happened already, and needs nothing more. Published first: whoever dies in between leaves a journal that
-    /// lacks an entry, and none that has two of one number.
+    /// What has happened already, and needs nothing more. With an intent all the same: whoever finds it asks the store
+    /// whether the entry is there, so that no two are of one number.
     pub(super) fn put_down(
-        mut self,
+        self,
         container: &Id,
         row: &Transition,
         pod: &crate::model::pod::Pod,
         happened: Happened,
-    ) -> Result<Held<'a>, StoreError> {
-        let (exit, ended) = (happened.exit, happened.ended);
-        let entry = happened.entry(&self.snapshot, container, row);
-        adopt(&mut self.snapshot, pod, container.as_str(), exit, ended);
-        self.snapshot.state.seq += 1;
-        self.folder.publish(&self.guard, &self.snapshot)?;
-        let id = self.snapshot.sandbox.id.clone();
-        self.recorder.commit(&Commit { id: &id, snapshot: Some(&self.snapshot), journal: &[entry] });
-        Ok(self)
+    ) -> Result<Held<'a>, EngineError<Infallible>> {
+        let intent = self.intent(container, row, happened.began)?;
+        self.guard.write_intent(&intent)?;
+        match self.complete(container, row, pod, happened)? {
+            Outcome::Held(held) => Ok(held),
+            Outcome::Gone => Err(EngineError::Vanished { id: container.to_string() }),
+        }
     }
 
     pub(super) fn intent<E: std::error::Error + 'static>(
