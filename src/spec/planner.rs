@@ -1,5 +1,6 @@
 //! The whole configuration becomes a plan, or one error that names the field.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -149,9 +150,17 @@ fn rootfs(spec: &Spec, linux: &Linux, bundle: &Path) -> Result<RootfsPlan, SpecE
     })
 }
 
+/// Each once: what is covered is not covered again.
 fn container_paths(field: &str, given: &Option<Vec<String>>) -> Result<Vec<PathBuf>, SpecError> {
-    let given = given.iter().flatten().enumerate();
-    given.map(|(index, path)| check::absolute(&format!("{field}[{index}]"), Path::new(path))).collect()
+    let mut paths = Vec::new();
+    let mut seen = HashSet::new();
+    for (index, path) in given.iter().flatten().enumerate() {
+        let path = check::absolute(&format!("{field}[{index}]"), Path::new(path))?;
+        if seen.insert(path.clone()) {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
 }
 
 fn host_name(field: &str, given: &Option<String>, planned: &[NamespacePlan]) -> Result<Option<String>, SpecError> {
