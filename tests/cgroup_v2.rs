@@ -436,3 +436,22 @@ const CAPABILITIES: [&str; 41] = [
     "CAP_BPF",
     "CAP_CHECKPOINT_RESTORE",
 ];
+
+/// One after the other they would be more jumps than the kernel follows.
+#[test]
+fn thousands_of_device_rules_are_taken_and_hold() {
+    needs_v2!();
+    let env = Env::new();
+    let script = "mknod /tmp/log c 1 11; head -c 1 /tmp/log >/dev/null 2>&1 && echo reads; \
+                  (echo >/tmp/log) 2>/dev/null && echo writes; head -c 1 /dev/zero | wc -c";
+    let bundle = env.bundle().capabilities(&["CAP_MKNOD", "CAP_SYSLOG"]).script(script).edit(|config| {
+        let rule = |n: i64| match n {
+            9999 => json!({"allow": true, "type": "c", "major": 1, "minor": 11, "access": "wm"}),
+            _ => json!({"allow": true, "type": "c", "major": 1000 + n / 250, "minor": n % 250, "access": "rwm"}),
+        };
+        let rules = config["linux"]["resources"]["devices"].as_array_mut().expect("device rules");
+        rules.extend((0..20_000).map(rule));
+    });
+    env.run_bundle(&bundle, &env.id("rules")).run().success().prints("writes\n1\n");
+    env.assert_clean();
+}

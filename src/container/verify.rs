@@ -35,7 +35,8 @@ impl Provenance {
 
     /// What hooks have mounted: they are the caller's. `before` are the mounts that there were.
     pub fn gives_new(&mut self, before: &[Mount], after: &[Mount]) {
-        let new = after.iter().filter(|mount| !before.iter().any(|old| old.id == mount.id));
+        let old: HashSet<u64> = before.iter().map(|mount| mount.id).collect();
+        let new = after.iter().filter(|mount| !old.contains(&mount.id));
         self.given.extend(new.map(|mount| mount.id));
     }
 
@@ -111,20 +112,19 @@ fn judge(mounts: &[Mount], root: u64, devices: &[u64], plan: &Plan, provenance: 
         // A second one hangs on the first: its chain of parents would not give it away.
         _ => return Err(format!("{} mounts lie on /, or another than its root", roots.len())),
     }
-    let parents: HashMap<u64, u64> = mounts.iter().map(|mount| (mount.id, mount.parent)).collect();
+    let mut chains = Chains::of(mounts, root, provenance);
     for mount in mounts.iter().filter(|mount| mount.id != root) {
-        let chain = chain(mount.id, &parents);
-        if chain.last() != Some(&root) {
+        let above = chains.above(mount.id);
+        if !above.root {
             return Err(format!("the mount at {:?} does not hang on its root", mount.at));
         }
         let host_devices = mount.writable && (mount.fstype == "devtmpfs" || devices.contains(&mount.device));
-        if !host_devices || chain.iter().any(|id| provenance.given.contains(id)) {
+        if !host_devices || above.given {
             continue;
         }
         // What lies under another at the same place came with the root.
         let topmost = || mounts.iter().rfind(|other| other.at == mount.at).is_some_and(|last| last.id == mount.id);
-        let ours = chain.iter().any(|id| provenance.made.contains(id))
-            || places(plan).any(|path| *path == mount.at) && topmost();
+        let ours = above.made || places(plan).any(|path| *path == mount.at) && topmost();
         if ours {
             return Err(format!("a device of the host can be changed at {:?}", mount.at));
         }
@@ -132,16 +132,57 @@ fn judge(mounts: &[Mount], root: u64, devices: &[u64], plan: &Plan, provenance: 
     Ok(())
 }
 
-/// From a mount over those that it hangs on, as far as they are known.
-fn chain(mount: u64, parents: &HashMap<u64, u64>) -> Vec<u64> {
-    let mut chain = vec![mount];
-    while let Some(parent) = chain.last().and_then(|id| parents.get(id)).filter(|parent| parents.contains_key(parent)) {
-        if chain.contains(parent) {
-            break;
-        }
-        chain.push(*parent);
+/// What a mount and those that it hangs on are, as far as they are known.
+#[derive(Debug, Clone, Copy, Default)]
+struct Above {
+    root: bool,
+    given: bool,
+    made: bool,
+}
+
+/// From each mount over its parents. Every mount is walked over once, however deep they lie: thousands may lie on one place.
+struct Chains<'a> {
+    parents: HashMap<u64, u64>,
+    provenance: &'a Provenance,
+    known: HashMap<u64, Above>,
+}
+
+impl Chains<'_> {
+    fn of<'a>(mounts: &[Mount], root: u64, provenance: &'a Provenance) -> Chains<'a> {
+        let parents = mounts.iter().map(|mount| (mount.id, mount.parent)).collect();
+        let top = Above { root: true, ..Above::default() };
+        Chains { parents, provenance, known: HashMap::from([(root, own(root, top, provenance))]) }
     }
-    chain
+
+    fn above(&mut self, mount: u64) -> Above {
+        let mut way = Vec::new();
+        let mut next = mount;
+        let mut found = loop {
+            if let Some(known) = self.known.get(&next) {
+                break *known;
+            }
+            // A chain that comes back to itself has no end, and no root.
+            self.known.insert(next, Above::default());
+            way.push(next);
+            match self.parents.get(&next).filter(|parent| self.parents.contains_key(parent)) {
+                Some(parent) => next = *parent,
+                None => break Above::default(),
+            }
+        };
+        for id in way.into_iter().rev() {
+            found = own(id, found, self.provenance);
+            self.known.insert(id, found);
+        }
+        found
+    }
+}
+
+fn own(mount: u64, above: Above, provenance: &Provenance) -> Above {
+    Above {
+        given: above.given || provenance.given.contains(&mount),
+        made: above.made || provenance.made.contains(&mount),
+        ..above
+    }
 }
 
 /// Where we put what is not the configuration's to choose.

@@ -1,5 +1,7 @@
 //! Device nodes: those that every container has, and those of the specification.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
@@ -17,6 +19,8 @@ const RESERVED: [&str; 2] = ["/dev/ptmx", "/dev/console"];
 /// Defaults first; a device of the specification replaces an earlier one of the same path.
 pub(super) fn plan(linux: &Linux, warnings: &mut Vec<String>) -> Result<Vec<DevicePlan>, SpecError> {
     let mut planned = defaults();
+    let mut places: HashMap<PathBuf, usize> =
+        planned.iter().enumerate().map(|(place, device)| (device.path.clone(), place)).collect();
     for (index, device) in linux.devices().iter().flatten().enumerate() {
         let field = format!("linux.devices[{index}]");
         let device = plan_one(&field, device)?;
@@ -24,9 +28,12 @@ pub(super) fn plan(linux: &Linux, warnings: &mut Vec<String>) -> Result<Vec<Devi
             warnings.push(format!("{field}.path: {:?} is made by the runtime; ignored", device.path));
             continue;
         }
-        match planned.iter_mut().find(|earlier| earlier.path == device.path) {
-            Some(earlier) => *earlier = device,
-            None => planned.push(device),
+        match places.entry(device.path.clone()) {
+            Entry::Occupied(earlier) => planned[*earlier.get()] = device,
+            Entry::Vacant(new) => {
+                new.insert(planned.len());
+                planned.push(device);
+            }
         }
     }
     Ok(planned)

@@ -1,5 +1,7 @@
 //! Network interfaces of the host that the container gets (runtime-spec, config-linux.md, "Network Devices").
 
+use std::collections::HashSet;
+
 use oci_spec::runtime::Linux;
 
 use super::plan::{NamespaceKind, NamespacePlan, NetDevicePlan};
@@ -18,8 +20,9 @@ pub(super) fn plan(linux: &Linux, planned: &[NamespacePlan]) -> Result<Vec<NetDe
         devices.push(NetDevicePlan { host_name: name.clone(), name: inside.to_owned() });
     }
     devices.sort_by(|one, other| one.host_name.cmp(&other.host_name));
-    for (at, device) in devices.iter().enumerate() {
-        if devices[..at].iter().any(|earlier| earlier.name == device.name) {
+    let mut names = HashSet::new();
+    for device in &devices {
+        if !names.insert(&device.name) {
             let problem = format!("{} is the name of another one already", check::quote(&device.name));
             return Err(SpecError::invalid(format!("linux.netDevices.{}.name", device.host_name), problem));
         }

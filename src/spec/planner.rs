@@ -1,5 +1,6 @@
 //! The whole configuration becomes a plan, or one error that names the field.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -152,20 +153,24 @@ fn rootfs(spec: &Spec, linux: &Linux, bundle: &Path) -> Result<RootfsPlan, SpecE
     })
 }
 
-/// Other runtimes take a relative path as one below the root.
+/// Each once: what is covered is not covered again. Other runtimes take a relative path as one below the root.
 fn container_paths(
     field: &str,
     given: &Option<Vec<String>>,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<PathBuf>, SpecError> {
     let mut paths = Vec::new();
+    let mut seen = HashSet::new();
     for (index, path) in given.iter().flatten().enumerate() {
         let (field, path) = (format!("{field}[{index}]"), Path::new(path));
         check::path(&field, path)?;
         if path.is_relative() {
             warnings.push(format!("{field}: {path:?} is not absolute; taken as one below /"));
         }
-        paths.push(check::absolute(&field, &Path::new("/").join(path))?);
+        let path = check::absolute(&field, &Path::new("/").join(path))?;
+        if seen.insert(path.clone()) {
+            paths.push(path);
+        }
     }
     Ok(paths)
 }

@@ -1,5 +1,6 @@
 //! Limits that change: reading what `update` asks for, and adding it to what held before.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use oci_spec::runtime::LinuxResources;
@@ -153,8 +154,14 @@ fn merge(base: &mut Value, given: Value) {
 
 fn merge_list(base: &mut Value, given: Value, keys: &[&str]) {
     let (Value::Array(base), Value::Array(given)) = (base, given) else { return };
+    let key_of = |entry: &Value| keys.iter().map(|key| format!("{:?}", entry.get(key))).collect::<Vec<_>>();
+    let mut places: HashMap<Vec<String>, usize> = HashMap::new();
+    for (place, old) in base.iter().enumerate() {
+        places.entry(key_of(old)).or_insert(place);
+    }
     for entry in given {
-        match base.iter_mut().find(|old| keys.iter().all(|key| old.get(key) == entry.get(key))) {
+        let place = *places.entry(key_of(&entry)).or_insert(base.len());
+        match base.get_mut(place) {
             Some(old) => *old = entry,
             None => base.push(entry),
         }

@@ -6,6 +6,7 @@
 
 mod change;
 mod device_program;
+mod device_table;
 mod devices;
 mod entangled;
 mod previous;
