@@ -177,10 +177,14 @@ pub fn become_user(plan: &ProcessPlan, groups: Groups, cwd: Cwd) -> Result<(), S
         enter_cwd(&plan.cwd)?;
         verify_cwd(&plan.cwd)?;
     }
+    Ok(())
+}
+
+/// Before any filter, which may deny even this.
+pub fn set_umask(plan: &ProcessPlan) {
     if let Some(umask) = plan.umask {
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(umask));
     }
-    Ok(())
 }
 
 /// Where it is denied, having none to set is fine: the caller's stay, as in every such namespace. Nobody has changed them

@@ -329,6 +329,7 @@ pub(super) fn finish_process(
         terminal.become_stdio(&plan.kept_stdio)?;
     }
     identity::apply_limits(plan)?;
+    identity::set_umask(plan);
     let cwd = identity::enter_early(&plan.cwd)?;
     super::load_seccomp(Moment::Privileged, plan, seccomp, channel)?;
     identity::become_user(plan, groups, cwd)?;

@@ -1,8 +1,8 @@
 //! Paths that a container must not see or must not write.
 //!
 //! Each is found inside the rootfs and covered on the very descriptor that was found, so nothing can be swapped in
-//! between (CVE-2025-31133). What covers it is the container's alone: one small file system with an empty file and an
-//! empty folder, closed to writing as a whole. Nothing of the host's is in it, /dev/null least of all: who may reach a
+//! between (CVE-2025-31133). What covers it is the container's alone: one small file system with a null device and an
+//! empty folder, closed to writing as a whole. Nothing of the host's is in it, its /dev/null least of all: who may reach a
 //! node may change its mode and owner, and those of that one are everybody's.
 
 use std::io;
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat};
 
+use super::node::{Made, Node};
 use super::root::{Root, is_folder};
 use super::{SetupError, Step, forgiven};
 use crate::sys::mount::{self, Attributes, Extent};
@@ -24,7 +25,7 @@ pub fn mask_all(root: &Root<'_>, paths: &[PathBuf]) -> Result<(), SetupError> {
         let covers = match &covers {
             Some(made) => made,
             None => {
-                covers.insert(Covers::make().step(|| "make an empty file and an empty folder to mask with".into())?)
+                covers.insert(Covers::make().step(|| "make a null device and an empty folder to mask with".into())?)
             }
         };
         let what = || format!("mask {path:?}");
@@ -34,15 +35,14 @@ pub fn mask_all(root: &Root<'_>, paths: &[PathBuf]) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// A tmpfs with `file` and `folder` in it.
+/// A tmpfs with `file`, which is a null device where one can be made, and `folder` in it.
 struct Covers(OwnedFd);
 
 impl Covers {
     fn make() -> io::Result<Covers> {
         let options = [("nr_blocks", "1"), ("nr_inodes", "3"), ("mode", "555")];
         let options = options.map(|(key, value)| (key.to_owned(), Some(value.to_owned())));
-        let attributes =
-            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+        let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
         let tree = mount::new_sealed_filesystem("tmpfs", "tmpfs", &options, attributes, fill)?;
         // Before 6.15 only of what is attached somewhere a part can be cloned. Every procfs has this folder.
         mount::attach(tree.as_fd(), std::fs::File::open("/proc/driver")?.as_fd())?;
@@ -54,13 +54,15 @@ impl Covers {
     }
 }
 
-/// Readable for everybody, whatever umask the caller has.
+/// Whatever umask the caller has. In a user namespace no device can be made: there, a file is as empty.
 fn fill(top: BorrowedFd<'_>) -> io::Result<()> {
-    let made = umask::cleared(|| {
-        mknodat(Some(top.as_raw_fd()), "file", SFlag::S_IFREG, Mode::from_bits_truncate(0o444), 0)?;
-        mkdirat(Some(top.as_raw_fd()), "folder", Mode::from_bits_truncate(0o555))
-    });
-    Ok(made?)
+    let null = Node { file_type: libc::S_IFCHR, number: libc::makedev(1, 3), mode: 0o666, uid: 0, gid: 0 };
+    if null.make(top, Path::new("file"))? == Made::NotAllowed {
+        let mode = Mode::from_bits_truncate(0o444);
+        umask::cleared(|| mknodat(Some(top.as_raw_fd()), "file", SFlag::S_IFREG, mode, 0))?;
+    }
+    umask::cleared(|| mkdirat(Some(top.as_raw_fd()), "folder", Mode::from_bits_truncate(0o555)))?;
+    Ok(())
 }
 
 fn find(root: &Root<'_>, path: &Path) -> Result<Option<OwnedFd>, SetupError> {

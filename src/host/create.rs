@@ -469,8 +469,13 @@ impl Effects for Creation<'_> {
 /// An init that is under its filter, and may not write, cannot say what stopped it.
 fn cause_by_filter(error: HostError, plan: &Plan) -> HostError {
     match error {
-        HostError::Container { text, exit_code } if plan.seccomp.is_some() && text == launch::INIT_DIED => {
-            let text = format!("{text}, or may say nothing (does the seccomp profile deny write?)");
+        HostError::Container { text, exit_code } if plan.seccomp.is_some() => {
+            let text = match text.strip_prefix(launch::INIT_DIED) {
+                Some(usually) => {
+                    format!("{}, or may say nothing (does the seccomp profile deny write?){usually}", launch::INIT_DIED)
+                }
+                None => text,
+            };
             HostError::Container { text, exit_code }
         }
         error => error,

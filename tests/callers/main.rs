@@ -15,7 +15,6 @@ use std::sync::Arc;
 use engines::{Podman, Shared};
 
 /// One podman for all of them.
-#[allow(dead_code)] // until the modules have their tests
 fn podman() -> Arc<Podman> {
     static PODMAN: Shared<Podman> = Shared::new();
     PODMAN.get_or_start(Podman::start)
