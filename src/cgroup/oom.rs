@@ -108,11 +108,14 @@ impl Kills {
         Kills { processes: of("oom_kill ").unwrap_or(0), groups: of("oom_group_kill ") }
     }
 
-    /// How often memory ran out. Where a group was killed, its processes are not told apart from others.
+    /// How often memory ran out. Where a group was killed, its processes are not told apart from others. The first of a group
+    /// is counted before the group is: where whole groups go, that one is not yet an event.
     fn since(self, before: Kills, whole: Whole) -> u64 {
         let processes = self.processes.saturating_sub(before.processes);
-        match (self.groups, whole) {
-            (Some(groups), _) if groups > before.groups.unwrap_or(0) => groups - before.groups.unwrap_or(0),
+        let groups = self.groups.map(|groups| groups.saturating_sub(before.groups.unwrap_or(0)));
+        match (groups, whole) {
+            (Some(groups), Whole::Group) => groups,
+            (Some(groups), Whole::Process) if groups > 0 => groups,
             (None, Whole::Group) => processes.min(1),
             _ => processes,
         }
@@ -179,6 +182,8 @@ mod tests {
         let before = Kills::parse("low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\noom_group_kill 0\n");
         assert_eq!(before, kills(1, Some(0)));
         assert_eq!(kills(5, Some(1)).since(before, Whole::Group), 1);
+        let begun = kills(2, Some(0));
+        assert_eq!((begun.since(before, Whole::Group), kills(5, Some(1)).since(begun, Whole::Group)), (0, 1));
         assert_eq!(kills(3, Some(0)).since(before, Whole::Process), 2);
         assert_eq!(before.since(before, Whole::Group), 0);
     }
