@@ -205,3 +205,31 @@ fn a_signal_that_the_caller_ignores_ends_nothing() {
     env.run(["delete", "--force", &id]).success();
     env.assert_clean();
 }
+
+/// A helper that was ended with the launch may have cloned an init that nobody has been told of: a child of the command, which
+/// kept the supervisor from its end for as long as that was waited for. Of 150 moments, about four met it.
+#[test]
+fn at_whatever_moment_a_run_is_ended_everything_is_taken_back() {
+    needs_root!();
+    let env = Env::new();
+    let bundle = env.bundle().args(&["true"]);
+    let began = Instant::now();
+    env.run_bundle(&bundle, &env.id("whole")).run().success();
+    let whole = began.elapsed();
+    let mut ended = 0;
+    for part in 0..150 {
+        let id = env.id(&format!("at-{part}"));
+        let run = env.run_bundle(&bundle, &id).spawn();
+        // Not to wait for anything: the moment is what is tried.
+        std::thread::sleep(whole * part / 150);
+        let told = Instant::now();
+        process::send(run.pid(), Signal::SIGTERM);
+        let outcome = run.finish(SOON);
+        assert!(told.elapsed() < Duration::from_secs(4), "{part} of 150: it took its time: {outcome}");
+        assert!(!outcome.stderr.contains("taken back"), "{part} of 150: {outcome}");
+        ended += usize::from(outcome.status.code() == Some(143));
+        env.run(["delete", "--force", &id]);
+    }
+    assert!(ended > 0, "it was never ended before it was over");
+    env.assert_clean();
+}

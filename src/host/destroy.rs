@@ -323,17 +323,24 @@ pub fn send_kill(process: BorrowedFd<'_>) -> Result<(), HostError> {
     }
 }
 
-/// Kills a process that this process knows by pidfd only; `child`: it is ours to reap.
+/// Kills a process that this process knows by pidfd only; `child`: it is ours to reap, and whatever else of ours ends
+/// meanwhile. A supervisor ends when its PID namespace is empty, and an init that a helper cloned for us and had no time to
+/// tell of is a child of ours that nobody else reaps.
 pub fn kill_and_wait(process: BorrowedFd<'_>, child: bool) -> Result<(), HostError> {
     send_kill(process)?;
     let what = || "wait for a killed process".to_owned();
-    if !pidfd::wait_exit(process, Some(Instant::now() + DEADLINE)).trying(what)? {
-        return Err(HostError::Timeout { what: "the end of a killed process".into(), seconds: DEADLINE.as_secs() });
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let slice = if child { (Instant::now() + Duration::from_millis(20)).min(end) } else { end };
+        let exited = pidfd::wait_exit(process, Some(slice)).trying(what)?;
+        while child && pidfd::wait_any_child().trying(what)?.is_some() {}
+        if exited {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            return Err(HostError::Timeout { what: "the end of a killed process".into(), seconds: DEADLINE.as_secs() });
+        }
     }
-    if child {
-        let _ = pidfd::wait_child(process);
-    }
-    Ok(())
 }
 
 /// Waits until it is dead or past the point of doing anything (see the design, "When is a supervisor gone?"); reaps
