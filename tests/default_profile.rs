@@ -210,6 +210,12 @@ fn a_container_that_spec_describes_lives_under_the_profile() {
                     0 0\n42\n";
     env.run_bundle(&bundle, &env.id("readme")).run().success().prints(expected);
 
+    // What is made in there beside the application has no clone3(2) either.
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "cat > /dev/null; echo ran > /dev/shm/ran"]}]);
+    let hooked = bundle.edit(|config| config["hooks"] = json!({"startContainer": hook})).script("cat /dev/shm/ran");
+    env.run_bundle(&hooked, &env.id("hook")).run().success().prints("ran\n");
+    let bundle = hooked.edit(|config| config["hooks"] = json!({}));
+
     let id = env.id("exec");
     let bundle = bundle.args(&["sleep", "1000"]);
     env.create(&bundle, &id).run().success();

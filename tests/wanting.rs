@@ -10,7 +10,7 @@ use common::ordinary::{FIRST_SUBID, Further, USER, chown_to_user};
 use common::{Bundle, Env, Ordinary, needs_root, needs_tool, skipped};
 use serde_json::json;
 
-const OWN_ID: &str = "this user's own id is the only one that can be had";
+const OWN_ID: &str = "the container has no ids but this user's own";
 
 /// A folder that stands for the whole PATH.
 fn programs(env: &Env, name: &str, scripts: &[(&str, &str)]) -> String {
@@ -132,6 +132,9 @@ fn what_needs_a_cgroup_says_so_where_there_is_none() {
             assert!(!outcome.stderr.contains("/sys/fs/cgroup"), "a bare path says nothing: {outcome}");
         }
     }
+    let update = ["update", "--memory", "100000000"];
+    env.run(update.iter().chain(&[id.as_str()])).fails_with(1, &["nothing to limit", "delegated", "--cgroup-manager"]);
+    of_user(&[update[0], update[1], update[2], &own]).run().fails_with(1, &["delegated"]);
     assert_eq!(env.status(&id), "running", "nothing has changed");
     let limited = user.bundle().edit(|config| config["linux"]["resources"] = json!({"memory": {"limit": 100_000_000}}));
     let run = of_user(&["run", "--bundle"]).arg(&limited.dir).arg(theirs.id("limited")).run();

@@ -75,6 +75,11 @@ pub enum Error {
          delegated to this user, and another manager than --cgroup-manager disabled"
     )]
     NoFreezer,
+    #[error(
+        "there is nothing to limit: the container has no cgroup of its own: that takes root, or a cgroup that is delegated \
+         to this user, and another manager than --cgroup-manager disabled"
+    )]
+    NothingToLimit,
     #[error("cannot freeze or thaw the cgroup {folder:?}")]
     Freeze { folder: PathBuf, source: io::Error },
     #[error("cannot freeze the cgroup {folder:?} in time: it was thawed again")]

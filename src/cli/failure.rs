@@ -56,7 +56,9 @@ impl From<HostError> for Failure {
         let exit_code = error.exit_code();
         let of = if matches!(exit_code, 126 | 127) { Of::Program } else { Of::Command };
         let mut text = told(&error);
-        if matches!(error, HostError::Cgroup(cgroup::Error::NoController { .. })) && rootless::inside() {
+        if matches!(error, HostError::Cgroup(cgroup::Error::NoController { .. }))
+            && (rootless::inside() || rootless::needed())
+        {
             text.push_str(": that takes root, or a cgroup that is delegated to this user");
         }
         Failure { exit_code, interrupted: error.signal().is_some(), text, of }

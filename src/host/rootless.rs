@@ -106,7 +106,7 @@ pub fn enter_own_namespaces(ids: Ids) -> Result<Option<String>, HostError> {
         Some(text) if ids == Ids::Further => return Err(HostError::Container { text, exit_code: 1 }),
         Some(text) => {
             map_ourselves(uid, gid)?;
-            Some(format!("{text}; so this user's own id is the only one that can be had"))
+            Some(format!("{text}; so the container has no ids but this user's own"))
         }
     };
     unshare(CloneFlags::CLONE_NEWNS).trying(|| "make a mount namespace of our own".into())?;

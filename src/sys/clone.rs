@@ -59,12 +59,31 @@ pub fn clone(namespaces: i32, parent: Parent, cgroup: Option<BorrowedFd<'_>>) ->
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     // SAFETY: without CLONE_VM and with no stack given this is fork(2); `args` and `pidfd` outlive the call.
-    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<CloneArgs>()) }).map_err(explained)?;
+    let pid = match check(unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<CloneArgs>()) }) {
+        // A profile that follows docker's has no clone3(2) for whoever lacks CAP_SYS_ADMIN: a hook inside its container.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) && cgroup.is_none() => {
+            by_clone2(args.flags, args.exit_signal, &mut pidfd)
+        }
+        other => other,
+    };
+    let pid = pid.map_err(explained)?;
     if pid == 0 {
         return Ok(Cloned::Child);
     }
     // SAFETY: the kernel has just given us this descriptor; nobody else knows it.
     Ok(Cloned::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+}
+
+/// The same by clone(2), whose flags have the exit signal in their last byte (and so no room for CLONE_NEWTIME).
+fn by_clone2(flags: u64, exit_signal: u64, pidfd: &mut i32) -> io::Result<i64> {
+    const SIGNAL: u64 = 0xff;
+    if flags & SIGNAL != 0 {
+        return Err(io::Error::from_raw_os_error(libc::ENOSYS));
+    }
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: without CLONE_VM and with no stack given this is fork(2). The third argument is where CLONE_PIDFD writes, on
+    // every architecture whose first one is the flags; `pidfd` outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_clone, flags | exit_signal, none, pidfd as *mut i32, none, none) })
 }
 
 /// Two of its errors name nothing that one could do something about (clone(2), namespaces(7)).

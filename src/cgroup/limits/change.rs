@@ -17,11 +17,11 @@ pub struct Change {
 }
 
 impl Change {
-    /// For the cgroups that a record names. Without any (`--cgroup-manager disabled`) there is nothing to change, and
-    /// limits are ignored, as at creation.
+    /// For the cgroups that a record names. Without any (`--cgroup-manager disabled`) there is nothing that could be
+    /// changed, which whoever asks for limits now is told.
     pub fn prepare(hierarchies: &Hierarchies, record: &CgroupRecord, resources: &LinuxResources) -> Result<Change> {
         if record.folders.is_empty() {
-            return Ok(Change { writes: Vec::new(), before: Vec::new() });
+            return Err(Error::NothingToLimit);
         }
         let layout = Layout::of_record(hierarchies, record);
         let folders: Vec<&Folder> = layout.folders.iter().filter(|folder| folder.path.exists()).collect();
