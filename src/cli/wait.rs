@@ -15,7 +15,7 @@ use super::time;
 use crate::container::one_line;
 use crate::control::{Client, ControlError, ErrorCode};
 use crate::engine::{self, Depth, Probe};
-use crate::host::frozen::root_container;
+use crate::host::frozen::{destruction_of, root_container};
 use crate::host::probe::{self, Prober};
 use crate::model::record::{Boot, Exit, PidNamespace, ProcessRef, Snapshot};
 use crate::model::{Id, Phase};
@@ -51,7 +51,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         Some(pid) => of_process(context, &arguments.id, pid)?,
         None => {
             let exit = of_sandbox(context, &arguments.id)?;
-            note_end(context, &arguments.id);
+            note_end(context, &arguments.id, exit);
             exit
         }
     };
@@ -75,10 +75,10 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
 }
 
 /// Now that it was seen. What keeps the journal from having it already is no matter of ours: it will have it.
-fn note_end(context: &Context, id: &str) {
+fn note_end(context: &Context, id: &str, exit: Exit) {
     let (Ok(id), Ok(Some(root))) = (Id::parse(id), context.open_root()) else { return };
     let facts = |folder: &Folder, snapshot: &Snapshot| Prober.facts(folder, snapshot, Depth::Shallow);
-    if let Err(error) = engine::note_ends(&root, &id, facts) {
+    if let Err(error) = engine::note_ends(&root, &id, facts, destruction_of, Some(exit)) {
         context.log.debug(&format!("the end of {:?} is not in the journal yet: {}", id.as_str(), one_line(&error)));
     }
 }

@@ -1,7 +1,5 @@
 //! One transition of a sandbox that exists, from the decision to the published outcome.
 
-use std::convert::Infallible;
-
 use super::facts::{adopt, pod_of};
 use super::{Effects, EngineError, Held, Pace, now};
 use crate::model::effect::Undo;
@@ -117,13 +115,13 @@ impl<'a> Held<'a> {
 
     /// What has happened already, and needs nothing more. With an intent all the same: whoever finds it asks the store
     /// whether the entry is there, so that no two are of one number.
-    pub(super) fn put_down(
+    pub(super) fn put_down<E: std::error::Error + 'static>(
         self,
         container: &Id,
         row: &Transition,
         pod: &crate::model::pod::Pod,
         happened: Happened,
-    ) -> Result<Held<'a>, EngineError<Infallible>> {
+    ) -> Result<Held<'a>, EngineError<E>> {
         let intent = self.intent(container, row, happened.began)?;
         self.guard.write_intent(&intent)?;
         match self.complete(container, row, pod, happened)? {
@@ -175,8 +173,8 @@ impl Happened {
         Happened { by: Actor::Recovery, ..Happened::by_command(began) }
     }
 
-    /// An end: at the time that the supervisor wrote down, but not before what the journal has of the container already
-    /// (an application may be gone before its start is recorded); one that nobody wrote down is of now.
+    /// An end: at the time that was written down, or at which it was first seen, but not before what the journal has of the
+    /// container already (an application may be gone before its start is recorded); else now.
     pub fn seen(snapshot: &Snapshot, container: &Id, exit: Option<Exit>) -> Happened {
         let now = now();
         let since = match *container == snapshot.sandbox.id {
@@ -184,8 +182,8 @@ impl Happened {
             false => snapshot.state.containers.get(container.as_str()).map(|state| state.since),
         };
         let at = match exit {
-            Some(exit) if !exit.inferred => exit.at.max(since.unwrap_or(exit.at)).min(now),
-            _ => now,
+            Some(exit) => exit.at.max(since.unwrap_or(exit.at)).min(now),
+            None => now,
         };
         Happened { began: at, ended: at, exit, by: Actor::Recovery, signal: None }
     }
