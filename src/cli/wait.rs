@@ -25,6 +25,9 @@ use crate::sys::pidfd::{self, Ended};
 /// How long a process that somebody waits for is watched before it is asked again.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(100);
 
+/// How long a process that has hung up may take to end.
+const GONE_WITHIN: Duration = Duration::from_secs(2);
+
 /// How long a process that has ended may go unreaped before its status is given up; looked at again this often.
 const REAPED_WITHIN: Duration = Duration::from_secs(10);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
@@ -140,6 +143,18 @@ impl Unheard {
     fn is_end(&self) -> bool {
         let (Unheard::Before(error) | Unheard::Meanwhile(error)) = self;
         matches!(error, ControlError::Gone | ControlError::Transport { .. })
+    }
+}
+
+/// What is to be seen of a sandbox whose supervisor has hung up: it is given a moment to be gone, and all with it.
+pub fn seen_without_answer(context: &Context, id: &str) -> Result<Seen, Failure> {
+    let deadline = Instant::now() + GONE_WITHIN;
+    loop {
+        let (_, seen) = look::at(context, id)?;
+        if !seen.phase().is_alive() || !seen.facts.supervisor_alive || Instant::now() >= deadline {
+            return Ok(seen);
+        }
+        let_it_go(&seen)?;
     }
 }
 
