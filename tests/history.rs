@@ -172,6 +172,47 @@ fn of_one_whose_supervisor_was_killed_it_says_what_is_known() {
     env.assert_clean();
 }
 
+#[test]
+fn a_deletion_that_kills_says_how_it_ended_when_and_for_whom() {
+    needs_root!();
+    let env = Env::new();
+    for (namespace, short) in [("its own", "own"), ("the host's", "host")] {
+        for (phase, delete) in [("running", "--force"), ("paused", "--force"), ("created", "--force"), ("created", "")]
+        {
+            let id = env.id(&format!("deleted-{short}-{phase}{delete}"));
+            let bundle = env.bundle().args(&["sleep", "1000"]);
+            let bundle = if namespace == "its own" { bundle } else { bundle.namespace("pid", None) };
+            env.created(&bundle, &id);
+            if phase != "created" {
+                env.run(["start", &id]).success();
+            }
+            if phase == "paused" {
+                env.run(["pause", &id]).success();
+            }
+            let before = now();
+            let args = ["delete", delete, &id].into_iter().filter(|word| !word.is_empty());
+            env.cmd(args).behind("sh", &["-c", "\"$0\" \"$@\"; exit $?"]).run().success();
+            let entries = entries(&env, &id);
+            let last = entries.iter().rfind(|entry| entry["to"] == "absent").unwrap();
+            let exit = &last["exit"];
+            assert_eq!((&exit["code"], &exit["signal"]), (&137.into(), &9.into()), "{namespace} {phase}: {last:#?}");
+            assert!(before <= at(&exit["at"]) && at(&exit["at"]) <= at(&last["ended"]), "{last:#?}");
+            let signal = &last["signal"];
+            assert_eq!((&signal["name"], &signal["program"]), (&"SIGKILL".into(), &"sh".into()), "{last:#?}");
+            assert_eq!((&signal["uid"], &last["by"]), (&0.into(), &"command".into()), "{last:#?}");
+        }
+    }
+    // One that has ended before is not killed.
+    let id = env.id("ended");
+    env.started(&env.bundle().script("exit 3"), &id);
+    assert_eq!(env.wait(&id), 3);
+    env.run(["delete", "--force", &id]).success();
+    let entries = entries(&env, &id);
+    let last = the(&entries, "force-delete-requested");
+    assert!(last["exit"].is_null() && last["signal"].is_null(), "{last:#?}");
+    env.assert_clean();
+}
+
 /// Of one that nobody wrote down: when it was first seen.
 #[test]
 fn an_end_that_nobody_wrote_down_keeps_the_time_at_which_it_was_first_seen() {
