@@ -173,6 +173,143 @@ fn of_one_whose_supervisor_was_killed_it_says_what_is_known() {
 }
 
 #[test]
+fn a_deletion_that_kills_says_how_it_ended_when_and_for_whom() {
+    needs_root!();
+    let env = Env::new();
+    for (namespace, short) in [("its own", "own"), ("the host's", "host")] {
+        for (phase, delete) in [("running", "--force"), ("paused", "--force"), ("created", "--force"), ("created", "")]
+        {
+            let id = env.id(&format!("deleted-{short}-{phase}{delete}"));
+            let bundle = env.bundle().args(&["sleep", "1000"]);
+            let bundle = if namespace == "its own" { bundle } else { bundle.namespace("pid", None) };
+            env.created(&bundle, &id);
+            if phase != "created" {
+                env.run(["start", &id]).success();
+            }
+            if phase == "paused" {
+                env.run(["pause", &id]).success();
+            }
+            let before = now();
+            let args = ["delete", delete, &id].into_iter().filter(|word| !word.is_empty());
+            env.cmd(args).behind("sh", &["-c", "\"$0\" \"$@\"; exit $?"]).run().success();
+            let entries = entries(&env, &id);
+            let last = entries.iter().rfind(|entry| entry["to"] == "absent").unwrap();
+            let exit = &last["exit"];
+            assert_eq!((&exit["code"], &exit["signal"]), (&137.into(), &9.into()), "{namespace} {phase}: {last:#?}");
+            assert!(before <= at(&exit["at"]) && at(&exit["at"]) <= at(&last["ended"]), "{last:#?}");
+            let signal = &last["signal"];
+            assert_eq!((&signal["name"], &signal["program"]), (&"SIGKILL".into(), &"sh".into()), "{last:#?}");
+            assert_eq!((&signal["uid"], &last["by"]), (&0.into(), &"command".into()), "{last:#?}");
+        }
+    }
+    // One that has ended before is not killed.
+    let id = env.id("ended");
+    env.started(&env.bundle().script("exit 3"), &id);
+    assert_eq!(env.wait(&id), 3);
+    env.run(["delete", "--force", &id]).success();
+    let entries = entries(&env, &id);
+    let last = the(&entries, "force-delete-requested");
+    assert!(last["exit"].is_null() && last["signal"].is_null(), "{last:#?}");
+    env.assert_clean();
+}
+
+/// Of one that nobody wrote down: when it was first seen.
+#[test]
+fn an_end_that_nobody_wrote_down_keeps_the_time_at_which_it_was_first_seen() {
+    needs_root!();
+    let env = Env::new();
+    for look in ["history", "wait"] {
+        for phase in ["running", "created", "paused"] {
+            let id = env.id(&format!("lost-{look}-{phase}"));
+            let bundle = env.bundle().args(&["sleep", "1000"]);
+            env.created(&bundle, &id);
+            if phase != "created" {
+                env.run(["start", &id]).success();
+            }
+            if phase == "paused" {
+                env.run(["pause", &id]).success();
+            }
+            let supervisor = env.supervisor(&id);
+            let init = env.pid(&id);
+            common::process::send(supervisor, Signal::SIGKILL);
+            if phase == "paused" {
+                // On v1 what is frozen ends once it is thawed, with the next command that changes something.
+                until(DEADLINE, "end of the supervisor", || !common::process::runs(supervisor));
+                if common::process::runs(init) {
+                    env.run(["delete", "--force", &id]).success();
+                    continue;
+                }
+            }
+            until(DEADLINE, "stopped sandbox", || env.status(&id) == "stopped");
+            let first = match look {
+                "wait" => env.run(["wait", "--format", "json", &id]).success().json()["at"].clone(),
+                _ => the(&entries(&env, &id), "supervisor-gone")["exit"]["at"].clone(),
+            };
+            for _ in 0..2 {
+                let end = the(&entries(&env, &id), "supervisor-gone").clone();
+                assert_eq!(
+                    (&end["exit"]["at"], &end["ended"], &end["began"]),
+                    (&first, &first, &first),
+                    "{look} {phase}"
+                );
+                assert_eq!(env.run(["wait", "--format", "json", &id]).success().json()["at"], first);
+                assert_eq!(env.run(["state", &id]).success().json()["exit"]["at"], first);
+            }
+            env.delete(&id);
+            assert_eq!(the(&entries(&env, &id), "supervisor-gone")["exit"]["at"], first);
+        }
+    }
+    env.assert_clean();
+}
+
+/// Where nothing ends with the supervisor, and nobody is left who sees the end.
+#[test]
+fn what_ended_after_its_supervisor_in_the_hosts_pid_namespace_keeps_one_time_and_ends_nobody() {
+    needs_root!();
+    let env = Env::new();
+    for look in ["history", "wait", "waiting"] {
+        let id = env.id(&format!("late-{look}"));
+        let bundle = env.bundle().script("sleep 1000 & echo $! > /left; wait").edit(|config| {
+            config["linux"]["namespaces"].as_array_mut().unwrap().retain(|one| one["type"] != "pid");
+            config["root"]["readonly"] = false.into();
+        });
+        env.started(&bundle, &id);
+        let mut left = String::new();
+        until(DEADLINE, "pid of what is left", || {
+            left = fs::read_to_string(bundle.rootfs().join("left")).unwrap_or_default();
+            left.ends_with('\n')
+        });
+        let left: i32 = left.trim().parse().unwrap();
+        let (supervisor, init) = (env.supervisor(&id), env.pid(&id));
+        common::process::send(supervisor, Signal::SIGKILL);
+        until(DEADLINE, "end of the supervisor", || !common::process::runs(supervisor));
+        // Where the kernel tells how it ended, it tells those who have waited alone.
+        let waiting = (look == "waiting").then(|| env.cmd(["wait", "--format", "json", &id]).spawn());
+        common::process::send(init, Signal::SIGTERM);
+        until(DEADLINE, "stopped sandbox", || env.status(&id) == "stopped");
+        let first = match look {
+            "wait" => env.run(["wait", "--format", "json", &id]).code(0).json(),
+            "waiting" => waiting.unwrap().finish(DEADLINE).code(0).json(),
+            _ => {
+                let _ = entries(&env, &id);
+                env.run(["wait", "--format", "json", &id]).code(0).json()
+            }
+        };
+        let at = first["at"].clone();
+        for _ in 0..2 {
+            assert_eq!(the(&entries(&env, &id), "init-exited")["ended"], at, "{look}");
+            assert_eq!(env.run(["wait", "--format", "json", &id]).code(0).json(), first, "{look}");
+            assert_eq!(env.run(["state", &id]).success().json()["exit"]["at"], at, "{look}");
+        }
+        assert!(common::process::runs(left), "a look has ended it");
+        env.delete(&id);
+        assert!(!common::process::runs(left));
+        assert_eq!(the(&entries(&env, &id), "init-exited")["exit"]["at"], at);
+    }
+    env.assert_clean();
+}
+
+#[test]
 fn an_ordinary_users_signal_is_an_entry_too() {
     needs_root!();
     needs_tool!("unshare", "setpriv", "newuidmap");

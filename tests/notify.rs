@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use common::command::DEADLINE;
 use common::ordinary::{Further, chown_to_user};
-use common::{Bundle, Env, Manager, Ordinary, needs_root, needs_tool, probe, until};
+use common::{Bundle, Env, Manager, Ordinary, Outcome, needs_root, needs_tool, probe, until};
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 /// A service that says these words (tests/probe/notify.rs), as an ordinary user.
@@ -100,10 +101,71 @@ fn a_service_that_ends_without_being_ready_keeps_nobody_waiting() {
     let (manager, id) = (manager(&env), env.id("notified-never"));
     let bundle = service(&env, &["say:STATUS=1", "say:ERRNO=5"]);
     env.create(&bundle, &id).env("NOTIFY_SOCKET", manager.address()).run().success();
-    env.cmd(["start", &id]).env("NOTIFY_SOCKET", manager.address()).run().success();
+    // Who started it is told, and has what was asked for.
+    let told = |outcome: Outcome| {
+        let outcome = outcome.fails_with(0, &["warning", &id, "has ended before it was ready", "with exit code 0"]);
+        assert!(outcome.stdout.is_empty(), "{outcome}");
+        env.run(["delete", "--force", &id]).success();
+    };
+    told(env.cmd(["start", &id]).env("NOTIFY_SOCKET", manager.address()).run());
     assert_eq!(manager.hears_until("ERRNO"), ["STATUS=1", "ERRNO=5"]);
     assert_eq!(manager.has_heard(), Vec::<String>::new());
+    let run = env.cmd(["run", "--detach", "--bundle"]).arg(&bundle.dir).arg(&id);
+    told(run.env("NOTIFY_SOCKET", manager.address()).stdin(std::process::Stdio::null()).run());
+    env.assert_clean();
+}
+
+#[test]
+fn one_that_is_killed_or_deleted_before_it_is_ready_is_told_of() {
+    needs_root!();
+    let env = Env::new();
+    let (manager, id) = (manager(&env), env.id("notified-killed"));
+    let bundle = service(&env, &["say:STATUS=1", "wait:/never"]);
+    let started = || {
+        env.create(&bundle, &id).env("NOTIFY_SOCKET", manager.address()).run().success();
+        let start = env.cmd(["start", &id]).env("NOTIFY_SOCKET", manager.address()).spawn();
+        assert_eq!(manager.hears_until("STATUS"), ["STATUS=1"]);
+        start
+    };
+    let start = started();
+    env.run(["kill", &id, "KILL"]).success();
+    start.finish(DEADLINE).fails_with(0, &["has ended before it was ready", "with exit code 137"]);
+    env.run(["delete", &id]).success();
+    let start = started();
+    common::process::send(env.supervisor(&id), Signal::SIGKILL);
+    start.finish(DEADLINE).fails_with(0, &["has ended before it was ready", "with exit code 137"]);
+    env.run(["delete", &id]).success();
+    let start = started();
     env.run(["delete", "--force", &id]).success();
+    start.finish(DEADLINE).fails_with(0, &["before it was ready"]);
+    env.assert_clean();
+}
+
+/// As long as the container wants: so that is ended by whoever does not want to wait.
+#[test]
+fn a_signal_ends_the_wait_for_a_service_and_says_that_it_runs_on() {
+    needs_root!();
+    let env = Env::new();
+    let (manager, id) = (manager(&env), env.id("notified-interrupted"));
+    let bundle = service(&env, &["say:STATUS=1", "wait:/never"]);
+    for command in ["start", "run"] {
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+            let waits = match command {
+                "start" => {
+                    env.create(&bundle, &id).env("NOTIFY_SOCKET", manager.address()).run().success();
+                    env.cmd(["start", &id])
+                }
+                _ => env.cmd(["run", "--detach", "--bundle"]).arg(&bundle.dir).arg(&id),
+            };
+            let waits = waits.env("NOTIFY_SOCKET", manager.address()).spawn();
+            assert_eq!(manager.hears_until("STATUS"), ["STATUS=1"]);
+            until(DEADLINE, "running sandbox", || env.status(&id) == "running");
+            common::process::send(waits.pid(), signal);
+            waits.finish(DEADLINE).fails_with(128 + signal as i32, &[signal.as_str(), &id, "the container runs on"]);
+            assert_eq!(env.status(&id), "running");
+            env.run(["delete", "--force", &id]).success();
+        }
+    }
     env.assert_clean();
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::hold;
+use super::{hold, kill};
 use crate::engine::Held;
 use crate::engine::heal::Wreck;
 use crate::host::frozen::destruction_of;
@@ -80,7 +80,7 @@ pub fn force_this(context: &Context, root: &Root, seen: &SandboxRecord) -> Resul
 fn finish(context: &Context, held: Held<'_>, id: &Id, event: Event) -> Result<(), Failure> {
     let wreck = Wreck { folder: held.folder(), snapshot: Some(held.snapshot()), intent: None };
     let mut destruction = destruction_of(&wreck);
-    held.transition(id, event, &mut destruction)?;
+    held.transition_for(id, event, &mut destruction, kill::asked(libc::SIGKILL))?;
     for warning in destruction.take_warnings() {
         context.log.warn(&warning);
     }

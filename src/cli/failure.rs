@@ -32,6 +32,11 @@ impl Failure {
         Failure::new(format!("container {id:?} does not exist"))
     }
 
+    /// Somebody has ended us, and what we waited for was not to be taken back.
+    pub fn interrupted(text: impl Into<String>, signal: i32) -> Failure {
+        Failure { text: text.into(), exit_code: 128 + signal as u8, interrupted: true, of: Of::Command }
+    }
+
     /// A signal that goes to a whole process group, as a key does, may have ended what we were making before we looked: that
     /// is then the reason.
     pub fn or_interrupted(mut self) -> Failure {

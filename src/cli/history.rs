@@ -11,11 +11,13 @@ use super::context::Context;
 use super::failure::Failure;
 use super::format::Format;
 use super::{kill, output, time};
+use crate::container::one_line;
 use crate::engine::{self, Depth, Probe, Recorder};
+use crate::host::frozen::destruction_of;
 use crate::host::probe::Prober;
-use crate::model::record::{Actor, JournalEntry, Nanos};
+use crate::model::record::{Actor, JournalEntry, Nanos, Snapshot};
 use crate::model::{Id, Phase};
-use crate::store::Root;
+use crate::store::{Folder, Root};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -29,6 +31,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let id = arguments.id.as_deref().map(Id::parse).transpose()?;
     let entries = match context.open_root()? {
         Some(root) => {
+            // Before the store is asked, which takes it in.
+            note_ends(context, &root, id.as_ref())?;
             let mut recorder = Recorder::new(&root);
             let mut entries = recorder.history(id.as_ref())?;
             for notice in recorder.take_notices() {
@@ -39,7 +43,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
             let is_known = |one: &JournalEntry| {
                 entries.iter().any(|entry| entry.incarnation == one.incarnation && entry.seq >= one.seq)
             };
-            let unrecorded: Vec<_> = unrecorded.into_iter().filter(|one| !is_known(one)).collect();
+            let unrecorded: Vec<_> =
+                unrecorded.into_iter().flat_map(|(_, entries)| entries).filter(|one| !is_known(one)).collect();
             entries.extend(unrecorded);
             in_order(entries)
         }
@@ -52,9 +57,22 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// Now that they are seen, they get the time that everybody is told from now on. Where that is not to be had they are shown
+/// all the same.
+fn note_ends(context: &Context, root: &Root, of: Option<&Id>) -> Result<(), Failure> {
+    for (snapshot, _) in not_recorded_yet(root, of)? {
+        let id = &snapshot.sandbox.id;
+        let facts = |folder: &Folder, snapshot: &Snapshot| Prober.facts(folder, snapshot, Depth::Shallow);
+        if let Err(error) = engine::note_ends(root, id, facts, destruction_of, None) {
+            context.log.debug(&format!("the end of {:?} is not in the journal yet: {}", id.as_str(), one_line(&error)));
+        }
+    }
+    Ok(())
+}
+
 /// Ends that the machine shows and no command has recorded: they are history all the same.
-fn not_recorded_yet(root: &Root, of: Option<&Id>) -> Result<Vec<JournalEntry>, Failure> {
-    let mut entries = Vec::new();
+fn not_recorded_yet(root: &Root, of: Option<&Id>) -> Result<Vec<(Snapshot, Vec<JournalEntry>)>, Failure> {
+    let mut found = Vec::new();
     for folder in root.folders()? {
         // One that cannot be read, or is being deleted, is told of elsewhere.
         let Ok(Some(snapshot)) = folder.read_snapshot() else { continue };
@@ -63,11 +81,11 @@ fn not_recorded_yet(root: &Root, of: Option<&Id>) -> Result<Vec<JournalEntry>, F
         }
         let facts = Prober.facts(&folder, &snapshot, Depth::Shallow);
         let unrecorded = engine::unrecorded_entries(&snapshot, &facts);
-        if folder.is_current()? {
-            entries.extend(unrecorded);
+        if !unrecorded.is_empty() && folder.is_current()? {
+            found.push((snapshot, unrecorded));
         }
     }
-    Ok(entries)
+    Ok(found)
 }
 
 /// By time, since an end may be recorded long after it; those of one sandbox as they were recorded, whatever its clock did.

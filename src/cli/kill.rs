@@ -71,7 +71,7 @@ pub fn send(context: &Context, id: &str, signal: i32) -> Result<(), Failure> {
 }
 
 /// Who asks for this signal, for the journal; none for 0, which signals nobody.
-fn asked(signal: i32) -> Option<SignalAsked> {
+pub fn asked(signal: i32) -> Option<SignalAsked> {
     let number = u8::try_from(signal).ok().filter(|number| *number > 0)?;
     let caller = nix::unistd::getppid().as_raw();
     let program = procfs::stat(caller).ok().flatten().map(|stat| stat.comm).unwrap_or_default();

@@ -102,7 +102,8 @@ fn tell_left_over(seen: &mut Snapshot, intent: &Intent, facts: &Facts, at: i64) 
         // Its creator is dead, and everything it made with it.
         heal::Verdict::Abandon if intent.event == Event::LaunchRequested => {
             seen.state.sandbox.phase = Phase::Stopped;
-            seen.state.sandbox.exit = Some(engine::inferred(at));
+            // When it died nobody knows: every reader says the same.
+            seen.state.sandbox.exit = Some(engine::inferred(intent.at));
         }
         _ => {}
     }

@@ -105,7 +105,7 @@ pub fn execute(
     };
     create::tell_processes(context, id, &creation);
     let Some(signals) = signals else {
-        start::await_ready(context, folder.as_fd(), id, creation.init().map_or(0, |init| init.pid));
+        start::await_ready(context, folder.as_fd(), id, creation.init().map_or(0, |init| init.pid))?;
         return Ok(0);
     };
     let relaying = creation.take_notices().map(Notices::relay_here);

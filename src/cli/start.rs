@@ -6,18 +6,20 @@ use clap::Args;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::hold;
+use super::{hold, wait};
 use crate::container::{hooks, one_line};
 use crate::control::Client;
 use crate::engine::{EngineError, Held, Outcome, Pace};
 use crate::host::frozen::root_container;
 use crate::host::hooks::Ledger;
+use crate::host::notify::Awaited;
 use crate::host::running::Release;
 use crate::host::{HostError, frozen, notify, poststart};
-use crate::model::record::{SandboxRecord, Snapshot};
-use crate::model::{Event, Id};
+use crate::model::record::{Exit, SandboxRecord, Snapshot};
+use crate::model::{Event, Id, Phase};
 use crate::spec::plan::HooksPlan;
 use crate::store::Root;
+use crate::sys::interrupt::{self, Kept};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -27,6 +29,10 @@ pub struct Arguments {
 
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let id = Id::parse(&arguments.id)?;
+    if notify::of_caller().is_some() {
+        // Before the first thread of this process: it will wait for as long as the container wants.
+        interrupt::begin(Kept::Ending)?;
+    }
     let Some(root) = context.open_root()? else { return Err(Failure::does_not_exist(id.as_str())) };
     let Some(held) = hold::hold(&root, &id)? else { return Err(Failure::does_not_exist(id.as_str())) };
     let hooks = frozen::load(held.folder(), held.snapshot())?.plan.hooks;
@@ -44,7 +50,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     if let Some(poststart) = &poststart {
         poststart.run(&snapshot).map_err(|failure| ended_by_hook(context, &root, &sandbox, failure))?;
     }
-    await_ready(context, folder.as_fd(), &id, root_container(&snapshot).map_or(0, |container| container.init.pid));
+    await_ready(context, folder.as_fd(), &id, root_container(&snapshot).map_or(0, |container| container.init.pid))?;
     Ok(0)
 }
 
@@ -57,15 +63,45 @@ fn ended_by_hook(context: &Context, root: &Root, sandbox: &SandboxRecord, failur
     failure
 }
 
-/// Where a service manager waits for that; it is not the application's fault if it cannot be told.
-pub fn await_ready(context: &Context, folder: BorrowedFd<'_>, id: &Id, init: i32) {
-    let Some(manager) = notify::of_caller() else { return };
-    if let Err(error) = notify::await_ready(folder, id, init, &manager) {
-        context.log.debug(&format!(
+/// Where a service manager waits for that; it is not the application's fault if it cannot be told. One that ends before is
+/// for the manager to judge: it was started, and that is what was asked for.
+pub fn await_ready(context: &Context, folder: BorrowedFd<'_>, id: &Id, init: i32) -> Result<(), Failure> {
+    let Some(manager) = notify::of_caller() else { return Ok(()) };
+    match notify::await_ready(folder, id, init, &manager) {
+        Ok(Awaited::Ready) => {}
+        Ok(Awaited::Interrupted(signal)) => {
+            let text = format!(
+                "interrupted by {} before {:?} was ready (NOTIFY_SOCKET); the container runs on",
+                interrupt::name_of(signal),
+                id.as_str()
+            );
+            return Err(Failure::interrupted(text, signal));
+        }
+        Ok(Awaited::Ended(exit)) => context.log.warn(&never_ready(context, id, exit)),
+        Err(error) => context.log.debug(&format!(
             "the service manager was not told that {:?} is ready: {}",
             id.as_str(),
             one_line(&error)
-        ));
+        )),
+    }
+    Ok(())
+}
+
+fn never_ready(context: &Context, id: &Id, exit: Option<Exit>) -> String {
+    let name = id.as_str();
+    let (phase, exit) = match exit {
+        Some(exit) => (Phase::Stopped, Some(exit)),
+        // Its supervisor did not live to tell.
+        None => match wait::seen_without_answer(context, name) {
+            Ok(seen) => (seen.phase(), seen.state().and_then(|state| state.exit)),
+            Err(_) => (Phase::Absent, None),
+        },
+    };
+    let with = exit.map_or(String::new(), |exit| format!(", with exit code {}", exit.code));
+    match phase {
+        Phase::Stopped => format!("container {name:?} has ended before it was ready (NOTIFY_SOCKET){with}"),
+        Phase::Absent => format!("container {name:?} was deleted before it was ready (NOTIFY_SOCKET)"),
+        _ => format!("the supervisor of {name:?} has ended before that was ready (NOTIFY_SOCKET): nobody will be told"),
     }
 }
 

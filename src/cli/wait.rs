@@ -15,7 +15,7 @@ use super::time;
 use crate::container::one_line;
 use crate::control::{Client, ControlError, ErrorCode};
 use crate::engine::{self, Depth, Probe};
-use crate::host::frozen::root_container;
+use crate::host::frozen::{destruction_of, root_container};
 use crate::host::probe::{self, Prober};
 use crate::model::record::{Boot, Exit, PidNamespace, ProcessRef, Snapshot};
 use crate::model::{Id, Phase};
@@ -24,6 +24,9 @@ use crate::sys::pidfd::{self, Ended};
 
 /// How long a process that somebody waits for is watched before it is asked again.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(100);
+
+/// How long a process that has hung up may take to end.
+const GONE_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long a process that has ended may go unreaped before its status is given up; looked at again this often.
 const REAPED_WITHIN: Duration = Duration::from_secs(10);
@@ -51,7 +54,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         Some(pid) => of_process(context, &arguments.id, pid)?,
         None => {
             let exit = of_sandbox(context, &arguments.id)?;
-            note_end(context, &arguments.id);
+            note_end(context, &arguments.id, exit);
             exit
         }
     };
@@ -75,10 +78,10 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
 }
 
 /// Now that it was seen. What keeps the journal from having it already is no matter of ours: it will have it.
-fn note_end(context: &Context, id: &str) {
+fn note_end(context: &Context, id: &str, exit: Exit) {
     let (Ok(id), Ok(Some(root))) = (Id::parse(id), context.open_root()) else { return };
     let facts = |folder: &Folder, snapshot: &Snapshot| Prober.facts(folder, snapshot, Depth::Shallow);
-    if let Err(error) = engine::note_ends(&root, &id, facts) {
+    if let Err(error) = engine::note_ends(&root, &id, facts, destruction_of, Some(exit)) {
         context.log.debug(&format!("the end of {:?} is not in the journal yet: {}", id.as_str(), one_line(&error)));
     }
 }
@@ -140,6 +143,18 @@ impl Unheard {
     fn is_end(&self) -> bool {
         let (Unheard::Before(error) | Unheard::Meanwhile(error)) = self;
         matches!(error, ControlError::Gone | ControlError::Transport { .. })
+    }
+}
+
+/// What is to be seen of a sandbox whose supervisor has hung up: it is given a moment to be gone, and all with it.
+pub fn seen_without_answer(context: &Context, id: &str) -> Result<Seen, Failure> {
+    let deadline = Instant::now() + GONE_WITHIN;
+    loop {
+        let (_, seen) = look::at(context, id)?;
+        if !seen.phase().is_alive() || !seen.facts.supervisor_alive || Instant::now() >= deadline {
+            return Ok(seen);
+        }
+        let_it_go(&seen)?;
     }
 }
 

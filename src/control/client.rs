@@ -23,7 +23,7 @@ pub enum ControlError {
     Refused { code: ErrorCode, message: String },
     #[error("the supervisor did not answer {} within {after:?}", method.name())]
     Timeout { method: Method, after: Duration },
-    #[error("interrupted by {}, while the supervisor was asked to {}", interrupt::name_of(*.signal), method.name())]
+    #[error("interrupted by {}, {}", interrupt::name_of(*.signal), method.meanwhile())]
     Interrupted { method: Method, signal: i32 },
     /// Nobody listens, or the connection ended before the answer: the supervisor is gone, or going.
     #[error("the supervisor is gone")]

@@ -59,6 +59,20 @@ impl Method {
         METHODS.iter().find(|(_, known)| *known == name).map(|(method, _)| *method)
     }
 
+    /// What goes on until it is answered, for the user: what somebody interrupts.
+    pub fn meanwhile(self) -> &'static str {
+        match self {
+            Method::Handshake | Method::State => "while the supervisor was to answer",
+            Method::Create => "while the container was being created",
+            Method::StartRoot | Method::Start => "while the container was being started",
+            Method::ExecuteAsync => "while a process was being started in the container",
+            Method::AwaitReady => "before the container was ready",
+            Method::Wait | Method::WaitPid => "before the end that was waited for",
+            Method::Signal => "while the container was being signalled",
+            Method::Destroy => "while the container was being ended",
+        }
+    }
+
     /// How many descriptors come beside its request.
     pub fn descriptors(self) -> usize {
         match self {

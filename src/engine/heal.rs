@@ -24,7 +24,7 @@
 //! again from the same intent.
 
 use super::facts::{pod_of, unrecorded_ends};
-use super::transition::{Happened, Outcome};
+use super::transition::{Happened, Outcome, kills};
 use super::{Depth, Effects, EngineError, Facts, Held, Probe, Recorder, now};
 use crate::model::record::{Intent, Snapshot};
 use crate::model::{Effect, Event, Id, Machine, Phase, table};
@@ -208,7 +208,11 @@ fn go_on<'a, E: Effects>(
         actions.extend(effects.take_warnings());
     }
     actions.push(format!("{:?}: completed {}, which was cut short", intent.container.as_str(), intent.event));
-    match held.complete(&intent.container, row, &pod, Happened::by_recovery(intent.at))? {
+    let mut happened = Happened::by_recovery(intent.at);
+    if kills(row) {
+        happened.exit = Some(held.exit_of_killed(&intent.container, happened.ended));
+    }
+    match held.complete(&intent.container, row, &pod, happened)? {
         Outcome::Gone => Ok(Healed { held: None, actions }),
         Outcome::Held(held) => {
             let held = record_ends(held, facts, effects, &mut actions)?;

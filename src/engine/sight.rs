@@ -8,9 +8,11 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use super::facts::{self, pod_of};
+use super::heal::Wreck;
 use super::transition::Happened;
-use super::{EngineError, Facts, Held, Recorder, now};
-use crate::model::record::{JournalEntry, Nanos, PidNamespace, SandboxRecord, SignalAsked, Snapshot};
+use super::{Effects, EngineError, Facts, Held, Recorder, now};
+use crate::model::exits::ExitRecord;
+use crate::model::record::{Exit, JournalEntry, Nanos, PidNamespace, SandboxRecord, SignalAsked, Snapshot};
 use crate::model::{Event, Id};
 use crate::store::{Folder, Root, StoreError};
 
@@ -39,30 +41,66 @@ pub fn unrecorded_entries(snapshot: &Snapshot, facts: &Facts) -> Vec<JournalEntr
     entries
 }
 
-/// Puts ends in the journal that the supervisor has written down, since they are seen now. Whatever else has happened is for
-/// the next command: recording it takes more than that.
-pub fn note_ends(
+/// Puts ends in the journal, since they are seen now: those that the supervisor has written down, and its own, where that
+/// was the end of everything. Whatever else has happened is for the next command: recording it takes more than that.
+///
+/// `machine` is used only where nothing of the sandbox lives any more: what its last row orders is to be so already.
+/// `told`: how the sandbox ended, as the caller has seen it: nobody is told anything else later.
+pub fn note_ends<E: Effects>(
     root: &Root,
     id: &Id,
     facts: impl FnOnce(&Folder, &Snapshot) -> Facts,
-) -> Result<(), EngineError<Infallible>> {
+    machine: impl FnOnce(&Wreck<'_>) -> E,
+    told: Option<Exit>,
+) -> Result<(), EngineError<E::Error>> {
     let Some(mut held) = hold(root, id, NO_PATIENCE)? else { return Ok(()) };
-    // There the end of the supervisor, which follows, is one to be recorded with it: what runs on has to be ended.
-    if held.snapshot.sandbox.pid_namespace == PidNamespace::Foreign {
-        return Ok(());
-    }
     let facts = facts(&held.folder, &held.snapshot);
+    if held.snapshot.sandbox.pid_namespace == PidNamespace::Foreign {
+        return Ok(keep(&held, &facts, told)?);
+    }
+    let all_over = !facts.supervisor_alive && !facts.inits.values().any(|alive| *alive);
+    let mut effects = None;
+    let mut machine = Some(machine);
     for (container, event, exit) in facts::unrecorded_ends(&held.snapshot, &facts, now()) {
-        let (Ok(container), Some(_), Event::InitExited) = (Id::parse(&container), exit, event) else { return Ok(()) };
+        let (Ok(container), Some(_)) = (Id::parse(&container), exit) else { return Ok(()) };
         let root = held.snapshot.sandbox.id.clone();
+        let exit = match event {
+            Event::SupervisorGone if container == root => told.or(exit),
+            _ => exit,
+        };
         let Ok((pod, row)) = pod_of(&held.snapshot).step(root.as_str(), container.as_str(), event) else {
             return Ok(());
         };
-        if !row.effects.is_empty() {
+        if !all_over && (event != Event::InitExited || !row.effects.is_empty()) {
             return Ok(());
+        }
+        if let Some(machine) = machine.take_if(|_| !row.effects.is_empty()) {
+            effects = Some(machine(&Wreck { folder: &held.folder, snapshot: Some(&held.snapshot), intent: None }));
+        }
+        if let Some(effects) = &mut effects {
+            for effect in row.effects {
+                effects.perform(*effect).map_err(EngineError::Effect)?;
+            }
         }
         let seen = Happened::seen(&held.snapshot, &container, exit);
         held = held.put_down(&container, row, &pod, seen)?;
+    }
+    Ok(())
+}
+
+/// Of what ended after its supervisor, in a foreign PID namespace: that is written where the supervisor would have. It is no
+/// transition yet, since what else is left there has to be ended with it.
+fn keep(held: &Held<'_>, facts: &Facts, told: Option<Exit>) -> Result<(), StoreError> {
+    if facts.supervisor_alive {
+        return Ok(());
+    }
+    for (container, event, exit) in facts::unrecorded_ends(&held.snapshot, facts, now()) {
+        let told = told.filter(|_| container == held.snapshot.sandbox.id.as_str());
+        if let (Event::SupervisorGone, Some(exit)) = (event, told.or(exit))
+            && facts.exit_of(&container).is_none()
+        {
+            held.folder.append_exit(&held.guard, &ExitRecord { container, exit })?;
+        }
     }
     Ok(())
 }

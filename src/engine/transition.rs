@@ -1,9 +1,7 @@
 //! One transition of a sandbox that exists, from the decision to the published outcome.
 
-use std::convert::Infallible;
-
-use super::facts::{adopt, pod_of};
-use super::{Effects, EngineError, Held, Pace, now};
+use super::facts::{adopt, inferred, pod_of};
+use super::{Effects, EngineError, Facts, Held, Pace, now};
 use crate::model::effect::Undo;
 use crate::model::record::{Actor, Exit, Intent, JournalEntry, Nanos, SignalAsked, Snapshot};
 use crate::model::{Effect, Event, Id, Phase, Transition};
@@ -20,10 +18,21 @@ impl<'a> Held<'a> {
     /// Does what `event` asks for, if it is legal. On an error nothing has changed, or, once an effect that cannot be
     /// taken back was done, the intent stays and recovery completes it.
     pub fn transition<E: Effects>(
+        self,
+        container: &Id,
+        event: Event,
+        effects: &mut E,
+    ) -> Result<Outcome<'a>, EngineError<E::Error>> {
+        self.transition_for(container, event, effects, None)
+    }
+
+    /// The same; `asked`: for whom whatever still lives is killed, should it be a deletion.
+    pub fn transition_for<E: Effects>(
         mut self,
         container: &Id,
         event: Event,
         effects: &mut E,
+        asked: Option<SignalAsked>,
     ) -> Result<Outcome<'a>, EngineError<E::Error>> {
         let began = now();
         let root = self.snapshot.sandbox.id.clone();
@@ -35,8 +44,24 @@ impl<'a> Held<'a> {
         }
         let intent = self.intent(container, row, began)?;
         self.guard.write_intent(&intent)?;
-        self.perform_all(row, effects)?;
-        self.complete(container, row, &pod, Happened::by_command(began))
+        let done = self.perform_all(row, effects)?;
+        let mut happened = Happened::by_command(began);
+        if kills(row) {
+            happened.exit = Some(self.exit_of_killed(container, done.irrevocable.unwrap_or(began)));
+            happened.signal = asked;
+        }
+        self.complete(container, row, &pod, happened)
+    }
+
+    /// How what a deletion has killed ended: as its supervisor wrote down, if that lived to see it.
+    pub(super) fn exit_of_killed(&self, container: &Id, at: Nanos) -> Exit {
+        // The id of another container than the root may have been that of one before it.
+        let records = match *container == self.snapshot.sandbox.id {
+            true => self.folder.read_exits().unwrap_or_default(),
+            false => Vec::new(),
+        };
+        let facts = Facts { exits: records, ..Facts::default() };
+        facts.exit_of(container.as_str()).unwrap_or_else(|| inferred(at))
     }
 
     /// Records an end that was seen: no effects but those of the table. One that the supervisor wrote down has its time,
@@ -64,7 +89,8 @@ impl<'a> Held<'a> {
         &mut self,
         row: &Transition,
         effects: &mut E,
-    ) -> Result<(), EngineError<E::Error>> {
+    ) -> Result<Done, EngineError<E::Error>> {
+        let mut all = Done::default();
         for (done, effect) in row.effects.iter().enumerate() {
             if *effect == Effect::ReleaseId {
                 continue; // Ours: see `complete`.
@@ -82,8 +108,11 @@ impl<'a> Held<'a> {
                 }
                 return Err(error);
             }
+            if effect.undo() == Undo::Irreversible {
+                all.irrevocable.get_or_insert_with(now);
+            }
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Commit, publish, clear: from here on the transition has happened.
@@ -117,13 +146,13 @@ impl<'a> Held<'a> {
 
     /// What has happened already, and needs nothing more. With an intent all the same: whoever finds it asks the store
     /// whether the entry is there, so that no two are of one number.
-    pub(super) fn put_down(
+    pub(super) fn put_down<E: std::error::Error + 'static>(
         self,
         container: &Id,
         row: &Transition,
         pod: &crate::model::pod::Pod,
         happened: Happened,
-    ) -> Result<Held<'a>, EngineError<Infallible>> {
+    ) -> Result<Held<'a>, EngineError<E>> {
         let intent = self.intent(container, row, happened.began)?;
         self.guard.write_intent(&intent)?;
         match self.complete(container, row, pod, happened)? {
@@ -155,6 +184,18 @@ impl<'a> Held<'a> {
     }
 }
 
+/// What was done of a transition.
+#[derive(Default)]
+pub(super) struct Done {
+    /// When the first that cannot be taken back was.
+    pub irrevocable: Option<Nanos>,
+}
+
+/// A deletion of what lives: its end is in the entry of the deletion, since nobody comes after that.
+pub(super) fn kills(row: &Transition) -> bool {
+    row.to == Phase::Absent && row.from.is_alive()
+}
+
 /// What a journal entry says beside which transition it was.
 pub(super) struct Happened {
     pub began: Nanos,
@@ -175,8 +216,8 @@ impl Happened {
         Happened { by: Actor::Recovery, ..Happened::by_command(began) }
     }
 
-    /// An end: at the time that the supervisor wrote down, but not before what the journal has of the container already
-    /// (an application may be gone before its start is recorded); one that nobody wrote down is of now.
+    /// An end: at the time that was written down, or at which it was first seen, but not before what the journal has of the
+    /// container already (an application may be gone before its start is recorded); else now.
     pub fn seen(snapshot: &Snapshot, container: &Id, exit: Option<Exit>) -> Happened {
         let now = now();
         let since = match *container == snapshot.sandbox.id {
@@ -184,8 +225,8 @@ impl Happened {
             false => snapshot.state.containers.get(container.as_str()).map(|state| state.since),
         };
         let at = match exit {
-            Some(exit) if !exit.inferred => exit.at.max(since.unwrap_or(exit.at)).min(now),
-            _ => now,
+            Some(exit) => exit.at.max(since.unwrap_or(exit.at)).min(now),
+            None => now,
         };
         Happened { began: at, ended: at, exit, by: Actor::Recovery, signal: None }
     }

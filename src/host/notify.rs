@@ -28,12 +28,13 @@ use nix::sys::stat::{Mode, mkdirat};
 
 use super::{HostError, Trying};
 use crate::boot::relay::{BREATH, Relay, Turn};
-use crate::control::{Client, Container, Request};
+use crate::control::{Client, Container, ControlError, ErrorCode, Request};
+use crate::model::record::Exit;
 use crate::model::{Id, notice};
 use crate::spec::plan::{MountKind, MountPlan, Plan};
 use crate::store::Folder;
-use crate::sys::ready::{self, Readiness};
-use crate::sys::{open, seqpacket, umask};
+use crate::sys::ready::Readiness;
+use crate::sys::{interrupt, open, seqpacket, umask};
 
 const VARIABLE: &str = "NOTIFY_SOCKET";
 
@@ -45,6 +46,9 @@ const INSIDE: &str = "/run/notify";
 
 /// How long a manager may take to see what a command has said just before its end.
 const SEEN_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long the status of one that has ended may be on its way: its caller may be who reaps it.
+const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the caller's environment says, if it says anything.
 pub fn of_caller() -> Option<OsString> {
@@ -160,23 +164,53 @@ fn pass_on(relay: &mut Relay, ended: BorrowedFd<'_>) {
     }
 }
 
+/// What became of a wait for a container to be ready.
+pub enum Awaited {
+    /// It is, and the manager was told; or there is nobody whom it could tell.
+    Ready,
+    /// Nobody will be told any more: it has ended, like this, if that is known already; or its supervisor has.
+    Ended(Option<Exit>),
+    /// Somebody wants us to end, by this signal; it is not ready yet.
+    Interrupted(i32),
+}
+
 /// Waits until the container is ready or has ended, and says the former to `manager`: the caller of a command that ends
 /// now. `folder`: the sandbox's, without its lock. A supervisor that passes nothing on, or is of before there was anything
 /// to wait for, is not waited for.
-pub fn await_ready(folder: BorrowedFd<'_>, id: &Id, init: i32, manager: &OsStr) -> io::Result<()> {
+pub fn await_ready(folder: BorrowedFd<'_>, id: &Id, init: i32, manager: &OsStr) -> io::Result<Awaited> {
     let is_here = open::at(folder, Path::new(FOLDER), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW, 0);
     if is_here.is_err() {
-        return Ok(());
+        return Ok(Awaited::Ready);
     }
-    let mut client = Client::connect(folder, None).map_err(io::Error::other)?;
-    client.call(&Request::AwaitReady(Container { cid: id.clone() }), &[], None).map_err(io::Error::other)?;
+    match ask(folder, id) {
+        Ok(None) => {}
+        Ok(Some(ended)) => return Ok(ended),
+        Err(ControlError::Interrupted { signal, .. }) => return Ok(Awaited::Interrupted(signal)),
+        Err(ControlError::Gone) => return Ok(Awaited::Ended(None)),
+        Err(error) => return Err(io::Error::other(error)),
+    }
     let socket = connect(manager)?;
     seqpacket::send(socket.as_fd(), notice::ready(init).as_bytes(), &[])?;
     // Whoever is gone when it is read cannot be told whose it was; the end of the pipe says that it was read.
     let (read, held) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     seqpacket::send(socket.as_fd(), b"BARRIER=1", &[held.as_fd()])?;
     drop(held);
-    ready::wait(read.as_fd(), Readiness::Readable, Some(Instant::now() + SEEN_WITHIN)).map(drop)
+    // A signal ends this wait as well; all has been said.
+    interrupt::wait(read.as_fd(), Readiness::Readable, Some(Instant::now() + SEEN_WITHIN), Duration::ZERO)?;
+    Ok(Awaited::Ready)
+}
+
+/// None: it is ready.
+fn ask(folder: BorrowedFd<'_>, id: &Id) -> Result<Option<Awaited>, ControlError> {
+    let mut client = Client::connect(folder, None)?;
+    match client.call(&Request::AwaitReady(Container { cid: id.clone() }), &[], None) {
+        Ok(_) => Ok(None),
+        Err(ControlError::Refused { code: ErrorCode::WrongState, .. }) => {
+            let exited = client.wait(id, Some(Instant::now() + KNOWN_WITHIN));
+            Ok(Some(Awaited::Ended(exited.ok().map(|exited| exited.exit()))))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A path, or `@` and a name that is no path (sd_notify(3)).

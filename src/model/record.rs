@@ -204,7 +204,7 @@ pub struct JournalEntry {
     pub exit: Option<Exit>,
     /// Who did it: the command itself, or the healing of one that died.
     pub by: Actor,
-    /// Of a signal: which, and for whom.
+    /// Of a signal, or of a deletion that killed: which, and for whom.
     pub signal: Option<SignalAsked>,
 }
 
