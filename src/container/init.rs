@@ -278,13 +278,13 @@ fn enter_rootfs(plan: &Plan, donations: &Donations, binds: Vec<Option<OwnedFd>>)
     if terminal.is_none() {
         stdio::make_own(&root, stdio::Otherwise::HostsReadOnly)?;
     }
-    masks::make_readonly(&root, &plan.readonly_paths)?;
+    let rest = masks::make_readonly(&root, &plan.readonly_paths)?;
     masks::mask_all(&root, &plan.masked_paths)?;
     if let Some(process) = &plan.process {
         // As with runc. Where it cannot be made, entering it says so.
         let _ = root.folder(&process.cwd);
     }
-    if plan.rootfs.readonly {
+    if plan.rootfs.readonly || rest == masks::Rest::Root {
         let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
         mount::set_attributes(tree, Extent::One, attributes, None).step(|| "make the root read-only".into())?;
     }
