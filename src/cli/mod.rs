@@ -54,6 +54,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use context::Context;
 use failure::Failure;
 
+use crate::host::descriptors;
+
 #[derive(Parser)]
 #[command(
     name = "sandkeep",
@@ -163,6 +165,7 @@ enum Command {
 
 /// Everything `main` does: from arguments to an exit code.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    descriptors::raise_to_floor();
     let args: Vec<OsString> = args.collect();
     if asks_for_version(&args) {
         return print_version();
@@ -208,6 +211,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(context: &Context, command: Command) -> Result<u8, Failure> {
+    if matches!(command, Command::Create(_) | Command::Run(_) | Command::Do(_)) {
+        descriptors::check_for_container()?;
+    }
     match command {
         Command::Create(arguments) => create::run(context, &arguments),
         Command::Start(arguments) => start::run(context, &arguments),
