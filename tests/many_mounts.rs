@@ -114,7 +114,8 @@ fn a_soft_limit_next_to_nothing_is_no_hindrance_and_everybody_has_it_back() {
     let Some(hard) = hard() else { common::skipped!("the hard limit of descriptors is below 4096") };
     let env = Env::new();
     let seen = env.dir().join("hooks");
-    let hook = |to: &str| json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("(ulimit -Sn; ulimit -Hn) >> {to}")]}]);
+    let hook =
+        |to: &str| json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("(ulimit -Sn; ulimit -Hn) >> {to}")]}]);
     let mut bundle = without_limits(env.bundle()).edit(|config| {
         let host = hook(seen.to_str().expect("UTF-8"));
         config["hooks"] = json!({
@@ -158,7 +159,10 @@ fn where_the_hard_limit_is_next_to_nothing_nothing_is_begun() {
         for command in ["run", "create"] {
             let cmd = env.cmd([command, "--bundle"]).arg(&bundle.dir).arg(&id);
             let refused = limited(cmd, hard, hard).run();
-            refused.fails_with(1, &[&format!("too many open files ({hard} may be open, and a container takes"), "ulimit -n"]);
+            refused.fails_with(
+                1,
+                &[&format!("too many open files ({hard} may be open, and a container takes"), "ulimit -n"],
+            );
             env.run(["list", "--quiet"]).success().prints("");
         }
     }

@@ -141,7 +141,8 @@ fn prepare(donations: &mut Donations) -> Result<std::convert::Infallible, SetupE
         let state = hook_state(donations, "created")?;
         let env = Environment::Of(entry.env());
         let call = Call { kind: "startContainer", state_json: &state, folder: None, env };
-        super::hooks::run(&plan.hooks.start_container, call).map_err(|error| SetupError::Refused(super::one_line(&error)))?;
+        super::hooks::run(&plan.hooks.start_container, call)
+            .map_err(|error| SetupError::Refused(super::one_line(&error)))?;
     }
     go_back_to_own_limit()?;
     Err(match application.first {
