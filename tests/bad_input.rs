@@ -2,7 +2,9 @@
 
 mod common;
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use common::{Bundle, Env, needs_root};
@@ -213,4 +215,39 @@ fn a_bundle_whose_name_is_no_text_is_refused_in_words() {
     std::fs::rename(&bundle.dir, &odd).unwrap();
     env.cmd(["run", "--bundle"]).arg(&odd).arg(env.id("odd")).run().fails("is no text in UTF-8");
     env.assert_clean();
+}
+
+#[test]
+fn arguments_that_are_no_text_are_named_on_one_line_that_says_error() {
+    let env = Env::new();
+    let bytes = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    let odd = bytes(b"a\xff");
+    let start = "sandkeep: error: argument";
+    let user = env.cmd(["exec", "--user"]).arg(&odd).args(["x", "true"]).run();
+    user.fails_with(255, &[start, "5, \"a\\xff\" (after --user)", "is not utf-8"]);
+    env.cmd(["exec", "-e"])
+        .arg(&odd)
+        .arg("--user")
+        .arg(&odd)
+        .args(["x", "true"])
+        .run()
+        .fails_with(255, &["(after --user)"]);
+    let named = bytes(b"--user=a\xff");
+    env.cmd(["exec"]).arg(&named).args(["x", "true"]).run().fails_with(255, &[start, "\"--user=a\\xff\""]);
+    // A folder may be called so, and is not what is wrong.
+    env.cmd(["run", "--bundle"]).arg(bytes(b"b\xfe")).arg(&odd).run().fails_with(1, &[start, "6, \"a\\xff\", is not"]);
+    let log = env.dir().join("log");
+    env.cmd(["--log"]).arg(&log).arg("state").arg(&odd).run().fails_with(1, &[start, "6, \"a"]);
+    assert!(fs::read_to_string(&log).unwrap().contains("is not UTF-8"));
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_one_line_that_says_error() {
+    let env = Env::new();
+    for log in ["", "/no/such/folder/log"] {
+        env.run(["--log", log, "list"]).fails_with(1, &["sandkeep: error: cannot write the log", "no such file"]);
+        env.run([&format!("--log={log}"), "list"]).fails_with(1, &["sandkeep: error: cannot write the log"]);
+    }
+    let misused = env.run(["--log", "/no/such/folder/log", "list", "--none"]);
+    assert!(misused.stderr.contains("\nsandkeep: error: cannot write the log"), "{misused}");
 }

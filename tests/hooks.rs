@@ -504,3 +504,46 @@ fn poststop_hooks_run_when_the_rootfs_is_gone() {
     assert_eq!(noted(&said), ["stopped"]);
     env.assert_clean();
 }
+
+#[test]
+fn a_hook_that_cannot_be_executed_says_why_wherever_it_was_to_run() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("why");
+    let on_host = env.dir().join("hook");
+    fs::write(&on_host, "").unwrap();
+    for (kind, reason) in [
+        ("startContainer", "permission denied"),
+        ("startContainer", "no such file"),
+        ("createContainer", "permission denied"),
+        ("createRuntime", "permission denied"),
+    ] {
+        let path = match (kind, reason) {
+            ("startContainer", "no such file") => "/none",
+            ("startContainer", _) => "/h",
+            _ => on_host.to_str().expect("UTF-8"),
+        };
+        let bundle = with_hooks(env.bundle(), json!({kind: [{"path": path}]}));
+        fs::write(bundle.rootfs().join("h"), "").unwrap();
+        env.run_bundle(&bundle, &id).run().fails_with(1, &[kind, path, "cannot be started: ", reason]);
+        fs::remove_dir_all(&bundle.dir).unwrap();
+    }
+    env.assert_clean();
+}
+
+/// clone3(2) is not among the system calls of docker's profile.
+#[test]
+fn start_container_hooks_run_under_the_default_profile() {
+    needs_root!();
+    let env = Env::new();
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "cat > /tmp/state"]}]);
+    for no_new_privileges in [true, false] {
+        let bundle = with_hooks(env.bundle().default_profile(), json!({"startContainer": hook})).edit(|config| {
+            config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+        });
+        env.run_bundle(&bundle, &env.id("profile")).run().success();
+        assert!(fs::read_to_string(bundle.rootfs().join("tmp/state")).unwrap().contains("created"));
+        fs::remove_dir_all(&bundle.dir).unwrap();
+    }
+    env.assert_clean();
+}

@@ -105,3 +105,66 @@ fn a_hard_limit_that_is_too_low_is_told_with_what_it_takes() {
     env.run(["recover"]).success();
     env.assert_clean();
 }
+
+/// What a shell that opens nothing says of itself.
+#[test]
+fn a_soft_limit_next_to_nothing_is_no_hindrance_and_everybody_has_it_back() {
+    needs_root!();
+    common::needs_tool!("bash");
+    let Some(hard) = hard() else { common::skipped!("the hard limit of descriptors is below 4096") };
+    let env = Env::new();
+    let seen = env.dir().join("hooks");
+    let hook =
+        |to: &str| json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("(ulimit -Sn; ulimit -Hn) >> {to}")]}]);
+    let mut bundle = without_limits(env.bundle()).edit(|config| {
+        let host = hook(seen.to_str().expect("UTF-8"));
+        config["hooks"] = json!({
+            "prestart": host, "createRuntime": host, "createContainer": host,
+            "startContainer": hook("/tmp/started"), "poststart": host, "poststop": host,
+        });
+    });
+    let id = env.id("low");
+    for soft in [12, 16, 24, 32, 255] {
+        let said = format!("{soft}\n{hard}\n");
+        bundle = bundle.script(LIMITS);
+        limited(env.run_bundle(&bundle, &id), soft, hard).run().success().prints(&said);
+        assert_eq!(fs::read_to_string(&seen).unwrap(), said.repeat(5));
+        assert_eq!(fs::read_to_string(bundle.rootfs().join("tmp/started")).unwrap(), said);
+        bundle = bundle.args(&["sleep", "1000"]);
+        limited(env.create(&bundle, &id), soft, hard).run().success();
+        limited(env.cmd(["start", &id]), soft, hard).run().success();
+        limited(env.cmd(["exec", &id, "sh", "-c", LIMITS]), soft, hard).run().success().prints(&said);
+        limited(env.cmd(["recover"]), soft, hard).run().success();
+        limited(env.cmd(["delete", "--force", &id]), soft, hard).run().success();
+        fs::remove_file(&seen).unwrap();
+        fs::remove_file(bundle.rootfs().join("tmp/started")).unwrap();
+    }
+    // What the configuration says of the limit goes before both.
+    let bundle = bundle.script(LIMITS).edit(|config| {
+        config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]);
+    });
+    limited(env.run_bundle(&bundle, &id), 16, hard).run().success().prints("100\n200\n");
+    assert_eq!(fs::read_to_string(bundle.rootfs().join("tmp/started")).unwrap(), "100\n200\n");
+    env.assert_clean();
+}
+
+#[test]
+fn where_the_hard_limit_is_next_to_nothing_nothing_is_begun() {
+    needs_root!();
+    common::needs_tool!("bash");
+    let env = Env::new();
+    let bundle = env.bundle();
+    let id = env.id("least");
+    for hard in [12, 32, 40] {
+        for command in ["run", "create"] {
+            let cmd = env.cmd([command, "--bundle"]).arg(&bundle.dir).arg(&id);
+            let refused = limited(cmd, hard, hard).run();
+            refused.fails_with(
+                1,
+                &[&format!("too many open files ({hard} may be open, and a container takes"), "ulimit -n"],
+            );
+            env.run(["list", "--quiet"]).success().prints("");
+        }
+    }
+    env.assert_clean();
+}

@@ -5,7 +5,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -497,5 +497,67 @@ fn an_ordinary_users_container_has_a_null_device_of_its_own_or_is_given_none() {
     as_user(&["exec", &id, "true"]).stdin(file()).stderr(fs::File::create(empty.join("said")).unwrap()).run().code(0);
     host.assert_untouched();
     as_user(&["delete", "--force", &id]).run().code(0);
+    env.assert_clean();
+}
+
+/// What is attached on top of the root nobody ever stands in.
+#[test]
+fn a_read_only_path_that_is_the_root_makes_the_root_read_only_however_it_is_written() {
+    needs_root!();
+    let env = Env::new();
+    let look = "for f in /new /etc/new /made/new; do (> $f) 2>/dev/null && echo made $f; done; \
+                > /dev/new && > /volume/new && rm /volume/new && > /own/new && echo beside; \
+                awk '$5 == \"/\" { print $6 ~ /^ro/ }' /proc/self/mountinfo";
+    let data = env.dir().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, PermissionsExt::from_mode(0o777)).unwrap();
+    let cases: [(Value, _, &[&str]); 4] = [
+        (json!(["/"]), None, &[]),
+        (json!(["."]), Some(100_000), &[]),
+        (json!(["/link", "/link"]), None, &["--no-pivot"]),
+        (json!(["/etc", "/way/link/..", "/etc/file", "/etc"]), None, &[]),
+    ];
+    for (paths, user, flags) in cases {
+        let bundle = with_root(env.bundle().script(look), user).bind(&data, "/volume", &["bind", "rw"]);
+        let tmpfs = json!({"destination": "/own", "type": "tmpfs", "source": "tmpfs"});
+        let bundle = bundle.mount(tmpfs).edit(|config| {
+            config["root"]["readonly"] = json!(false);
+            config["linux"]["readonlyPaths"] = paths;
+            config["process"]["cwd"] = json!("/made");
+        });
+        for folder in ["way", "etc", "made", "own", "volume"] {
+            fs::create_dir_all(bundle.rootfs().join(folder)).unwrap();
+        }
+        fs::write(bundle.rootfs().join("etc/file"), "").unwrap();
+        symlink("/", bundle.rootfs().join("link")).unwrap();
+        symlink("../link", bundle.rootfs().join("way/link")).unwrap();
+        let id = env.id("root");
+        let run = env.cmd(["run"]).args(flags).arg("--bundle").arg(&bundle.dir).arg(&id);
+        run.run().success().prints("beside\n1\n");
+        let bundle = bundle.args(&["sleep", "1000"]);
+        env.cmd(["create"]).args(flags).arg("--bundle").arg(&bundle.dir).arg(&id).run().success();
+        env.run(["start", &id]).success();
+        env.run(["exec", &id, "sh", "-c", look]).success().prints("beside\n1\n");
+        env.run(["delete", "--force", &id]).success();
+        fs::remove_dir_all(&bundle.dir).unwrap();
+    }
+    env.assert_clean();
+}
+
+#[test]
+fn a_masked_path_that_is_the_root_is_refused_instead_of_doing_nothing() {
+    needs_root!();
+    let env = Env::new();
+    let id = env.id("root");
+    for path in ["/", ".", "//./", "/link", "/.."] {
+        let bundle = env.bundle().edit(|config| config["linux"]["maskedPaths"] = json!(["/none", path]));
+        symlink("/", bundle.rootfs().join("link")).unwrap();
+        let refused = env.run_bundle(&bundle, &id).run();
+        match path {
+            "/link" => refused.fails_with(1, &["mask \"/link\"", "root"]),
+            _ => refused.fails_with(1, &["invalid linux.maskedPaths[1]", "root.readonly"]),
+        };
+        fs::remove_dir_all(&bundle.dir).unwrap();
+    }
     env.assert_clean();
 }

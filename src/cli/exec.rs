@@ -83,7 +83,7 @@ pub struct Arguments {
 }
 
 /// As runc, so that callers can tell our failure from the program's own exit code.
-const FAILED: u8 = 255;
+pub const FAILED: u8 = 255;
 
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     exec(context, arguments).map_err(|failure| failure.with_exit_code(FAILED))

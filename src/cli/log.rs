@@ -14,6 +14,7 @@ use clap::ValueEnum;
 
 use super::failure::{Failure, Of};
 use super::{output, time};
+use crate::container::one_line;
 use crate::engine;
 use crate::sys::mountinfo::split_once;
 
@@ -80,9 +81,8 @@ impl Log {
     pub fn open(&self) -> Result<Option<File>, Failure> {
         let Some(path) = &self.file else { return Ok(None) };
         let opened = open_to_append(path);
-        opened
-            .map(Some)
-            .map_err(|error| Failure::new(format!("cannot write the log {path:?}, which cannot be opened: {error}")))
+        let text = |error| format!("cannot write the log {path:?}, which cannot be opened: {}", one_line(&error));
+        opened.map(Some).map_err(|error| Failure::new(text(error)))
     }
 
     fn line(&self, level: Level, text: &str) -> String {
@@ -98,7 +98,8 @@ impl Log {
         let line = self.line(level, text);
         let result = open_to_append(path).and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
         if let Err(error) = result {
-            eprintln!("sandkeep: cannot write the log {path:?}: {error}");
+            let text = format!("cannot write the log {path:?}: {}", one_line(&error));
+            show(&Failure::new(text));
         }
     }
 }

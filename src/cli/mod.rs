@@ -48,11 +48,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use context::Context;
 use failure::Failure;
+
+use crate::host::descriptors;
 
 #[derive(Parser)]
 #[command(
@@ -77,7 +80,7 @@ struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Append errors to this file too
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     log: Option<PathBuf>,
     #[arg(long, global = true, value_enum, default_value = "text")]
     log_format: log::Format,
@@ -163,6 +166,7 @@ enum Command {
 
 /// Everything `main` does: from arguments to an exit code.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    descriptors::raise_to_floor();
     let args: Vec<OsString> = args.collect();
     if asks_for_version(&args) {
         return print_version();
@@ -170,13 +174,14 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) if error.kind() == ErrorKind::InvalidUtf8 => {
-            let odd = args.iter().find(|arg| arg.to_str().is_none()).cloned().unwrap_or_default();
             let text = format!(
-                "the argument {odd:?} is not UTF-8, which only paths, programs, their arguments and variables may be"
+                "{} is not UTF-8, which only paths, programs, their arguments and variables may be",
+                misspelt(&args)
             );
-            eprintln!("sandkeep: {text}");
+            let exit_code = if command_of(&args).is_some_and(|name| name == "exec") { exec::FAILED } else { 1 };
+            log::show(&Failure::new(text.as_str()));
             log::record_misuse(&args, &text);
-            return ExitCode::FAILURE;
+            return ExitCode::from(exit_code);
         }
         Err(error) => {
             let wrong = error.use_stderr();
@@ -208,6 +213,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(context: &Context, command: Command) -> Result<u8, Failure> {
+    if matches!(command, Command::Create(_) | Command::Run(_) | Command::Do(_)) {
+        descriptors::check_for_container()?;
+    }
     match command {
         Command::Create(arguments) => create::run(context, &arguments),
         Command::Start(arguments) => start::run(context, &arguments),
@@ -242,16 +250,39 @@ const FLAGS_WITH_VALUE: [&str; 6] =
 
 /// `--version` stands alone or before the command; after a command's name it is the container's.
 fn asks_for_version(args: &[OsString]) -> bool {
+    global_flags(args).any(|arg| arg == "--version" || arg == "-v")
+}
+
+/// The global flags before the command, without values that are words of their own.
+fn global_flags(args: &[OsString]) -> impl Iterator<Item = &OsString> {
     let mut rest = args.iter().skip(1);
-    while let Some(arg) = rest.next().filter(|arg| arg.as_encoded_bytes().starts_with(b"-")) {
-        if *arg == "--version" || *arg == "-v" {
-            return true;
-        }
-        if FLAGS_WITH_VALUE.iter().any(|flag| arg == flag) {
+    std::iter::from_fn(move || {
+        let flag = rest.next().filter(|arg| arg.as_encoded_bytes().starts_with(b"-"))?;
+        if FLAGS_WITH_VALUE.iter().any(|with_value| flag == with_value) {
             rest.next();
         }
+        Some(flag)
+    })
+}
+
+fn command_of(args: &[OsString]) -> Option<&OsString> {
+    let values = global_flags(args).filter(|flag| FLAGS_WITH_VALUE.iter().any(|with_value| flag == with_value)).count();
+    args.get(1 + global_flags(args).count() + values)
+}
+
+/// Of arguments that may not be what they are: which. A path may be anything, so it need not be the first that is no text.
+fn misspelt(args: &[OsString]) -> String {
+    let mut mended = args.to_vec();
+    for (index, odd) in args.iter().enumerate().skip(1).filter(|(_, arg)| arg.to_str().is_none()) {
+        mended[index] = odd.to_string_lossy().into_owned().into();
+        if Cli::try_parse_from(&mended).is_err_and(|error| error.kind() == ErrorKind::InvalidUtf8) {
+            continue;
+        }
+        let before = args[index - 1].to_str().filter(|flag| flag.starts_with('-') && !flag.contains('='));
+        let after = before.map_or(String::new(), |flag| format!(" (after {flag})"));
+        return format!("argument {index}, {odd:?}{after},");
     }
-    false
+    "an argument".into()
 }
 
 /// containerd and podman read the first line; `commit:` and `spec:` as runc prints them.

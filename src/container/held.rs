@@ -10,7 +10,7 @@ use nix::unistd::{Pid, pipe2};
 
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::image::Image;
-use crate::sys::{descriptors, pidfd, signals};
+use crate::sys::{descriptor_limit, descriptors, pidfd, signals};
 
 /// What is to be run: the leader of a process group of its own, with nothing open but its standard descriptors.
 pub struct Program {
@@ -76,6 +76,7 @@ impl Program {
             descriptors::place(fd.as_fd(), number)?;
         }
         descriptors::close_on_exec_from(3)?;
+        descriptor_limit::go_back()?;
         if let Some(folder) = &self.folder {
             nix::unistd::chdir(folder.as_c_str())?;
         }

@@ -20,7 +20,7 @@ use super::{Moment, SetupError, Step, devices, entry, forgiven, identity, masks,
 use crate::spec::plan::{FirstProcess, NamespaceKind, Plan, ProcessPlan, RootSwitch};
 use crate::sys::mount::{self, Attributes, Extent};
 use crate::sys::place::Place;
-use crate::sys::{clone, descriptors, privilege, process, signals};
+use crate::sys::{clone, descriptor_limit, descriptors, process, signals};
 
 /// The plan, and what the creator opened for it with the host's privileges.
 #[derive(Serialize, Deserialize)]
@@ -47,7 +47,7 @@ pub struct Donations {
     pub listen: Option<Listen>,
     /// Moved into our network namespace before the first Go after Made.
     pub net_devices: Vec<super::net::NetDevice>,
-    /// The soft limit of descriptors to go back to when the mounts, which took more, are attached.
+    /// The soft limit of descriptors that hooks and the application have, if this process has more.
     pub descriptor_limit: Option<u64>,
     /// The state that startContainer and createContainer hooks read, as JSON, but for the status and the pid.
     pub hook_state: Vec<u8>,
@@ -88,6 +88,7 @@ fn prepare(donations: &mut Donations) -> Result<std::convert::Infallible, SetupE
     keep_only(donations)?;
     let binds = std::mem::take(&mut donations.binds);
     let (donations, plan) = (&*donations, &donations.plan);
+    donations.descriptor_limit.into_iter().for_each(descriptor_limit::remember);
     let channel = donations.channel.as_fd();
     // Nobody in the container may look into us before we are the application (CVE-2016-9962).
     nix::sys::prctl::set_dumpable(false).step(|| "become non-dumpable".into())?;
@@ -132,15 +133,18 @@ fn prepare(donations: &mut Donations) -> Result<std::convert::Infallible, SetupE
     };
     descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
     application.env.extend(donations.listen.iter().flat_map(listen_environment));
-    let entry = finish_process(&application, donations.seccomp.as_ref(), terminal.as_ref(), groups, channel)?;
+    let to_come = if plan.hooks.start_container.is_empty() { ToCome::Program } else { ToCome::HooksAndProgram };
+    let entry = finish_process(&application, donations.seccomp.as_ref(), terminal.as_ref(), groups, channel, to_come)?;
     say(channel, &Report::Ready(Some(root)))?;
     hear_start(channel)?;
     if !plan.hooks.start_container.is_empty() {
         let state = hook_state(donations, "created")?;
         let env = Environment::Of(entry.env());
         let call = Call { kind: "startContainer", state_json: &state, folder: None, env };
-        super::hooks::run(&plan.hooks.start_container, call).map_err(|error| SetupError::Refused(error.to_string()))?;
+        super::hooks::run(&plan.hooks.start_container, call)
+            .map_err(|error| SetupError::Refused(super::one_line(&error)))?;
     }
+    go_back_to_own_limit()?;
     Err(match application.first {
         FirstProcess::Application => entry.execute(),
         FirstProcess::Keeper => super::keeper::execute(&entry),
@@ -255,9 +259,6 @@ fn enter_rootfs(plan: &Plan, donations: &Donations, binds: Vec<Option<OwnedFd>>)
     };
     unfinished.finish()?;
     drop(binds);
-    if let Some(limit) = donations.descriptor_limit {
-        privilege::set_descriptor_limit(limit).step(|| format!("set the limit of open files back to {limit}"))?;
-    }
     if !plan.hooks.create_container.is_empty() {
         nix::unistd::fchdir(tree.as_raw_fd()).step(|| format!("enter {:?}", plan.rootfs.path))?;
         let state = hook_state(donations, "creating")?;
@@ -265,7 +266,7 @@ fn enter_rootfs(plan: &Plan, donations: &Donations, binds: Vec<Option<OwnedFd>>)
         let env = Environment::Of(&env);
         let call = Call { kind: "createContainer", state_json: &state, folder: None, env };
         super::hooks::run(&plan.hooks.create_container, call)
-            .map_err(|error| SetupError::Refused(error.to_string()))?;
+            .map_err(|error| SetupError::Refused(super::one_line(&error)))?;
     }
     if plan.hooks.look_at_rootfs() {
         provenance.gives_new(&before_hooks, &seen.mounts()?);
@@ -278,13 +279,13 @@ fn enter_rootfs(plan: &Plan, donations: &Donations, binds: Vec<Option<OwnedFd>>)
     if terminal.is_none() {
         stdio::make_own(&root, stdio::Otherwise::HostsReadOnly)?;
     }
-    masks::make_readonly(&root, &plan.readonly_paths)?;
+    let rest = masks::make_readonly(&root, &plan.readonly_paths)?;
     masks::mask_all(&root, &plan.masked_paths)?;
     if let Some(process) = &plan.process {
         // As with runc. Where it cannot be made, entering it says so.
         let _ = root.folder(&process.cwd);
     }
-    if plan.rootfs.readonly {
+    if plan.rootfs.readonly || rest == masks::Rest::Root {
         let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
         mount::set_attributes(tree, Extent::One, attributes, None).step(|| "make the root read-only".into())?;
     }
@@ -315,6 +316,20 @@ fn has_own_dev(plan: &Plan) -> bool {
     plan.mounts.iter().any(|m| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. }))
 }
 
+/// What there is to run yet. Running hooks takes descriptors, and the limit that they and the application have may be too low
+/// for that: it is then set after them, under the filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ToCome {
+    Program,
+    HooksAndProgram,
+}
+
+const HOOKS_TAKE: u64 = 64;
+
+fn go_back_to_own_limit() -> Result<(), SetupError> {
+    descriptor_limit::go_back().step(|| "set the limit of open files back".into())
+}
+
 /// From a set-up container to a process that only needs execve. From the filter on as few system calls as possible, since
 /// each must be in the profile: all descriptors are closed at exec by now.
 pub(super) fn finish_process(
@@ -323,10 +338,16 @@ pub(super) fn finish_process(
     terminal: Option<&Terminal>,
     groups: identity::Groups,
     channel: BorrowedFd<'_>,
+    to_come: ToCome,
 ) -> Result<entry::Entry, SetupError> {
     if let Some(terminal) = terminal {
         terminal.chown(plan.uid);
         terminal.become_stdio(&plan.kept_stdio)?;
+    }
+    let limited = plan.rlimits.iter().any(|(resource, ..)| *resource == libc::RLIMIT_NOFILE);
+    let scarce = descriptor_limit::called_with().is_some_and(|limit| limit < HOOKS_TAKE);
+    if limited || to_come == ToCome::Program || !scarce {
+        go_back_to_own_limit()?;
     }
     identity::apply_limits(plan)?;
     identity::set_umask(plan);

@@ -12,12 +12,12 @@ use nix::sched::{CloneFlags, setns};
 use serde::{Deserialize, Serialize};
 
 use super::channel::{self, Order, Report};
-use super::init::{become_root_of_namespace, finish_process};
+use super::init::{ToCome, become_root_of_namespace, finish_process};
 use super::root::Root;
 use super::{Groups, Owner, SetupError, Step, stdio, terminal, verify};
 use crate::spec::plan::ProcessPlan;
 use crate::sys::place::Place;
-use crate::sys::{clone, descriptors, signals};
+use crate::sys::{clone, descriptor_limit, descriptors, signals};
 
 /// What the joining process is given.
 #[derive(Serialize, Deserialize)]
@@ -32,6 +32,8 @@ pub struct Donations {
     pub owner: Option<Owner>,
     pub preserved_fds: u32,
     pub session_keyring: Option<CString>,
+    /// The soft limit of descriptors that the process has, if this one has more.
+    pub descriptor_limit: Option<u64>,
 }
 
 impl Donations {
@@ -115,6 +117,7 @@ pub fn run(donations: &Donations) -> ! {
 
 fn enter(plan: &ProcessPlan, donations: &Donations) -> Result<std::convert::Infallible, SetupError> {
     let channel = donations.channel.as_fd();
+    donations.descriptor_limit.into_iter().for_each(descriptor_limit::remember);
     let mut keep = donations.descriptors();
     keep.extend(3..3 + donations.preserved_fds as i32);
     descriptors::close_others(&keep).step(|| "close the helper's descriptors".into())?;
@@ -134,7 +137,8 @@ fn enter(plan: &ProcessPlan, donations: &Donations) -> Result<std::convert::Infa
         None
     };
     descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
-    let entry = finish_process(plan, donations.seccomp.as_ref(), terminal.as_ref(), donations.groups, channel)?;
+    let seccomp = donations.seccomp.as_ref();
+    let entry = finish_process(plan, seccomp, terminal.as_ref(), donations.groups, channel, ToCome::Program)?;
     channel::report(channel, &Report::Ready(None)).map_err(|_| SetupError::CreatorGone)?;
     match channel::next_order(channel) {
         Ok(Order::Start) => {}

@@ -28,6 +28,10 @@ pub fn mask_all(root: &Root<'_>, paths: &[PathBuf]) -> Result<(), SetupError> {
                 covers.insert(Covers::make().step(|| "make a null device and an empty folder to mask with".into())?)
             }
         };
+        if root.is_at(&target)? {
+            let text = format!("mask {path:?}: it leads to the container's root, which nothing can cover");
+            return Err(SetupError::Refused(text));
+        }
         let what = || format!("mask {path:?}");
         let cover = covers.like(is_folder(&target)?).step(what)?;
         mount::attach(cover.as_fd(), target.as_fd()).step(what)?;
@@ -72,15 +76,29 @@ fn find(root: &Root<'_>, path: &Path) -> Result<Option<OwnedFd>, SetupError> {
     }
 }
 
+/// Whether one of the paths is the container's root itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    Done,
+    /// What is attached on top of the root is nothing that a process ever stands in: its own mount has to be made read-only,
+    /// when everything has its place in it.
+    Root,
+}
+
 /// Each path bound onto itself, read-only.
-pub fn make_readonly(root: &Root<'_>, paths: &[PathBuf]) -> Result<(), SetupError> {
+pub fn make_readonly(root: &Root<'_>, paths: &[PathBuf]) -> Result<Rest, SetupError> {
+    let mut rest = Rest::Done;
     for path in paths {
         let Some(target) = find(root, path)? else { continue };
+        if root.is_at(&target)? {
+            rest = Rest::Root;
+            continue;
+        }
         let what = || format!("make {path:?} read-only");
         let tree = mount::clone_tree(target.as_fd(), c"", Extent::Tree, 0).step(what)?;
         let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
         mount::set_attributes(tree.as_fd(), Extent::One, attributes, None).step(what)?;
         mount::attach(tree.as_fd(), target.as_fd()).step(what)?;
     }
-    Ok(())
+    Ok(rest)
 }

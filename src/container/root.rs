@@ -14,7 +14,7 @@ use nix::fcntl::{OFlag, ResolveFlag};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 
 use super::{SetupError, Step};
-use crate::sys::{open, umask};
+use crate::sys::{open, place, umask};
 
 /// As many symlinks as the kernel follows on one path (path_resolution(7)).
 const MOST_LINKS: u32 = 40;
@@ -59,6 +59,13 @@ impl Root<'_> {
     /// An O_PATH descriptor of what is at `path`, or None when nothing is.
     pub fn find(&self, path: &Path) -> Result<Option<OwnedFd>, SetupError> {
         self.open(path, OFlag::O_PATH, ResolveFlag::empty())
+    }
+
+    /// Whether that is the top of the tree, and not only a mount of the same folder.
+    pub fn is_at(&self, found: &OwnedFd) -> Result<bool, SetupError> {
+        let what = || "look at the root".to_owned();
+        let (top, found) = (place::look(self.0, c"").step(what)?, place::look(found.as_fd(), c"").step(what)?);
+        Ok(top.place == found.place)
     }
 
     /// Like [`Root::find`], but a symlink anywhere on the way is an error.

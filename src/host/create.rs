@@ -34,7 +34,7 @@ use crate::model::{Effect, Id};
 use crate::spec::plan::{MountPlan, NamespaceKind, Plan, RootSwitch};
 use crate::store::Folder;
 use crate::sys::pidfd::{self, Ended};
-use crate::sys::procfs;
+use crate::sys::{descriptor_limit, procfs};
 
 /// How long the supervisor may take for one call.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -279,7 +279,7 @@ impl<'a> Creation<'a> {
             preserved_fds: self.options.preserve_fds,
             listen: self.options.listen.clone(),
             net_devices: self.net_devices.clone(),
-            descriptor_limit: self.raised.as_ref().map(Raised::before),
+            descriptor_limit: descriptor_limit::called_with().or(self.raised.as_ref().map(Raised::before)),
             session_keyring: if self.options.new_keyring {
                 launch::keyring_name(self.options.id.as_str())
             } else {

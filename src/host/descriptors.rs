@@ -1,12 +1,41 @@
-//! Descriptors for as many mounts as a configuration has: each is open from its source's look-up until it is attached.
+//! How many descriptors a command may have: a few whatever its caller's soft limit is, and for as many mounts as a
+//! configuration has, each open from its source's look-up until it is attached, as many more.
 
 use crate::spec::plan::{MountKind, MountPlan, Plan};
-use crate::sys::privilege;
+use crate::sys::{descriptor_limit, privilege};
 
 use super::{HostError, Trying};
 
 /// What a launch has open beside its mounts: folders, sockets, pipes, cgroups, the store.
 const BESIDE: u64 = 64;
+
+/// What every command has at least, if its hard limit allows it: far more than any needs but for its mounts.
+const FLOOR: u64 = 256;
+
+/// What making a container takes at the very least, beside what is open already and its mounts. Most are its cgroups and its
+/// supervisor's: of v1 one a hierarchy.
+const LEAST: u64 = 48;
+
+/// Call first of all. What is executed for others goes back by itself (`sys::descriptor_limit`).
+pub fn raise_to_floor() {
+    // Refused to nobody up to the hard limit; if it is, what it was raised for says so.
+    let _ = descriptor_limit::raise_to(FLOOR);
+}
+
+/// Call before anything of a container is made: where that would fail half-way, nothing has begun.
+pub fn check_for_container() -> Result<(), HostError> {
+    let what = || "look at how many files may be open".to_owned();
+    let (soft, hard) = privilege::descriptor_limits().trying(what)?;
+    let needed = std::fs::read_dir("/proc/self/fd").trying(what)?.count() as u64 + LEAST;
+    if needed <= soft {
+        return Ok(());
+    }
+    let text = format!(
+        "too many open files ({hard} may be open, and a container takes {needed}: raise that, with ulimit -n or LimitNOFILE= of a \
+         service)"
+    );
+    Err(HostError::Container { text, exit_code: 1 })
+}
 
 /// While it lives, this process may open as many as its hard limit says. What is launched meanwhile inherits that, and is told
 /// what to go back to ([`Raised::before`]): an application has the limits that it would have had.
@@ -28,8 +57,8 @@ impl Raised {
         if needed <= soft {
             return Ok(None);
         }
-        // With few mounts it may do all the same.
-        if mounts > BESIDE && needed > hard {
+        // What is set aside beside them is plenty.
+        if mounts + open + LEAST > hard {
             let text = format!(
                 "its mounts take up to {needed} open files, and this process may have {hard}: raise the hard limit of \
                  whoever starts it (ulimit -Hn, LimitNOFILE= of a service)"

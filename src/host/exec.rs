@@ -23,7 +23,7 @@ use crate::model::record::{ContainerRecord, PidNamespace, Reaper, SandboxRecord}
 use crate::spec::plan::ProcessPlan;
 use crate::sys::interrupt::{self, Kept};
 use crate::sys::place::Place;
-use crate::sys::{open, procfs};
+use crate::sys::{descriptor_limit, open, procfs};
 
 /// What the caller asked for.
 pub struct Execution<'a> {
@@ -127,6 +127,7 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launche
         owner,
         preserved_fds: execution.preserve_fds,
         session_keyring: launch::keyring_name(execution.container.id.as_str()),
+        descriptor_limit: descriptor_limit::called_with(),
     };
     // We too: what is forked from here on has it before it is in the container's cgroup.
     crate::container::run_on(&execution.process.affinity.initial, "initial")?;

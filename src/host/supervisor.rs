@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::protect::Binary;
 use super::{HostError, Trying};
 use crate::cgroup::Joiner;
+use crate::container::one_line;
 use crate::model::Id;
 use crate::model::record::PidNamespace;
 use crate::sys::clone::{self, Cloned, Parent};
@@ -98,7 +99,7 @@ pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
     match clone::clone(flags, Parent::Me, donation.joiner.v2_folder()).trying(what)? {
         Cloned::Child => {
             let error = image.execute();
-            let _ = nix::unistd::write(&theirs, format!("E{error}").as_bytes());
+            let _ = nix::unistd::write(&theirs, format!("E{}", one_line(&error)).as_bytes());
             clone::exit_now(1)
         }
         Cloned::Parent { pid, pidfd } => Ok(Supervisor { pid, pidfd, start_sync: ours, ready: Cell::new(false) }),

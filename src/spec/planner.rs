@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{Linux, Spec};
 
@@ -26,6 +26,7 @@ pub fn plan(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec<String
         return Err(SpecError::invalid("linux.namespaces", problem));
     }
     check_rootfs(&plan.rootfs.path)?;
+    check_masked(spec)?;
     Ok((plan, warnings))
 }
 
@@ -173,6 +174,22 @@ fn container_paths(
         }
     }
     Ok(paths)
+}
+
+/// Only of what is yet to be made: a mask there has done nothing to what exists.
+fn check_masked(spec: &Spec) -> Result<(), SpecError> {
+    let masked = spec.linux().as_ref().and_then(|linux| linux.masked_paths().as_ref());
+    for (index, path) in masked.into_iter().flatten().enumerate() {
+        let named = Path::new(path).components().any(|part| matches!(part, Component::Normal(_)));
+        if !named {
+            let problem = format!(
+                "{} is the container's root, which nothing can cover; root.readonly keeps it from being written to",
+                check::quote(path)
+            );
+            return Err(SpecError::invalid(&format!("linux.maskedPaths[{index}]"), problem));
+        }
+    }
+    Ok(())
 }
 
 fn host_name(field: &str, given: &Option<String>, planned: &[NamespacePlan]) -> Result<Option<String>, SpecError> {

@@ -1,4 +1,4 @@
-//! clone3(2): a child with namespaces, a pidfd, a cgroup and a parent of our choice.
+//! clone3(2), and clone(2) where a filter knows only that: a child with namespaces, a pidfd, a cgroup and a parent of our choice.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -60,9 +60,10 @@ pub fn clone(namespaces: i32, parent: Parent, cgroup: Option<BorrowedFd<'_>>) ->
     }
     // SAFETY: without CLONE_VM and with no stack given this is fork(2); `args` and `pidfd` outlive the call.
     let pid = match check(unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<CloneArgs>()) }) {
-        // A profile that follows docker's has no clone3(2) for whoever lacks CAP_SYS_ADMIN: a hook inside its container.
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) && cgroup.is_none() => {
-            by_clone2(args.flags, args.exit_signal, &mut pidfd)
+        // A filter that lets only that pass of which it sees the flags, as docker's does for whoever lacks CAP_SYS_ADMIN:
+        // hooks inside a container are run under it.
+        Err(error) if cgroup.is_none() && matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+            by_clone2(args.flags, args.exit_signal, &mut pidfd).map_err(|_| error)
         }
         other => other,
     };

@@ -6,6 +6,7 @@
 pub mod bpf;
 pub mod carried;
 pub mod clone;
+pub mod descriptor_limit;
 pub mod descriptors;
 pub mod image;
 pub mod interrupt;
