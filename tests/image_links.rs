@@ -224,3 +224,18 @@ fn a_file_where_a_folder_is_needed_and_the_reverse_are_errors_in_words() {
     }
     env.assert_clean();
 }
+
+#[test]
+fn a_mount_that_leads_to_the_root_itself_is_refused_instead_of_lost() {
+    needs_root!();
+    let env = Env::new();
+    let bind = json!({"destination": "/to-root", "type": "bind", "source": env.dir(), "options": ["bind"]});
+    let above = json!({"destination": "/etc/..", "type": "tmpfs", "source": "tmpfs"});
+    for mount in [bind, tmpfs("/to-root"), tmpfs("/"), above] {
+        let bundle = env.bundle().mount(mount);
+        symlink("/", bundle.rootfs().join("to-root")).unwrap();
+        env.run_bundle(&bundle, &env.id("root")).run().fails_with(1, &["leads to the container's root"]);
+        fs::remove_dir_all(&bundle.dir).unwrap();
+    }
+    env.assert_clean();
+}

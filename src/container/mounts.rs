@@ -86,7 +86,7 @@ fn attach_one(
         }
         (MountKind::Bind { .. }, Some(tree)) => {
             let target = target(root, plan, if is_folder(tree)? { Like::Folder } else { Like::File })?;
-            refuse_in_proc(plan, Some(tree), &target)?;
+            refuse_target(root, plan, Some(tree), &target)?;
             mount::attach(tree.as_fd(), target.as_fd()).step(|| format!("mount {destination:?}"))?;
             provenance.gives(tree.as_fd())?;
             finish(plan, tree.as_fd()).map(|()| None)
@@ -100,7 +100,7 @@ fn attach_one(
                 _ => options.into(),
             };
             let target = filesystem_target(root, plan, fstype)?;
-            refuse_in_proc(plan, None, &target)?;
+            refuse_target(root, plan, None, &target)?;
             let later = plan.attrs_set & libc::MOUNT_ATTR_RDONLY != 0 && has_room_for_others(plan, fstype);
             let attributes = if later { plan.attrs_set & !libc::MOUNT_ATTR_RDONLY } else { plan.attrs_set };
             // Kernel file systems refuse flags of a superblock that others share ("ro" of sysfs): only mount attributes are set.
@@ -256,7 +256,23 @@ fn refuse_dangerous(plan: &MountPlan, bind: Option<&OwnedFd>) -> Result<(), Setu
     Err(not_in_proc(plan))
 }
 
-/// The same of what was found at the destination: a symlink of the image may have led there.
+/// Of what was found at the destination: a symlink of the image may have led there.
+fn refuse_target(
+    root: &Root<'_>,
+    plan: &MountPlan,
+    bind: Option<&OwnedFd>,
+    target: &OwnedFd,
+) -> Result<(), SetupError> {
+    // What lies on top of the root is nothing that a process ever stands in.
+    if root.is_at(target)? {
+        let destination = &plan.destination;
+        return Err(SetupError::Refused(format!(
+            "refused to mount {destination:?}: it leads to the container's root, where nobody would see it"
+        )));
+    }
+    refuse_in_proc(plan, bind, target)
+}
+
 fn refuse_in_proc(plan: &MountPlan, bind: Option<&OwnedFd>, target: &OwnedFd) -> Result<(), SetupError> {
     let named_so = normal(&plan.destination).starts_with("/proc");
     if named_so || !is_procfs(target)? || brings_procfs(plan, bind)? {
@@ -312,7 +328,7 @@ fn normal(path: &Path) -> PathBuf {
 fn attach_cgroups(root: &Root<'_>, plan: &MountPlan, cgroups: &[CgroupView]) -> Result<(), SetupError> {
     let destination = &plan.destination;
     let target = target(root, plan, Like::Folder)?;
-    refuse_in_proc(plan, None, &target)?;
+    refuse_target(root, plan, None, &target)?;
     let what = || format!("mount the cgroups at {destination:?}");
     if let [view] = cgroups
         && view.name.is_empty()
