@@ -239,3 +239,28 @@ fn a_mount_that_leads_to_the_root_itself_is_refused_instead_of_lost() {
     }
     env.assert_clean();
 }
+
+#[test]
+fn what_cannot_be_made_at_the_end_of_a_link_is_named_where_it_was_to_be() {
+    needs_root!();
+    let env = Env::new();
+    let volume = env.dir().join("volume");
+    fs::create_dir_all(volume.join("deep")).unwrap();
+    let file = env.dir().join("file");
+    fs::write(&file, "").unwrap();
+    let bind = |source: &Path| json!({"destination": "/t", "type": "bind", "source": source, "options": ["bind"]});
+    let targets =
+        [("/vol/sub", "/vol/sub"), ("vol/sub/folder", "/vol/sub"), ("/vol/deep/../deep/new", "/vol/deep/new")];
+    for (target, named) in targets {
+        for mount in [tmpfs("/t"), bind(&volume), bind(&file)] {
+            let bundle = env.bundle().bind(&volume, "/vol", &["bind", "ro"]).mount(mount);
+            symlink(target, bundle.rootfs().join("t")).unwrap();
+            let refused = env.run_bundle(&bundle, &env.id("named")).run();
+            let said =
+                format!("cannot resolve \"/t\" inside the rootfs: cannot make {named:?} there: read-only file system");
+            refused.fails_with(1, &[&said]);
+            fs::remove_dir_all(&bundle.dir).unwrap();
+        }
+    }
+    env.assert_clean();
+}

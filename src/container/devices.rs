@@ -107,7 +107,7 @@ fn make(root: &Root<'_>, device: &DevicePlan, at: usize, nodes: Nodes<'_>) -> Re
         _ => {}
     }
     // At the end of a symlink that leads to nothing, as with other runtimes.
-    let End::Free { folder, name } = root.end(&device.path)? else { return Ok(()) };
+    let End::Free { folder, name, .. } = root.end(&device.path)? else { return Ok(()) };
     match node.make(folder.as_fd(), Path::new(&name)).step(|| format!("make the device {:?}", device.path))? {
         Made::New | Made::NameIsTaken => Ok(()),
         // We are inside a user namespace that somebody else has made.

@@ -178,7 +178,7 @@ fn copy_symlink(root: &Root<'_>, destination: &Path, source: &OwnedFd) -> Result
     let what = || format!("make the symlink {destination:?}");
     let points_to = nix::fcntl::readlinkat(Some(source.as_raw_fd()), "").step(what)?;
     let found = match root.end_nofollow(destination)? {
-        End::Free { folder, name } => {
+        End::Free { folder, name, .. } => {
             return nix::unistd::symlinkat(points_to.as_os_str(), Some(folder.as_raw_fd()), name.as_os_str())
                 .step(what);
         }

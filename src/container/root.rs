@@ -8,7 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use nix::fcntl::{OFlag, ResolveFlag};
 use nix::sys::stat::{Mode, fstat, mkdirat};
@@ -31,7 +31,29 @@ pub enum End {
     /// An O_PATH descriptor of what is there.
     There(OwnedFd),
     /// Nothing is there yet, not even a symlink: the folder it belongs in, and its name in that.
-    Free { folder: OwnedFd, name: OsString },
+    Free { folder: OwnedFd, name: OsString, at: Missing },
+}
+
+/// Where in the root something is missing, for its error.
+pub struct Missing(PathBuf);
+
+impl Missing {
+    fn below(folders: &[(OsString, OwnedFd)], name: &OsStr) -> Missing {
+        let names = folders.iter().map(|(name, _)| name.as_os_str());
+        Missing([OsStr::new("/")].into_iter().chain(names).chain([name]).collect())
+    }
+
+    fn cannot_be_made(self, source: io::Error) -> io::Error {
+        io::Error::new(source.kind(), CannotMake { path: self.0, source })
+    }
+}
+
+/// A symlink may have led far from the path that was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make {path:?} there")]
+struct CannotMake {
+    path: PathBuf,
+    source: io::Error,
 }
 
 /// What is made where nothing is.
@@ -135,16 +157,18 @@ impl Root<'_> {
     ) -> Result<OwnedFd, SetupError> {
         // What has just appeared there may be a symlink, and lead on.
         for _ in 0..MOST_LINKS {
-            let (folder, name) = match end(self, path)? {
+            let (folder, name, at) = match end(self, path)? {
                 End::There(found) => return Ok(found),
-                End::Free { folder, name } => (folder, name),
+                End::Free { folder, name, at } => (folder, name, at),
             };
             let made = match like {
                 Like::Folder => new_folder(folder.as_fd(), &name),
                 Like::File => new_file(folder.as_fd(), &name).map(drop),
             };
             match made {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(refused(path, error)),
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(refused(path, at.cannot_be_made(error)));
+                }
                 _ => {}
             }
         }
@@ -157,7 +181,9 @@ impl Root<'_> {
         let folder = self.folder(path.parent().unwrap_or(Path::new("/")))?;
         match open::at(folder.as_fd(), Path::new(name), OFlag::O_PATH | OFlag::O_NOFOLLOW, 0) {
             Ok(found) => Ok(End::There(found)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(End::Free { folder, name: name.to_owned() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(End::Free { folder, name: name.to_owned(), at: Missing(path.to_owned()) })
+            }
             Err(source) => Err(refused(path, source)),
         }
     }
@@ -180,25 +206,28 @@ impl Root<'_> {
     fn walk(&self, path: &Path, make: Make, links: Links) -> io::Result<End> {
         let most_links = if links == Links::Followed { MOST_LINKS } else { 0 };
         let (mut followed, mut made) = (0, 0);
-        let mut above: Vec<OwnedFd> = Vec::new();
+        let mut above: Vec<(OsString, OwnedFd)> = Vec::new();
         let mut ahead: Vec<OsString> = names(path).rev().collect();
         while let Some(name) = ahead.pop() {
             if name == ".." {
                 above.pop();
                 continue;
             }
-            let here = above.last().map_or(self.0, |folder| folder.as_fd());
+            let here = above.last().map_or(self.0, |(_, folder)| folder.as_fd());
             let found = match open::at(here, Path::new(&name), OFlag::O_PATH | OFlag::O_NOFOLLOW, 0) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     if make == Make::Parents && ahead.is_empty() {
-                        return Ok(End::Free { folder: itself(here)?, name });
+                        let at = Missing::below(&above, &name);
+                        return Ok(End::Free { folder: itself(here)?, name, at });
                     }
                     made += 1;
                     if made > MOST_MADE {
                         return Err(io::Error::other("what is made there is taken away again"));
                     }
                     match new_folder(here, &name) {
-                        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                            return Err(Missing::below(&above, &name).cannot_be_made(error));
+                        }
                         // Whatever is there now is looked at like all the others.
                         _ => ahead.push(name),
                     }
@@ -207,7 +236,7 @@ impl Root<'_> {
                 other => other?,
             };
             match kind_of(&found)? {
-                libc::S_IFDIR => above.push(found),
+                libc::S_IFDIR => above.push((name, found)),
                 libc::S_IFLNK => {
                     followed += 1;
                     if followed > most_links {
@@ -223,7 +252,7 @@ impl Root<'_> {
                 _ => return Err(io::Error::from_raw_os_error(libc::ENOTDIR)),
             }
         }
-        itself(above.last().map_or(self.0, |folder| folder.as_fd())).map(End::There)
+        itself(above.last().map_or(self.0, |(_, folder)| folder.as_fd())).map(End::There)
     }
 }
 

@@ -186,7 +186,7 @@ fn check_masked(spec: &Spec) -> Result<(), SpecError> {
                 "{} is the container's root, which nothing can cover; root.readonly keeps it from being written to",
                 check::quote(path)
             );
-            return Err(SpecError::invalid(&format!("linux.maskedPaths[{index}]"), problem));
+            return Err(SpecError::invalid(format!("linux.maskedPaths[{index}]"), problem));
         }
     }
     Ok(())
