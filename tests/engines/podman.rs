@@ -65,10 +65,11 @@ impl Podman {
     fn prepare(caller: Caller) -> Podman {
         let dir = tempfile::Builder::new().prefix("skpod").rand_bytes(8).tempdir_in("/tmp").expect("a folder in /tmp");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
-        // Without CAP_SYS_RESOURCE, as on many build machines, podman's own defaults cannot be had.
+        // Without CAP_SYS_RESOURCE, as on many build machines, podman's own defaults cannot be had. With its usual locks, in
+        // memory that all podmans of a user share, one that starts in a folder of its own frees those of all others.
         let settings = "[containers]\nnetns = \"none\"\n\
                         default_ulimits = [\"nofile=1024:4096\", \"nproc=4096:4096\"]\n\
-                        [engine]\nruntime_supports_nocgroup = [\"sandkeep\", \"crun\"]\n";
+                        [engine]\nlock_type = \"file\"\nruntime_supports_nocgroup = [\"sandkeep\", \"crun\"]\n";
         fs::write(dir.path().join("containers.conf"), settings).expect("containers.conf");
         let json = "runtime_supports_json = [\"sandkeep\", \"crun\", \"runc\"]\n";
         fs::write(dir.path().join("json.conf"), settings.to_owned() + json).expect("json.conf");
