@@ -152,7 +152,7 @@ impl<'a> Cgroups<'a> {
             new.systemd.stop(&new.scope.unit)?;
             new.phase = ScopePhase::Planned;
         }
-        self.made.iter().try_for_each(|record| cgroup::remove(record, destroy::deadline()))?;
+        self.made.iter().try_for_each(|record| cgroup::remove(record, destroy::last_steps()))?;
         self.made.clear();
         self.resctrl.as_ref().map_or(Ok(()), |group| resctrl::remove(&group.made))
     }

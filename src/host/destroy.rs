@@ -19,6 +19,15 @@ use crate::sys::{pidfd, procfs};
 /// How long a killed process may take to end. Never slept through: a pidfd says when.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long the kernel may take to let go of the cgroup of what has been seen to end: the last steps of an exit close what was
+/// open, and on a small machine under load they were seen to take more than 5 s.
+const LAST_STEPS: Duration = Duration::from_secs(20);
+
+/// Until when a cgroup is waited for that nothing lives in any more.
+pub fn last_steps() -> Instant {
+    Instant::now() + LAST_STEPS
+}
+
 pub fn deadline() -> Instant {
     Instant::now() + DEADLINE
 }
@@ -202,7 +211,7 @@ impl Destruction {
     fn remove_cgroups(&mut self) -> Result<(), HostError> {
         self.stop_scope();
         for record in &self.cgroups {
-            cgroup::remove(record, deadline())?;
+            cgroup::remove(record, last_steps())?;
         }
         for folder in cgroup::remove_emptied(&self.intended, deadline())? {
             self.warnings.push(format!("left the cgroup {folder:?} alone: the processes in it are somebody else's"));
