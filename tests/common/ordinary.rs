@@ -59,11 +59,12 @@ impl Ordinary<'_> {
         self.sandkeep_behind("", args)
     }
 
-    /// The same, called by `env` with these variables.
+    /// The same, called by `env` with these variables: setpriv(1) comes last, since what it executes may lie where the user
+    /// cannot go.
     pub fn sandkeep_behind<S: AsRef<OsStr>>(&self, variables: &str, args: impl IntoIterator<Item = S>) -> Cmd {
         let script = format!(
             "for f in passwd subuid subgid; do mount --bind {}/$f /etc/$f || exit 9; done; \
-             exec setpriv --reuid {USER} --regid {USER} {} env {variables} \"$0\" \"$@\"",
+             exec env {variables} $(command -v setpriv) --reuid {USER} --regid {USER} {} \"$0\" \"$@\"",
             self.files.display(),
             self.groups
         );
