@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use common::ordinary::{FIRST_SUBID, Further, USER, chown_to_user};
-use common::{Bundle, Env, Ordinary, needs_root, needs_tool, skipped};
+use common::{Bundle, Cmd, Env, Ordinary, needs_root, needs_tool, skipped};
 use serde_json::json;
 
 const OWN_ID: &str = "the container has no ids but this user's own";
@@ -168,8 +168,13 @@ fn a_user_over_its_own_limit_of_processes_is_told_so() {
     let env = Env::new();
     let user = Ordinary::with(&env, Further::None);
     let bundle = user.bundle();
-    let cmd = user.sandkeep_behind("prlimit --nproc=1", ["run", "--bundle"]).arg(&bundle.dir).arg(env.id("nproc"));
-    cmd.run().fails_with(1, &["ulimit -u"]);
+    // Once it is that user's process: before, the kernel refuses to execute anything. So it lies where the user can go.
+    let program = env.dir().join("program");
+    fs::copy(env.binary(), &program).unwrap();
+    let number = common::ordinary::USER.to_string();
+    let behind = ["--reuid", &number, "--regid", &number, "--clear-groups", "prlimit", "--nproc=1"];
+    let cmd = Cmd::new("setpriv").args(behind).arg(&program).arg("--root").arg(env.root()).args(["run", "--bundle"]);
+    cmd.arg(&bundle.dir).arg(env.id("nproc")).run().fails_with(1, &["ulimit -u"]);
     env.assert_clean();
 }
 
