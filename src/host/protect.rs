@@ -93,7 +93,15 @@ fn sealed_copy() -> io::Result<OwnedFd> {
     let mut target = std::fs::File::from(copy);
     io::copy(&mut std::fs::File::open(OURSELVES)?, &mut target)?;
     let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
-    fcntl(target.as_raw_fd(), FcntlArg::F_ADD_SEALS(seals))?;
+    // On a busy machine the kernel may hold on to a page of it for a moment more than it waits for itself (EBUSY).
+    let mut left = 50;
+    while let Err(errno) = fcntl(target.as_raw_fd(), FcntlArg::F_ADD_SEALS(seals)) {
+        left -= 1;
+        if errno != nix::Error::EBUSY || left == 0 {
+            return Err(errno.into());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
     descriptors::set_close_on_exec(target.as_fd(), true)?;
     Ok(target.into())
 }
