@@ -12,7 +12,6 @@ use super::agent::Agent;
 use super::attend::Attendant;
 use super::cgroups::Cgroups;
 use super::console::{Console, PidfdOf, PidfdSocket};
-use super::descriptors::Raised;
 use super::hooks::{Given, Ledger};
 use super::launch::{self, Inside, Launched};
 use super::net_devices::{self, Moved};
@@ -20,7 +19,7 @@ use super::notify::{self, Notices};
 use super::protect::Binary;
 use super::supervisor::{self, Donation, Supervisor};
 use super::verify::{self, Promise};
-use super::{HostError, Trying, destroy, donate, frozen, idmap};
+use super::{HostError, Trying, descriptors, destroy, donate, frozen, idmap};
 use crate::cgroup::{self, Driver};
 use crate::container::channel::Order;
 use crate::container::net::NetDevice;
@@ -97,8 +96,6 @@ pub struct Creation<'a> {
     rootfs: Option<OwnedFd>,
     binds: Vec<Option<OwnedFd>>,
     nodes: Vec<Option<OwnedFd>>,
-    /// Until they are handed over.
-    raised: Option<Raised>,
     seccomp: Option<seccomp::Program>,
     agent: Option<Agent>,
     cgroups: Cgroups<'a>,
@@ -128,7 +125,7 @@ impl<'a> Creation<'a> {
         terminal: TerminalTo,
     ) -> Result<Creation<'a>, HostError> {
         let cgroups = Cgroups::prepare(plan, &options.id, options.cgroup_driver, folder)?;
-        let raised = Raised::for_mounts(plan)?;
+        descriptors::raise_for_mounts(plan)?;
         let rootfs = donate::rootfs(plan)?;
         let binds = donate::binds(plan)?;
         let nodes = devices::lacking(plan)?;
@@ -166,7 +163,6 @@ impl<'a> Creation<'a> {
             rootfs: Some(rootfs),
             binds,
             nodes,
-            raised,
             seccomp,
             agent,
             cgroups,
@@ -279,7 +275,7 @@ impl<'a> Creation<'a> {
             preserved_fds: self.options.preserve_fds,
             listen: self.options.listen.clone(),
             net_devices: self.net_devices.clone(),
-            descriptor_limit: descriptor_limit::called_with().or(self.raised.as_ref().map(Raised::before)),
+            descriptor_limit: descriptor_limit::called_with(),
             session_keyring: if self.options.new_keyring {
                 launch::keyring_name(self.options.id.as_str())
             } else {
@@ -287,9 +283,7 @@ impl<'a> Creation<'a> {
             },
             hook_state,
         };
-        let launched = launch::init(self.plan, donate, inside, joiner, self.options.reaper, &self.binary);
-        self.raised = None;
-        let launched = launched?;
+        let launched = launch::init(self.plan, donate, inside, joiner, self.options.reaper, &self.binary)?;
         self.cgroups.are_held();
         // From here on it is ours to kill, whatever fails.
         let launched = self.launched.insert(launched);

@@ -37,41 +37,30 @@ pub fn check_for_container() -> Result<(), HostError> {
     Err(HostError::Container { text, exit_code: 1 })
 }
 
-/// While it lives, this process may open as many as its hard limit says. What is launched meanwhile inherits that, and is told
-/// what to go back to ([`Raised::before`]): an application has the limits that it would have had.
-pub struct Raised {
-    before: u64,
-}
-
-impl Raised {
-    /// None: the limit is high enough. An error: no limit that we may set is.
-    pub fn for_mounts(plan: &Plan) -> Result<Option<Raised>, HostError> {
-        let what = || "look at how many files may be open".to_owned();
-        let mounts = plan.mounts.iter().filter(|mount| is_held(mount)).count() as u64;
-        let (soft, hard) = privilege::descriptor_limits().trying(what)?;
-        if mounts + BESIDE <= soft {
-            return Ok(None);
-        }
-        let open = std::fs::read_dir("/proc/self/fd").trying(what)?.count() as u64;
-        let needed = mounts + open + BESIDE;
-        if needed <= soft {
-            return Ok(None);
-        }
-        // What is set aside beside them is plenty.
-        if mounts + open + LEAST > hard {
-            let text = format!(
-                "its mounts take up to {needed} open files, and this process may have {hard}: raise the hard limit of \
-                 whoever starts it (ulimit -Hn, LimitNOFILE= of a service)"
-            );
-            return Err(HostError::Container { text, exit_code: 1 });
-        }
-        privilege::set_descriptor_limit(hard).trying(|| format!("raise the limit of open files to {hard}"))?;
-        Ok(Some(Raised { before: soft }))
+/// Call before anything of a container is made: from then on this process may have as many open as its hard limit says, if
+/// its mounts take more than its soft one. What is executed for others goes back, as from the floor. An error: no limit that
+/// we may set is enough.
+pub fn raise_for_mounts(plan: &Plan) -> Result<(), HostError> {
+    let what = || "look at how many files may be open".to_owned();
+    let mounts = plan.mounts.iter().filter(|mount| is_held(mount)).count() as u64;
+    let (soft, hard) = privilege::descriptor_limits().trying(what)?;
+    if mounts + BESIDE <= soft {
+        return Ok(());
     }
-
-    pub fn before(&self) -> u64 {
-        self.before
+    let open = std::fs::read_dir("/proc/self/fd").trying(what)?.count() as u64;
+    let needed = mounts + open + BESIDE;
+    if needed <= soft {
+        return Ok(());
     }
+    // What is set aside beside them is plenty.
+    if mounts + open + LEAST > hard {
+        let text = format!(
+            "its mounts take up to {needed} open files, and this process may have {hard}: raise the hard limit of \
+             whoever starts it (ulimit -Hn, LimitNOFILE= of a service)"
+        );
+        return Err(HostError::Container { text, exit_code: 1 });
+    }
+    descriptor_limit::raise_to(hard).trying(|| format!("raise the limit of open files to {hard}"))
 }
 
 /// Sources of bind mounts until all are attached, and what is made read-only when everything has its place in it.
@@ -80,12 +69,5 @@ fn is_held(mount: &MountPlan) -> bool {
         MountKind::Bind { .. } => true,
         MountKind::Filesystem { .. } => mount.attrs_set & libc::MOUNT_ATTR_RDONLY != 0,
         MountKind::Remount | MountKind::Cgroup => false,
-    }
-}
-
-impl Drop for Raised {
-    fn drop(&mut self) {
-        // Lowering a limit is refused to nobody.
-        let _ = privilege::set_descriptor_limit(self.before);
     }
 }

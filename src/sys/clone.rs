@@ -62,8 +62,12 @@ pub fn clone(namespaces: i32, parent: Parent, cgroup: Option<BorrowedFd<'_>>) ->
     let pid = match check(unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<CloneArgs>()) }) {
         // A filter that lets only that pass of which it sees the flags, as docker's does for whoever lacks CAP_SYS_ADMIN:
         // hooks inside a container are run under it.
-        Err(error) if cgroup.is_none() && matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
-            by_clone2(args.flags, args.exit_signal, &mut pidfd).map_err(|_| error)
+        Err(error)
+            if cgroup.is_none()
+                && args.flags & CLONE2_SIGNAL == 0
+                && matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) =>
+        {
+            by_clone2(args.flags, args.exit_signal, &mut pidfd)
         }
         other => other,
     };
@@ -75,12 +79,11 @@ pub fn clone(namespaces: i32, parent: Parent, cgroup: Option<BorrowedFd<'_>>) ->
     Ok(Cloned::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
 }
 
-/// The same by clone(2), whose flags have the exit signal in their last byte (and so no room for CLONE_NEWTIME).
+/// Where clone(2) has the exit signal among its flags, and so no room for CLONE_NEWTIME.
+const CLONE2_SIGNAL: u64 = 0xff;
+
+/// The same by clone(2).
 fn by_clone2(flags: u64, exit_signal: u64, pidfd: &mut i32) -> io::Result<i64> {
-    const SIGNAL: u64 = 0xff;
-    if flags & SIGNAL != 0 {
-        return Err(io::Error::from_raw_os_error(libc::ENOSYS));
-    }
     let none = std::ptr::null_mut::<libc::c_void>();
     // SAFETY: without CLONE_VM and with no stack given this is fork(2). The third argument is where CLONE_PIDFD writes, on
     // every architecture whose first one is the flags; `pidfd` outlives the call.

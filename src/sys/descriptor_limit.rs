@@ -11,12 +11,13 @@ static CALLED_WITH: AtomicU64 = AtomicU64::new(NONE);
 
 const NONE: u64 = u64::MAX;
 
-/// As many as the hard limit allows, up to `floor`. Call before anything is opened, and while there is a single thread.
-pub fn raise_to(floor: u64) -> io::Result<()> {
+/// As many as the hard limit allows, up to `wanted`; never less than before. While there is a single thread.
+pub fn raise_to(wanted: u64) -> io::Result<()> {
     let (soft, hard) = privilege::descriptor_limits()?;
-    if soft < floor.min(hard) {
-        privilege::set_descriptor_limit(floor.min(hard))?;
-        remember(soft);
+    if soft < wanted.min(hard) {
+        privilege::set_descriptor_limit(wanted.min(hard))?;
+        // Raised twice, it is still the first that was called with.
+        let _ = CALLED_WITH.compare_exchange(NONE, soft, Ordering::Relaxed, Ordering::Relaxed);
     }
     Ok(())
 }
