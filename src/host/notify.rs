@@ -178,9 +178,10 @@ pub enum Awaited {
 /// now. `folder`: the sandbox's, without its lock. A supervisor that passes nothing on, or is of before there was anything
 /// to wait for, is not waited for.
 pub fn await_ready(folder: BorrowedFd<'_>, id: &Id, init: i32, manager: &OsStr) -> io::Result<Awaited> {
-    let is_here = open::at(folder, Path::new(FOLDER), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW, 0);
-    if is_here.is_err() {
-        return Ok(Awaited::Ready);
+    match open::at(folder, Path::new(FOLDER), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW, 0) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Awaited::Ready),
+        Err(error) => return Err(error),
     }
     match ask(folder, id) {
         Ok(None) => {}
