@@ -463,14 +463,8 @@ impl Effects for Creation<'_> {
 /// An init that is under its filter, and may not write, cannot say what stopped it.
 fn cause_by_filter(error: HostError, plan: &Plan) -> HostError {
     match error {
-        HostError::Container { text, exit_code } if plan.seccomp.is_some() => {
-            let text = match text.strip_prefix(launch::INIT_DIED) {
-                Some(usually) => {
-                    format!("{}, or may say nothing (does the seccomp profile deny write?){usually}", launch::INIT_DIED)
-                }
-                None => text,
-            };
-            HostError::Container { text, exit_code }
+        HostError::Died { who, .. } if plan.seccomp.is_some() => {
+            HostError::Died { who, silent: ", or may say nothing (does the seccomp profile deny write?)" }
         }
         error => error,
     }

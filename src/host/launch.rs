@@ -359,12 +359,8 @@ fn unexpected(report: Report) -> HostError {
     }
 }
 
-/// What is said of an init that has not said anything.
-pub(super) const INIT_DIED: &str = "the container's init was killed while it set itself up";
-
-pub(super) fn died(who: &str) -> HostError {
-    let usually = "a memory limit that is too low, of its own cgroup or of one above, is the usual reason";
-    HostError::Container { text: format!("{who} was killed while it set itself up: {usually}"), exit_code: 1 }
+pub(super) fn died(who: &'static str) -> HostError {
+    HostError::Died { who, silent: "" }
 }
 
 /// `_ses.<id>`, as runc names it.

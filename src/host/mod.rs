@@ -52,6 +52,12 @@ pub enum HostError {
     /// In the init's own words; `exit_code` is what a foreground run reports.
     #[error("{text}")]
     Container { text: String, exit_code: u8 },
+    /// Without a word. `silent`: why it may not have had any.
+    #[error(
+        "{who} was killed while it set itself up{silent}: a memory limit that is too low, of its own cgroup or of one above, is \
+         the usual reason"
+    )]
+    Died { who: &'static str, silent: &'static str },
     /// In the supervisor's own words.
     #[error("the supervisor did not start: {text}")]
     Supervisor { text: String },
