@@ -47,7 +47,7 @@ use self::supervisor::{Outcome, Settings, Supervisor};
 use crate::model::record::PidNamespace;
 use crate::sys::memory::Code;
 
-/// What argv[0] is called when this is the program.
+/// What `argv[0]` is called when this is the program.
 pub const NAME: &str = "sandkeep-sandbox";
 
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,7 @@ pub enum BootError {
     StartSync(#[source] io::Error),
 }
 
-/// Runs the supervisor to its end. `args` is without argv[0]. Exits 0 when the sandbox has ended and that is recorded,
+/// Runs the supervisor to its end. `args` is without `argv[0]`. Exits 0 when the sandbox has ended and that is recorded,
 /// 1 when it could not start (its creator reads why from start-sync) or its creator died too early.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();

@@ -12,7 +12,7 @@
 //! never moves a process other than the one that calls [`Joiner::join_self`].
 //!
 //! What a crash leaves: some of the folders named by [`Layout::record`], empty or not, frozen or not. The record is
-//! known before the first folder is made. Once [`Layout::make`] has succeeded, [`kill_and_wait`] and [`remove`] with it
+//! known before the first folder is made. Once [`Layout::make`] has succeeded, [`kill_and_wait`] and [`remove`](remove()) with it
 //! bring the machine back; before, the folders may be somebody else's, and only [`remove_emptied`] may be used. All of
 //! them may be repeated, and a folder that was never made counts as removed. A container that was frozen when its freezer died
 //! stays frozen until [`thaw`] or a kill.

@@ -2,7 +2,7 @@
 //!
 //! Owns the order in which a [`Plan`](crate::spec::plan::Plan) is applied, and the conversation with whoever launched
 //! it ([`channel`]). Never opens anything of the host by path that the plan did not name, never looks at the store, and
-//! resolves every path of the container inside its rootfs ([`root`]).
+//! resolves every path of the container inside its rootfs (`root`).
 //!
 //! ```text
 //! creator                               init
