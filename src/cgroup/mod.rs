@@ -20,6 +20,8 @@
 //! What a container makes below its folders may be deeper than any path: there everything goes by descriptor (`tree`). A
 //! folder that is gone is empty; one that cannot be looked at is an error.
 
+#![deny(missing_docs)]
+
 mod able;
 mod choose;
 mod end;
@@ -52,4 +54,5 @@ pub use oom::OomWatch;
 pub use remove::{exists, orphans, remove, remove_emptied};
 pub use stats::{Stats, stats};
 
+/// Of everything in here; the error names the folder or file.
 pub type Result<T> = std::result::Result<T, Error>;

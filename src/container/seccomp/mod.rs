@@ -48,6 +48,8 @@ pub struct Program {
     pub unknown: Vec<String>,
 }
 
+/// Why a profile is no filter; each names the part of the profile.
+#[allow(missing_docs)] // Their texts say it.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     #[error("cannot start a seccomp filter with the default action {action}")]
