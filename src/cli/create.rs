@@ -178,7 +178,6 @@ impl Request {
             service_manager: None,
             new_keyring: !launch.no_new_keyring,
             created: engine::now(),
-            oci_version: loaded.spec.version().clone(),
             log: context.log.open()?,
             debug: context.log.level == Level::Debug,
         };
