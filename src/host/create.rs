@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::agent::Agent;
@@ -506,15 +506,4 @@ pub fn pid_inside(host_pid: i32) -> Result<i32, HostError> {
 
 fn out_of_order() -> HostError {
     HostError::Supervisor { text: "an effect was performed before the one it needs".into() }
-}
-
-/// Descriptors that --preserve-fds names must be open, or the application would get ours instead.
-pub fn check_preserved(count: u32) -> Result<(), HostError> {
-    for number in 3..3 + count as i32 {
-        if !Path::new(&format!("/proc/self/fd/{number}")).exists() {
-            let text = format!("--preserve-fds {count}: file descriptor {number} is not open");
-            return Err(HostError::Container { text, exit_code: 1 });
-        }
-    }
-    Ok(())
 }
