@@ -266,7 +266,7 @@ fn the_mount_label_is_carried_by_the_option_that_is_named() {
         config["annotations"] = annotations;
         let (read, _) = spec::parse(config.to_string().as_bytes()).unwrap();
         let host = Host { rootless: false, last_capability: 40 };
-        spec::plan(&read, bundle.path(), &host).map(|(plan, _)| {
+        spec::plan(&spec::Inputs::of(&read, bundle.path(), &host)).map(|(plan, _)| {
             let shm = plan.mounts.into_iter().find(|mount| mount.destination == Path::new("/dev/shm")).unwrap();
             let MountKind::Filesystem { options, .. } = shm.kind else { panic!("{shm:?}") };
             options.into_iter().find(|(_, value)| value.as_deref() == Some("a:b:c")).expect("a label").0

@@ -24,7 +24,7 @@ fn default_config() -> Value {
 /// The whole way: text, shape, meaning.
 fn plan(config: &Value, bundle: &Path, host: &Host) -> Result<(spec::plan::Plan, Vec<String>), SpecError> {
     let (spec, mut warnings) = spec::parse(&serde_json::to_vec(config).unwrap())?;
-    let (plan, more) = spec::plan(&spec, bundle, host)?;
+    let (plan, more) = spec::plan(&spec::Inputs::of(&spec, bundle, host))?;
     warnings.extend(more);
     Ok((plan, warnings))
 }
@@ -593,6 +593,6 @@ proptest! {
         let from = at.index(text.len());
         let until = (from + bytes.len()).min(text.len());
         text.splice(from..until, bytes);
-        let _ = spec::parse(&text).map(|(spec, _)| spec::plan(&spec, Path::new("/"), &HOST));
+        let _ = spec::parse(&text).map(|(spec, _)| spec::plan(&spec::Inputs::of(&spec, Path::new("/"), &HOST)));
     }
 }

@@ -3,49 +3,52 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::context::Context;
-use super::failure::Failure;
+use super::kept::destruction_of;
+use super::probe::{self, Prober};
+use super::{Failed, destroy};
 use crate::engine::heal::Wreck;
 use crate::engine::{Effects, EngineError, Held, Recorder};
-use crate::host::destroy;
-use crate::host::frozen::destruction_of;
-use crate::host::probe::{self, Prober};
 use crate::model::{Effect, Id};
 use crate::store::{LockError, Root};
 
 /// How long a command waits for another one that holds the sandbox.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub fn hold<'a>(root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failure> {
-    Ok(acquire(root, id, PATIENCE)?)
+/// How long a forced deletion does, before it kills it.
+const PATIENCE_OF_FORCE: Duration = Duration::from_secs(10);
+
+/// None: there is no such sandbox, or healing has just removed it.
+pub fn hold<'a>(root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failed> {
+    acquire(root, id, PATIENCE)
 }
 
 /// For a command that has yet to fork: what healing records waits for the next opener of the store, and this process
 /// keeps its one thread.
-pub fn hold_without_store<'a>(root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failure> {
-    Ok(Held::acquire(root, id, PATIENCE, Recorder::pending_only(root), &Prober, destruction_of)?)
+pub fn hold_without_store<'a>(root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failed> {
+    Held::acquire(root, id, PATIENCE, Recorder::pending_only(root), &Prober, destruction_of)
 }
 
-/// For `delete --force`: whoever still holds the sandbox after `patience` is killed, and what it left is healed.
-pub fn seize<'a>(context: &Context, root: &'a Root, id: &Id, patience: Duration) -> Result<Option<Held<'a>>, Failure> {
-    match acquire(root, id, patience) {
+/// For `delete --force`: whoever still holds the sandbox after a while is killed, and what it left is healed. `killing` is
+/// told its pid before.
+pub fn seize<'a>(root: &'a Root, id: &Id, killing: impl FnOnce(i32)) -> Result<Option<Held<'a>>, Failed> {
+    match acquire(root, id, PATIENCE_OF_FORCE) {
         Err(EngineError::Lock(LockError::Busy { intent: Some(intent), .. })) => {
             if let Some(holder) = probe::open_if_alive(&intent.holder, &intent.boot)? {
-                context.log.debug(&format!("killing process {}, which holds {:?}", intent.holder.pid, id.as_str()));
+                killing(intent.holder.pid);
                 destroy::kill_and_wait(holder.as_fd(), false)?;
             }
-            Ok(acquire(root, id, PATIENCE)?)
+            acquire(root, id, PATIENCE)
         }
         // Whether it was started does not matter any more, and only its supervisor could tell.
         Err(EngineError::Undecided { .. }) => {
             kill_supervisor(root, id)?;
-            Ok(acquire(root, id, PATIENCE)?)
+            acquire(root, id, PATIENCE)
         }
-        other => Ok(other?),
+        other => other,
     }
 }
 
-fn kill_supervisor(root: &Root, id: &Id) -> Result<(), Failure> {
+fn kill_supervisor(root: &Root, id: &Id) -> Result<(), Failed> {
     let Some(folder) = root.find(id)? else { return Ok(()) };
     let snapshot = folder.read_snapshot()?;
     if snapshot.is_some() {
@@ -55,17 +58,6 @@ fn kill_supervisor(root: &Root, id: &Id) -> Result<(), Failure> {
     Ok(())
 }
 
-fn acquire<'a>(
-    root: &'a Root,
-    id: &Id,
-    patience: Duration,
-) -> Result<Option<Held<'a>>, EngineError<crate::host::HostError>> {
+fn acquire<'a>(root: &'a Root, id: &Id, patience: Duration) -> Result<Option<Held<'a>>, Failed> {
     Held::acquire(root, id, patience, Recorder::new(root), &Prober, destruction_of)
-}
-
-/// Tells the user what the store had to say.
-pub fn tell_notices(context: &Context, held: &mut Held<'_>) {
-    for notice in held.recorder().take_notices() {
-        context.log.warn(&notice);
-    }
 }
