@@ -18,6 +18,7 @@
 //! | [`cli`] | one file a command |
 
 #![deny(unsafe_code)]
+#![deny(rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links)]
 // Tests may take names for text; see clippy.toml.
 #![warn(clippy::disallowed_macros, clippy::disallowed_methods)]
 #![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods))]

@@ -8,6 +8,7 @@ use crate::model::record::{Exit, Nanos, Reaper};
 /// Spoken by both sides of a connection, or it is closed.
 pub const VERSION: u32 = 1;
 
+/// What may be asked. docs/control-protocol.md has the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// First on every connection: the version. Answers with the supervisor's own, and its sandbox.
@@ -51,10 +52,12 @@ pub const METHODS: [(Method, &str); 11] = [
 ];
 
 impl Method {
+    /// The name on the wire.
     pub fn name(self) -> &'static str {
         METHODS.iter().find(|(method, _)| *method == self).map_or("", |(_, name)| name)
     }
 
+    /// None: a name that this version does not know.
     pub fn parse(name: &str) -> Option<Method> {
         METHODS.iter().find(|(_, known)| *known == name).map(|(method, _)| *method)
     }
@@ -83,6 +86,8 @@ impl Method {
     }
 }
 
+/// A method with its parameters.
+#[allow(missing_docs)] // As [`Method`] has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     Handshake(Handshake),
@@ -99,6 +104,7 @@ pub enum Request {
 }
 
 impl Request {
+    /// Which method this is a request of.
     pub fn method(&self) -> Method {
         match self {
             Request::Handshake(_) => Method::Handshake,
@@ -116,66 +122,84 @@ impl Request {
     }
 }
 
+/// Params of [`Method::Handshake`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Handshake {
+    /// The client's [`VERSION`].
     pub version: u32,
 }
 
+/// Params of [`Method::Create`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Create {
+    /// Of the container; for the root the sandbox's.
     #[serde(with = "id_text")]
     pub cid: Id,
     /// The root container, whose end is the sandbox's. Its id is the sandbox's.
     pub root: bool,
+    /// Whose child the init is: whoever that is, and nobody else, learns its status by waiting for it.
     #[serde(with = "reaper_text")]
     pub reaper: Reaper,
     /// In the sandbox's PID namespace.
     pub pid: i32,
+    /// In the creator's PID namespace: what the host calls it.
     pub host_pid: i32,
     /// With the root: from here on the sandbox does not depend on its creator (unless it is attached).
     pub detach: bool,
 }
 
+/// Params of every method that needs no more than to know which container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Container {
+    /// Which one.
     #[serde(with = "id_text")]
     pub cid: Id,
 }
 
+/// Params of [`Method::ExecuteAsync`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExecuteAsync {
+    /// The container that the process is one of; it has not ended.
     #[serde(with = "id_text")]
     pub cid: Id,
     /// In the sandbox's PID namespace.
     pub pid: i32,
+    /// In the creator's PID namespace.
     pub host_pid: i32,
+    /// Whose child the process is.
     #[serde(with = "reaper_text")]
     pub reaper: Reaper,
 }
 
+/// Params of [`Method::WaitPid`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WaitPid {
+    /// The container that has the process.
     #[serde(with = "id_text")]
     pub cid: Id,
     /// In the sandbox's PID namespace.
     pub pid: i32,
 }
 
+/// Params of [`Method::Signal`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signal {
+    /// The container that has the process.
     #[serde(with = "id_text")]
     pub cid: Id,
     /// In the sandbox's PID namespace; none: the container's init.
     pub pid: Option<i32>,
+    /// Its number, 0 to 64; 0 only looks whether the process is there (kill(2)).
     pub signal: i32,
 }
 
+/// Params of [`Method::State`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
@@ -183,16 +207,19 @@ pub struct State {
     pub after: Option<String>,
 }
 
+/// What a request that was not refused is answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
     /// To Handshake.
+    #[allow(missing_docs)]
     Welcome { version: u32, sandbox: String },
     /// To whatever has nothing to tell.
     Done,
     /// To Wait and WaitPid.
     Exited(Exited),
     /// To State, in the order of their ids. `more`: ask again, after the last of these.
+    #[allow(missing_docs)]
     Containers { containers: Vec<ContainerStatus>, more: bool },
 }
 
@@ -201,62 +228,77 @@ pub enum Reply {
 pub struct Exited {
     /// The exit code, or 128 + the signal's number; 255 if nobody could tell us.
     pub code: u8,
+    /// The signal that killed it.
     pub signal: Option<u8>,
     /// Nanoseconds since the Unix epoch.
     pub at: Nanos,
     /// The status is not known: `note` says why.
     pub inferred: bool,
+    /// Why the status is inferred, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
 impl Exited {
+    /// As it is recorded: without the note.
     pub fn exit(&self) -> Exit {
         Exit { code: self.code, signal: self.signal, at: self.at, inferred: self.inferred }
     }
 
+    /// As it was recorded. `note`: where the status is inferred, why.
     pub fn new(exit: Exit, note: Option<&str>) -> Exited {
         let Exit { code, signal, at, inferred } = exit;
         Exited { code, signal, at, inferred, note: note.map(str::to_owned) }
     }
 }
 
+/// What the supervisor knows of one container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerStatus {
+    /// Which one.
     pub cid: String,
     /// Its init has executed the application.
     pub started: bool,
     /// It was sent the start message, which nothing calls back.
     #[serde(default)]
     pub released: bool,
+    /// How its init has ended, if it has.
     pub exited: Option<Exited>,
     /// Adopted and not known to have ended: the init first.
     pub pids: Vec<ProcessStatus>,
 }
 
+/// An adopted process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessStatus {
     /// In the sandbox's PID namespace.
     pub pid: i32,
+    /// On the host.
     pub host_pid: i32,
 }
 
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
+    /// For a program.
     pub code: ErrorCode,
+    /// For its user, without the program's name in front.
     pub message: String,
 }
 
+/// The kinds of refusal that a program can tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorCode {
     /// The request makes no sense, whatever the state.
     Invalid,
+    /// A method of a later version, or none.
     UnknownMethod,
     /// The two sides speak different versions.
     Version,
+    /// The id, or the process, is kept already.
     AlreadyExists,
+    /// No such container or process.
     NotFound,
     /// Legal, but not in this state.
     WrongState,

@@ -20,6 +20,8 @@ pub const MAX_FRAME: usize = 64 * 1024;
 /// A number that the client chose, and that comes back in the reply.
 pub type RequestId = u64;
 
+/// What makes a frame none of this protocol. With an `id` it can still be answered.
+#[allow(missing_docs)] // Their texts say it.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     #[error("a frame of {0} bytes: at most {MAX_FRAME} are allowed")]
@@ -66,6 +68,7 @@ struct ReplyFrame {
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
+/// A frame. It may be longer than [`MAX_FRAME`], and is then refused by `send`.
 pub fn encode_request(id: RequestId, request: &Request) -> Vec<u8> {
     let params = match request {
         Request::Handshake(params) => serde_json::to_value(params),
@@ -84,6 +87,7 @@ pub fn encode_request(id: RequestId, request: &Request) -> Vec<u8> {
     serde_json::to_vec(&frame).expect("plain fields always serialise")
 }
 
+/// The request in a frame, and the id that its reply is to carry.
 pub fn decode_request(bytes: &[u8]) -> Result<(RequestId, Request), DecodeError> {
     check_length(bytes)?;
     let RequestFrame { id, method: name, params } = objects::from_slice(bytes).map_err(DecodeError::NotAFrame)?;
@@ -111,11 +115,13 @@ pub fn decode_request(bytes: &[u8]) -> Result<(RequestId, Request), DecodeError>
     })
 }
 
+/// A frame. It may be longer than [`MAX_FRAME`], and is then refused by `send`.
 pub fn encode_reply(id: RequestId, outcome: &Result<Reply, Refusal>) -> Vec<u8> {
     let (reply, error) = (outcome.as_ref().ok().cloned(), outcome.as_ref().err().cloned());
     serde_json::to_vec(&ReplyFrame { id, reply, error }).expect("plain fields always serialise")
 }
 
+/// The outcome in a frame, and the id of the request that it answers.
 pub fn decode_reply(bytes: &[u8]) -> Result<(RequestId, Result<Reply, Refusal>), DecodeError> {
     check_length(bytes)?;
     let ReplyFrame { id, reply, error } = objects::from_slice(bytes).map_err(DecodeError::NotAFrame)?;

@@ -2,7 +2,7 @@
 //!
 //! Each version is a folder of frozen shapes: `v1` is never edited again once it has been released. A changed record
 //! becomes a `vN` with a `From` upward, and new golden bytes under `state-schema/golden/`; a shape that did not change
-//! keeps its version. Everything else speaks the model's types; only [`latest`] writes.
+//! keeps its version. Everything else speaks the model's types; only `latest` writes.
 //!
 //! Decoders are total: any bytes give a record or an error, and more than a record's cap is refused before it is
 //! parsed. A record of a newer version is refused by its number, never guessed at.
