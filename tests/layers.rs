@@ -90,22 +90,6 @@ const CIRCLES_YET: &[&str] = &[
     "host/hooks.rs",
     "host/launch.rs",
     "host/update.rs",
-    "store/commit.rs",
-    "store/db.rs",
-    "store/error.rs",
-    "store/files.rs",
-    "store/intent.rs",
-    "store/layout.rs",
-    "store/limits.rs",
-    "store/lock.rs",
-    "store/opening.rs",
-    "store/pending.rs",
-    "store/rebuild.rs",
-    "store/schema/hook_record.rs",
-    "store/schema/latest.rs",
-    "store/schema/mod.rs",
-    "store/scope.rs",
-    "store/trust.rs",
 ];
 
 /// What may be named in one layer only.
