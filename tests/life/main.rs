@@ -16,6 +16,7 @@ mod inspect;
 mod large;
 mod lifecycle;
 mod notify;
+mod oci_state;
 mod parallel;
 mod process_attributes;
 mod readers;
