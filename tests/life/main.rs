@@ -16,7 +16,6 @@ mod inspect;
 mod large;
 mod lifecycle;
 mod notify;
-mod oci_state;
 mod parallel;
 mod process_attributes;
 mod readers;
