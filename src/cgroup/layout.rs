@@ -1,7 +1,5 @@
 //! Where everything of one container goes. Pure: nothing is made here, so that an intent can name it all beforehand.
 
-#![allow(clippy::disallowed_macros)] // Texts and numbers only.
-
 use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};

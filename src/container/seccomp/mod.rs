@@ -186,7 +186,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::sys::seccomp::load;
+    use crate::sys::seccomp::{FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_WAIT_KILLABLE_RECV, load};
 
     fn compiled(profile: serde_json::Value) -> Program {
         compile(&serde_json::from_value(profile).unwrap()).unwrap()
