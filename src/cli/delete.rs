@@ -1,21 +1,16 @@
 //! `delete`: a stopped sandbox goes, or with --force any.
 
-use std::time::Duration;
-
 use clap::Args;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{hold, kill};
 use crate::engine::Held;
 use crate::engine::heal::Wreck;
-use crate::host::frozen::destruction_of;
+use crate::host::kept::destruction_of;
+use crate::host::{hold, signal};
 use crate::model::record::SandboxRecord;
 use crate::model::{Event, Id};
 use crate::store::Root;
-
-/// How long --force waits for another command before it kills it.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub struct Arguments {
@@ -52,16 +47,13 @@ fn delete(context: &Context, root: Option<&Root>, id: &str, forced: bool) -> Res
         (None, true) => Ok(()),
         (None, false) => Err(Failure::does_not_exist(id.as_str())),
         (Some(root), true) => force(context, root, &id),
-        (Some(root), false) => match hold::hold(root, &id)? {
-            Some(held) => finish(context, held, &id, Event::DeleteRequested),
-            None => Err(Failure::does_not_exist(id.as_str())),
-        },
+        (Some(root), false) => finish(context, context.hold(root, &id)?, &id, Event::DeleteRequested),
     }
 }
 
 /// Whatever it is doing. One that does not exist is a success.
 pub fn force(context: &Context, root: &Root, id: &Id) -> Result<(), Failure> {
-    match hold::seize(context, root, id, PATIENCE)? {
+    match seize(context, root, id)? {
         Some(held) => finish(context, held, id, Event::ForceDeleteRequested),
         None => Ok(()),
     }
@@ -69,7 +61,7 @@ pub fn force(context: &Context, root: &Root, id: &Id) -> Result<(), Failure> {
 
 /// The same for the very sandbox that was seen: its id may be another's by now, whom nobody meant.
 pub fn force_this(context: &Context, root: &Root, seen: &SandboxRecord) -> Result<(), Failure> {
-    match hold::seize(context, root, &seen.id, PATIENCE)? {
+    match seize(context, root, &seen.id)? {
         Some(held) if held.snapshot().sandbox.incarnation == seen.incarnation => {
             finish(context, held, &seen.id, Event::ForceDeleteRequested)
         }
@@ -77,10 +69,15 @@ pub fn force_this(context: &Context, root: &Root, seen: &SandboxRecord) -> Resul
     }
 }
 
+fn seize<'a>(context: &Context, root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failure> {
+    let killing = |pid| context.log.debug(&format!("killing process {pid}, which holds {:?}", id.as_str()));
+    Ok(hold::seize(root, id, killing)?)
+}
+
 fn finish(context: &Context, held: Held<'_>, id: &Id, event: Event) -> Result<(), Failure> {
     let wreck = Wreck { folder: held.folder(), snapshot: Some(held.snapshot()), intent: None };
     let mut destruction = destruction_of(&wreck);
-    held.transition_for(id, event, &mut destruction, kill::asked(libc::SIGKILL))?;
+    held.transition_for(id, event, &mut destruction, signal::asked(libc::SIGKILL))?;
     for warning in destruction.take_warnings() {
         context.log.warn(&warning);
     }

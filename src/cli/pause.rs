@@ -4,7 +4,6 @@ use clap::Args;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::hold;
 use crate::engine::Outcome;
 use crate::host::running::Freezing;
 use crate::model::{Event, Id};
@@ -25,14 +24,14 @@ pub fn resume(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
 
 fn change(context: &Context, id: &str, event: Event) -> Result<u8, Failure> {
     let id = Id::parse(id)?;
-    let Some(root) = context.open_root()? else { return Err(Failure::does_not_exist(id.as_str())) };
-    let Some(held) = hold::hold(&root, &id)? else { return Err(Failure::does_not_exist(id.as_str())) };
+    let root = context.root_of(&id)?;
+    let held = context.hold(&root, &id)?;
     // The root container stands for the whole sandbox.
     let snapshot = held.snapshot().clone();
     let mut effects =
         Freezing { containers: snapshot.containers.values().map(|container| &container.cgroup).collect() };
     if let Outcome::Held(mut held) = held.transition(&id, event, &mut effects)? {
-        hold::tell_notices(context, &mut held);
+        context.tell_notices(&mut held);
     }
     Ok(0)
 }

@@ -30,14 +30,14 @@ pub(crate) const NO_KEYRINGS: Forgiven = Forgiven {
     step: "join a new session keyring",
     errno: libc::ENOSYS,
     because: "the kernel has no keyrings, so there is none to inherit; add_key and request_key must say so, too",
-    test: "tests/masks.rs: a_filter_that_forbids_keyrings_is_an_error_and_a_kernel_without_them_is_none",
+    test: "tests/kernel/masks.rs: a_filter_that_forbids_keyrings_is_an_error_and_a_kernel_without_them_is_none",
 };
 
 pub(crate) const MASK_BELOW_A_FILE: Forgiven = Forgiven {
     step: "find a masked or read-only path",
     errno: libc::ENOTDIR,
     because: "what has a file for a parent does not exist",
-    test: "tests/mounts.rs: masked_and_read_only_paths_may_be_files_folders_and_symlinks",
+    test: "tests/kernel/mounts.rs: masked_and_read_only_paths_may_be_files_folders_and_symlinks",
 };
 
 pub(crate) const NAME_IS_TAKEN: Forgiven = Forgiven {
@@ -51,7 +51,7 @@ pub(crate) const NO_HOST_DEVICE: Forgiven = Forgiven {
     step: "lock a device of the host's before it is bound into a user namespace",
     errno: libc::ENOENT,
     because: "there is none of that name: then the creator has made one for the container, or that is an error",
-    test: "tests/mounts.rs: in_a_user_namespace_devices_are_the_hosts_or_else_the_containers_own",
+    test: "tests/kernel/mounts.rs: in_a_user_namespace_devices_are_the_hosts_or_else_the_containers_own",
 };
 
 pub(crate) const GROUPS_ARE_DENIED: Forgiven = Forgiven {
@@ -59,7 +59,7 @@ pub(crate) const GROUPS_ARE_DENIED: Forgiven = Forgiven {
     errno: libc::EPERM,
     because: "the user namespace says that nobody in it may set groups (setgroups: deny), and the application has none \
               to set; in such a namespace they only ever take rights away",
-    test: "tests/user_namespace.rs: an_ordinary_user_runs_what_spec_rootless_writes",
+    test: "tests/kernel/user_namespace.rs: an_ordinary_user_runs_what_spec_rootless_writes",
 };
 
 pub(crate) const NO_SUCH_CAPABILITY: Forgiven = Forgiven {
@@ -87,14 +87,14 @@ pub(crate) const MOUNT_IS_GONE: Forgiven = Forgiven {
     step: "take the host's proc or sysfs away below a root that covers it",
     errno: libc::ENOENT,
     because: "it went with the one that it was mounted on: it must not be listed any more, or that is an error",
-    test: "tests/masks.rs: a_covered_root_with_a_proc_that_lies_below_another_mount_is_refused",
+    test: "tests/kernel/masks.rs: a_covered_root_with_a_proc_that_lies_below_another_mount_is_refused",
 };
 
 pub(crate) const LOCKED_ATTRIBUTE: Forgiven = Forgiven {
     step: "take nosuid, nodev, noexec or read-only off a bind mount",
     errno: libc::EPERM,
     because: "a user namespace has locked it (mount_namespaces(7)): it stays on, and the container may do less",
-    test: "tests/mounts.rs: what_a_user_namespace_has_locked_stays_on_a_bind_mount",
+    test: "tests/kernel/mounts.rs: what_a_user_namespace_has_locked_stays_on_a_bind_mount",
 };
 
 pub(crate) const NO_LABEL_FOLDER: Forgiven = Forgiven {
@@ -108,14 +108,14 @@ pub(crate) const ZERO_IS_NOT_MAPPED: Forgiven = Forgiven {
     step: "become root of the user namespace",
     errno: libc::EINVAL,
     because: "0 is not mapped there: whoever makes or joins it has all capabilities in it as who it is",
-    test: "tests/do_.rs: the_command_is_nobody_and_can_become_nobody_else",
+    test: "tests/life/do_.rs: the_command_is_nobody_and_can_become_nobody_else",
 };
 
 pub(crate) const NO_MAPPED_IDS: Forgiven = Forgiven {
     step: "map the ids of a folder that `do` shows for reading",
     errno: libc::EINVAL,
     because: "its file system maps none: its files belong to whom they belong on the host, and others may read them or not",
-    test: "tests/do_.rs: shares_are_for_reading_unless_they_say_so_and_what_is_made_there_is_the_callers",
+    test: "tests/life/do_.rs: shares_are_for_reading_unless_they_say_so_and_what_is_made_there_is_the_callers",
 };
 
 /// The whole list, as docs/forgiven.md prints it.

@@ -8,48 +8,45 @@ use crate::model::record::{Exit, Nanos, Reaper};
 /// Spoken by both sides of a connection, or it is closed.
 pub const VERSION: u32 = 1;
 
-/// What may be asked. docs/control-protocol.md has the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    /// First on every connection: the version. Answers with the supervisor's own, and its sandbox.
-    Handshake,
-    /// Adopts a launched init. Descriptors: its pidfd, our end of its start socket.
-    Create,
-    /// Releases the root container's init; answered when it has executed the application, or could not.
-    StartRoot,
-    /// The same for any container.
-    Start,
-    /// Adopts one more process of a container. Descriptor: its pidfd.
-    ExecuteAsync,
-    /// Whether the container has told the host's service manager that it is ready; answered when it has, refused when it
-    /// never will.
-    AwaitReady,
-    /// How a container's init ended; answered when it has. May be asked again and again.
-    Wait,
-    /// How an adopted process ended; answered once.
-    WaitPid,
-    /// Sends a signal to a container's init, or to one adopted process.
-    Signal,
-    /// What is known of the containers.
-    State,
-    /// Ends a container, or with the root container the sandbox; answered when nothing adopted of it lives.
-    Destroy,
+/// The methods with their names on the wire, in the order of docs/control-protocol.md: there is no other list of them.
+macro_rules! methods {
+    ($($(#[doc = $text:literal])+ $method:ident = $name:literal;)+) => {
+        /// What may be asked. docs/control-protocol.md has the table.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Method {
+            $($(#[doc = $text])+ $method,)+
+        }
+
+        /// The names on the wire.
+        pub const METHODS: &[(Method, &str)] = &[$((Method::$method, $name)),+];
+    };
 }
 
-/// The names on the wire.
-pub const METHODS: [(Method, &str); 11] = [
-    (Method::Handshake, "Handshake"),
-    (Method::Create, "containerManager.Create"),
-    (Method::StartRoot, "containerManager.StartRoot"),
-    (Method::Start, "containerManager.Start"),
-    (Method::ExecuteAsync, "containerManager.ExecuteAsync"),
-    (Method::AwaitReady, "containerManager.AwaitReady"),
-    (Method::Wait, "containerManager.Wait"),
-    (Method::WaitPid, "containerManager.WaitPID"),
-    (Method::Signal, "containerManager.Signal"),
-    (Method::State, "containerManager.State"),
-    (Method::Destroy, "containerManager.Destroy"),
-];
+methods! {
+    /// First on every connection: the version. Answers with the supervisor's own, and its sandbox.
+    Handshake = "Handshake";
+    /// Adopts a launched init. Descriptors: its pidfd, our end of its start socket.
+    Create = "containerManager.Create";
+    /// Releases the root container's init; answered when it has executed the application, or could not.
+    StartRoot = "containerManager.StartRoot";
+    /// The same for any container.
+    Start = "containerManager.Start";
+    /// Adopts one more process of a container. Descriptor: its pidfd.
+    ExecuteAsync = "containerManager.ExecuteAsync";
+    /// Whether the container has told the host's service manager that it is ready; answered when it has, refused when it
+    /// never will.
+    AwaitReady = "containerManager.AwaitReady";
+    /// How a container's init ended; answered when it has. May be asked again and again.
+    Wait = "containerManager.Wait";
+    /// How an adopted process ended; answered once.
+    WaitPid = "containerManager.WaitPID";
+    /// Sends a signal to a container's init, or to one adopted process.
+    Signal = "containerManager.Signal";
+    /// What is known of the containers.
+    State = "containerManager.State";
+    /// Ends a container, or with the root container the sandbox; answered when nothing adopted of it lives.
+    Destroy = "containerManager.Destroy";
+}
 
 impl Method {
     /// The name on the wire.
@@ -356,8 +353,8 @@ mod tests {
     #[test]
     fn every_method_has_one_name_of_its_own() {
         for (method, name) in METHODS {
-            assert_eq!(method.name(), name);
-            assert_eq!(Method::parse(name), Some(method));
+            assert_eq!(method.name(), *name);
+            assert_eq!(Method::parse(name), Some(*method));
         }
         assert_eq!(Method::parse("containerManager.create"), None);
     }

@@ -16,9 +16,11 @@ mod create;
 mod facts;
 pub mod heal;
 mod hold;
+pub mod reader;
 mod recorder;
 mod renew;
 mod sight;
+pub mod taken;
 #[cfg(test)]
 mod tests;
 mod transition;
