@@ -17,6 +17,7 @@ mod large;
 mod lifecycle;
 mod notify;
 mod on_disk;
+mod oci_state;
 mod parallel;
 mod process_attributes;
 mod readers;
