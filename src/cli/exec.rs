@@ -66,8 +66,12 @@ pub struct Arguments {
     /// Send the pidfd of the process to whoever listens here
     #[arg(long, value_name = "PATH")]
     pidfd_socket: Option<PathBuf>,
-    /// Join this cgroup below the container's, [CONTROLLER[,CONTROLLER]:]PATH; with controllers it may be given again
-    #[arg(long, value_name = "PATH")]
+    // Brackets are links in a doc comment.
+    #[arg(
+        long,
+        value_name = "PATH",
+        help = "Join this cgroup below the container's, [CONTROLLER[,CONTROLLER]:]PATH; with controllers it may be given again"
+    )]
     cgroup: Vec<String>,
     /// Also in a paused or frozen container; the process starts when that is resumed
     #[arg(long)]

@@ -1,7 +1,9 @@
 //! The engine's effects, for real: launching, adopting, freezing and destroying on this machine.
 //!
-//! Owns every process, mount and socket that a command makes on the host's side. Never decides what is legal and never
-//! writes a record: the engine does both around it. A crash in here leaves at most what the intent of the transition
+//! Owns every process, mount and socket that a command makes on the host's side. Never decides what is legal, and never
+//! writes an intent, a snapshot or a journal entry: the engine does that around it. What it writes into a sandbox's folder
+//! is what its own effects need to be done again or taken back: the kept configuration, the ledger of hooks, limits under
+//! way, the scope, resctrl groups. A crash in here leaves at most what the intent of the transition
 //! names; processes that nobody has recorded die with the process that made them, because each of them holds a pipe or
 //! a pidfd of its creator until it is adopted.
 
