@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::log::Level;
 use super::{hold, look};
 use crate::container::init::Listen;
-use crate::engine::{self, Effects, Held, NewSandbox};
+use crate::engine::{self, Held, NewSandbox, Performer};
 use crate::host::console::{Console, PidfdSocket};
 use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
 use crate::host::rootless::{self, Ids};

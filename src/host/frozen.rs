@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::destroy::{Destruction, Hooks};
 use super::hooks::Ledger;
 use super::{HostError, resctrl};
-use crate::engine::heal::Wreck;
+use crate::engine::Wreck;
 use crate::model::record::{ContainerRecord, Snapshot};
 use crate::spec::{
     self,

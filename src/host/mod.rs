@@ -18,8 +18,10 @@ pub mod foreground;
 pub mod frozen;
 pub mod hooks;
 pub mod idmap;
+pub mod kill;
 pub mod launch;
 pub mod listener;
+pub mod mend;
 pub mod namespaces;
 pub mod net_devices;
 pub mod notify;
@@ -103,11 +105,6 @@ impl HostError {
             _ => None,
         }
     }
-}
-
-/// An effect that this implementation of `Effects` is never asked for: a bug of ours, said instead of ignored.
-pub(crate) fn not_ours(effect: crate::model::Effect) -> HostError {
-    HostError::Supervisor { text: format!("internal error: {effect} is not an effect of this command") }
 }
 
 /// `result.trying("what we tried")`: the one way input/output errors get their context in here.
