@@ -1,26 +1,23 @@
 //! `exec`: one more process in a sandbox.
 
 use std::ffi::OsString;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use caps::Capability;
 use clap::Args;
 
 use super::context::Context;
-use super::create::{self, Mode};
 use super::failure::Failure;
-use super::look;
+use super::launch_flags::{Mode, terminal};
 use crate::cgroup;
-use crate::engine::pod_of;
 use crate::host::agent::Agent;
 use crate::host::console::PidfdSocket;
 use crate::host::exec::{Execution, IfFrozen, Waits};
 use crate::host::foreground::{self, Screen};
-use crate::host::frozen::{self, Frozen};
-use crate::host::{self, pidfile, probe, rootless};
-use crate::model::record::{PidNamespace, Reaper};
-use crate::model::{Denial, Event, Machine};
+use crate::host::kept::{self, Kept};
+use crate::host::{self, HostError, pidfile, preserved, rootless};
+use crate::model::record::Reaper;
+use crate::model::{Event, Phase};
 use crate::spec::plan::{ProcessPlan, RootSwitch};
 use crate::spec::{self, ExecOverrides};
 
@@ -69,8 +66,12 @@ pub struct Arguments {
     /// Send the pidfd of the process to whoever listens here
     #[arg(long, value_name = "PATH")]
     pidfd_socket: Option<PathBuf>,
-    /// Join this cgroup below the container's, [CONTROLLER[,CONTROLLER]:]PATH; with controllers it may be given again
-    #[arg(long, value_name = "PATH")]
+    // Brackets are links in a doc comment.
+    #[arg(
+        long,
+        value_name = "PATH",
+        help = "Join this cgroup below the container's, [CONTROLLER[,CONTROLLER]:]PATH; with controllers it may be given again"
+    )]
     cgroup: Vec<String>,
     /// Also in a paused or frozen container; the process starts when that is resumed
     #[arg(long)]
@@ -93,41 +94,28 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     if arguments.process.is_none() && arguments.command.is_empty() {
         return Err(Failure::new("exec needs a program to run: exec ID COMMAND [ARG…], or --process FILE"));
     }
-    host::create::check_preserved(create::preserved(arguments.preserve_fds, 0)?)?;
-    let (id, seen) = look::at(context, &arguments.id)?;
+    preserved::check(arguments.preserve_fds, None).map_err(HostError::from)?;
+    let (_, id, seen) = context.see(&arguments.id)?;
     let event = if arguments.ignore_paused { Event::ExecWhilePausedRequested } else { Event::ExecRequested };
-    let Some(snapshot) = &seen.snapshot else {
-        let from = seen.phase();
-        return Err(Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }.into());
-    };
-    pod_of(snapshot).step(id.as_str(), id.as_str(), event)?;
-    if rootless::needed() {
-        match probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)? {
-            Some(supervisor) => rootless::join_namespace_of(supervisor.as_fd())?,
-            None if snapshot.sandbox.pid_namespace == PidNamespace::Own => {}
-            None => {
-                let text = "its supervisor is dead, by whose user namespace an ordinary user gets there";
-                return Err(Failure::new(format!("cannot exec in container {:?}: {text}", id.as_str())));
-            }
-        }
-    }
-    let frozen = frozen::load(&seen.folder, snapshot)?;
-    let process = plan(arguments, &frozen)?;
-    if frozen.plan.rootfs.switch == RootSwitch::Cover {
+    let snapshot = seen.allowing(&id, event)?;
+    rootless::join_sandbox(&snapshot.sandbox, None)?;
+    let kept = kept::load(&seen.folder, snapshot)?;
+    let process = plan(arguments, &kept)?;
+    if kept.plan.rootfs.switch == RootSwitch::Cover {
         spec::check_covered(&process)?;
     }
-    let seccomp = host::donate::seccomp(&frozen.plan, seen.folder.root())?;
-    let container = frozen::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
+    let seccomp = host::donate::seccomp(&kept.plan, seen.folder.root())?;
+    let container = kept::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let notify = seccomp.as_ref().is_some_and(|program| program.notify);
-    let state = frozen::state_document(snapshot, "running", container.init.pid);
-    let agent = Agent::of(frozen.plan.seccomp.as_ref(), notify, state)?;
+    let state = kept::state_of(snapshot).document(Phase::Running, container.init.pid);
+    let agent = Agent::of(kept.plan.seccomp.as_ref(), notify, state)?;
     let cgroups = match arguments.cgroup.as_slice() {
         [] => None,
         asked => Some(cgroup::choose(&container.cgroup, asked)?),
     };
     let mode = if arguments.detach { Mode::Detached } else { Mode::Foreground };
     let socket = arguments.console_socket.as_deref();
-    let mut terminal = create::terminal(process.terminal, socket, mode)?;
+    let mut terminal = terminal(process.terminal, socket, mode)?;
     let pidfd_socket = arguments.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?;
     // In the foreground we wait ourselves; whoever asks for a pid file gets a process it can wait for.
     let reaper = match (mode, &arguments.pid_file) {
@@ -145,7 +133,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         reaper,
         preserve_fds: arguments.preserve_fds,
         pidfd_socket,
-        may_change_root: frozen.plan.may_have(Capability::CAP_SYS_ADMIN),
+        may_change_root: kept.plan.may_have(Capability::CAP_SYS_ADMIN),
         if_frozen: if arguments.ignore_paused { IfFrozen::Wait } else { IfFrozen::Refuse },
         waits: if mode == Mode::Foreground { Waits::Caller } else { Waits::Nobody },
     };
@@ -163,12 +151,12 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     Ok(foreground::wait(&launched, screen, signals, None)?.code())
 }
 
-fn plan(arguments: &Arguments, frozen: &Frozen) -> Result<ProcessPlan, Failure> {
+fn plan(arguments: &Arguments, kept: &Kept) -> Result<ProcessPlan, Failure> {
     let mut warnings = Vec::new();
     let host = spec::Host::here();
     if let Some(file) = &arguments.process {
         let (process, _) = spec::load_process(file)?;
-        return Ok(spec::exec_plan(&frozen.spec, &process, &host, &mut warnings)?);
+        return Ok(spec::exec_plan(&kept.spec, &process, &host, &mut warnings)?);
     }
     let overrides = ExecOverrides {
         args: arguments.command.clone(),
@@ -182,5 +170,5 @@ fn plan(arguments: &Arguments, frozen: &Frozen) -> Result<ProcessPlan, Failure> 
         apparmor: arguments.apparmor.clone(),
         process_label: arguments.process_label.clone(),
     };
-    Ok(spec::exec_process(&frozen.spec, &overrides, &host, &mut warnings)?)
+    Ok(spec::exec_process(&kept.spec, &overrides, &host, &mut warnings)?)
 }

@@ -9,13 +9,14 @@ use super::mounts::is_procfs;
 use super::node::{Made, Node};
 use super::root::{End, Root};
 use super::{SetupError, Step, forgiven, source};
-use crate::spec::plan::{DevicePlan, IdMapping, NamespaceKind, NamespacePlan, Plan};
+use crate::spec::plan::{DevicePlan, IdMapping, NamespaceKind, Plan};
 use crate::sys::mount::{self, Attributes, Extent};
 use crate::sys::{open, procfs};
 
 /// How nodes come to be: in a user namespace mknod is refused, and others' nodes are bound instead.
 #[derive(Debug, Clone, Copy)]
 pub enum Nodes<'a> {
+    /// By mknod(2), with mode and owner in one step.
     Made,
     /// One per device: what [`lacking`] has made, and else the host's own.
     Bound(&'a [Option<OwnedFd>]),
@@ -26,8 +27,7 @@ pub enum Nodes<'a> {
 /// with an owner in the numbers of the host; what comes out is a detached bind of it. None: the host has it, or the creator
 /// may make none, as only root of the first user namespace may.
 pub fn lacking(plan: &Plan) -> Result<Vec<Option<OwnedFd>>, SetupError> {
-    let new = |namespace: &NamespacePlan| namespace.kind == NamespaceKind::User && namespace.path.is_none();
-    if !plan.namespaces.iter().any(new) || procfs::in_user_namespace() {
+    if !plan.makes(NamespaceKind::User) || procfs::in_user_namespace() {
         return Ok(Vec::new());
     }
     let make = |device: &DevicePlan| {
@@ -93,6 +93,8 @@ pub fn lock_hosts(devices: &[DevicePlan]) -> Result<(), SetupError> {
     Ok(())
 }
 
+/// Every device of the plan, in its order; one that is there already is left alone. On an error those before it stay,
+/// in a mount namespace that is about to end.
 pub fn make_all(root: &Root<'_>, devices: &[DevicePlan], nodes: Nodes<'_>) -> Result<(), SetupError> {
     devices.iter().enumerate().try_for_each(|(at, device)| make(root, device, at, nodes))
 }

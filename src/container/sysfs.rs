@@ -38,8 +38,7 @@ pub fn of_host(plan: &Plan, wanted: &MountPlan) -> Result<Option<OwnedFd>, Setup
 }
 
 fn may_be_refused(plan: &Plan, wanted: &MountPlan) -> bool {
-    let find = |kind| plan.namespaces.iter().find(|namespace| namespace.kind == kind);
-    match (find(NamespaceKind::User), find(NamespaceKind::Network)) {
+    match (plan.namespace(NamespaceKind::User), plan.namespace(NamespaceKind::Network)) {
         (_, Some(network)) if network.path.is_none() => false,
         (None, _) => procfs::in_user_namespace(),
         // One that is older belongs to another.
@@ -70,7 +69,9 @@ pub fn lock(plan: &Plan, binds: &[Option<OwnedFd>]) -> Result<(), SetupError> {
 /// Whether [`lock`] has been called: then what the creator has opened is taken from where it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hosts {
+    /// It has been: what was opened then is in its place.
     Locked,
+    /// It has not: the descriptors are as the creator gave them.
     AsOpened,
 }
 

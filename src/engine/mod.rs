@@ -21,9 +21,11 @@ mod effects;
 mod facts;
 pub mod heal;
 mod hold;
+pub mod reader;
 mod record;
 mod recorder;
 mod sight;
+pub mod taken;
 #[cfg(test)]
 mod tests;
 mod transition;

@@ -12,9 +12,9 @@ use crate::cgroup::systemd::{Bus, Limits, Scope, Systemd, limits_of};
 use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
 use crate::container::{CgroupView, Whose};
 use crate::model::Id;
-use crate::model::record::CgroupRecord;
+use crate::model::record::{CgroupRecord, ScopeRecord};
 use crate::spec::plan::{MountKind, NamespaceKind, Plan};
-use crate::store::{Folder, ScopeRecord};
+use crate::store::Folder;
 
 pub struct Cgroups<'a> {
     plan: &'a Plan,
@@ -161,11 +161,10 @@ impl<'a> Cgroups<'a> {
 /// Who gets the container's cgroup, as runc decides it: root of a user namespace of its own, if it has a cgroup
 /// namespace, too, and cgroups that are mounted for writing.
 fn owner_of_cgroup(plan: &Plan) -> Option<u32> {
-    let new = |kind| plan.namespaces.iter().any(|n| n.kind == kind && n.path.is_none());
     let writable = plan
         .mounts
         .iter()
         .any(|mount| matches!(mount.kind, MountKind::Cgroup) && mount.attrs_set & libc::MOUNT_ATTR_RDONLY == 0);
     let root = plan.uid_mappings.iter().find(|mapping| mapping.container == 0)?;
-    (new(NamespaceKind::User) && new(NamespaceKind::Cgroup) && writable).then_some(root.host)
+    (plan.makes(NamespaceKind::User) && plan.makes(NamespaceKind::Cgroup) && writable).then_some(root.host)
 }

@@ -1,11 +1,8 @@
 //! The effects of create: cgroups, supervisor, init, adoption.
 
-#![allow(clippy::disallowed_macros)] // Texts and numbers only.
-
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::agent::Agent;
@@ -19,7 +16,7 @@ use super::notify::{self, Notices};
 use super::protect::Binary;
 use super::supervisor::{self, Donation, Supervisor};
 use super::verify::{self, Promise};
-use super::{HostError, Trying, descriptors, donate, frozen, idmap, kill};
+use super::{HostError, Trying, descriptors, donate, idmap, kept, kill};
 use crate::cgroup::{self, Driver};
 use crate::container::channel::Order;
 use crate::container::net::NetDevice;
@@ -29,7 +26,8 @@ use crate::engine::{Effects, Known, Pace, Performer};
 use crate::model::record::{
     Boot, ContainerRecord, HookKind, Nanos, PidNamespace, ProcessRef, Reaper, RootIdentity, SandboxRecord,
 };
-use crate::model::{End, Id, Make};
+use crate::model::{End, Id, Make, Phase};
+use crate::spec::OciState;
 use crate::spec::plan::{MountPlan, NamespaceKind, Plan, RootSwitch};
 use crate::store::Folder;
 use crate::sys::pidfd::{self, Ended};
@@ -57,7 +55,6 @@ pub struct Options {
     pub service_manager: Option<OsString>,
     pub new_keyring: bool,
     pub created: Nanos,
-    pub oci_version: String,
     /// The log file of the command, for the supervisor's errors.
     pub log: Option<std::fs::File>,
     /// Everything the supervisor does goes there too.
@@ -131,10 +128,10 @@ impl<'a> Creation<'a> {
         let nodes = devices::lacking(plan)?;
         let seccomp = donate::seccomp(plan, folder.root())?;
         let notify = seccomp.as_ref().is_some_and(|program| program.notify);
-        let agent = Agent::of(plan.seccomp.as_ref(), notify, hook_state(plan, options, "creating", 0))?;
+        let agent = Agent::of(plan.seccomp.as_ref(), notify, hook_state(plan, options, Phase::Creating, 0))?;
         folder.write_file("config.json", &options.spec_bytes)?;
         if plan.rootfs.switch == RootSwitch::Cover {
-            folder.write_file(frozen::COVERED, b"")?;
+            folder.write_file(kept::COVERED, b"")?;
         }
         let mut warnings = Vec::new();
         let notices = notices_of(options, folder, &mut warnings);
@@ -218,8 +215,7 @@ impl<'a> Creation<'a> {
     }
 
     fn pid_namespace(&self) -> PidNamespace {
-        let own = self.plan.namespaces.iter().any(|n| n.kind == NamespaceKind::Pid && n.path.is_none());
-        if own { PidNamespace::Own } else { PidNamespace::Foreign }
+        if self.plan.makes(NamespaceKind::Pid) { PidNamespace::Own } else { PidNamespace::Foreign }
     }
 
     fn spawn_supervisor(&mut self) -> Result<(), HostError> {
@@ -256,7 +252,7 @@ impl<'a> Creation<'a> {
             binds.push(bind);
             notify::tell_where(&mut plan);
         }
-        let hook_state = hook_state(self.plan, self.options, "creating", 0).to_string().into_bytes();
+        let hook_state = hook_state(self.plan, self.options, Phase::Creating, 0).to_string().into_bytes();
         let cgroups = self.cgroups.in_sight();
         let supervisor = self.supervisor.as_ref().ok_or_else(out_of_order)?;
         let (joiner, _) = self.cgroups.joiners().ok_or_else(out_of_order)?;
@@ -287,8 +283,7 @@ impl<'a> Creation<'a> {
         self.cgroups.are_held();
         // From here on it is ours to kill, whatever fails.
         let launched = self.launched.insert(launched);
-        let new_user = self.plan.namespaces.iter().any(|n| n.kind == NamespaceKind::User && n.path.is_none());
-        if new_user {
+        if self.plan.makes(NamespaceKind::User) {
             launched.expect_made()?;
             idmap::write(launched.pid, self.plan)?;
             launched.order(Order::Go)?;
@@ -312,7 +307,7 @@ impl<'a> Creation<'a> {
         launched.order(Order::Go)?;
         if plan.hooks.wait_for_mounts() {
             launched.expect_made()?;
-            let state = hook_state(plan, self.options, "creating", launched.pid).to_string().into_bytes();
+            let state = hook_state(plan, self.options, Phase::Creating, launched.pid).to_string().into_bytes();
             if let Some(ledger) = &self.ledger {
                 let given = Given { state_json: &state, bundle: &self.options.bundle };
                 ledger.run(HookKind::Prestart, given)?;
@@ -328,7 +323,7 @@ impl<'a> Creation<'a> {
         let ready = launched.expect_ready(patience, attendant).map_err(|error| cause_by_filter(error, plan));
         self.root = ready?.map(RootIdentity::from);
         if let Some(process) = &plan.process {
-            let our_users = !plan.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User);
+            let our_users = !plan.has(NamespaceKind::User);
             let (filtered, preserved_fds) = (plan.seccomp.is_some(), self.options.preserve_fds);
             verify::ready(launched.pid, &Promise { process, filtered, preserved_fds, our_users })?;
         }
@@ -353,7 +348,7 @@ impl<'a> Creation<'a> {
 
     /// Of a creation that failed when the container was there already.
     fn run_poststop(&mut self) {
-        let state = hook_state(self.plan, self.options, "stopped", 0).to_string().into_bytes();
+        let state = hook_state(self.plan, self.options, Phase::Stopped, 0).to_string().into_bytes();
         if let Some(ledger) = &self.ledger {
             let given = Given { state_json: &state, bundle: &self.options.bundle };
             self.warnings.extend(ledger.run_all(HookKind::Poststop, given));
@@ -491,17 +486,9 @@ fn notices_of(options: &Options, folder: &Folder, warnings: &mut Vec<String>) ->
 }
 
 /// What hooks read on their standard input (runtime-spec, "State").
-fn hook_state(plan: &Plan, options: &Options, status: &str, pid: i32) -> serde_json::Value {
-    let annotations: BTreeMap<&str, &str> =
-        plan.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    serde_json::json!({
-        "ociVersion": options.oci_version,
-        "id": options.id.as_str(),
-        "status": status,
-        "pid": pid,
-        "bundle": options.bundle.to_string_lossy(),
-        "annotations": annotations,
-    })
+fn hook_state(plan: &Plan, options: &Options, phase: Phase, pid: i32) -> serde_json::Value {
+    let annotations = plan.annotations.iter().map(|(key, value)| (key, value));
+    OciState::new(&options.id, &options.bundle, annotations).document(phase, pid)
 }
 
 /// 32 random hex digits.
@@ -529,15 +516,4 @@ pub fn pid_inside(host_pid: i32) -> Result<i32, HostError> {
 
 fn out_of_order() -> HostError {
     HostError::Supervisor { text: "an effect was performed before the one it needs".into() }
-}
-
-/// Descriptors that --preserve-fds names must be open, or the application would get ours instead.
-pub fn check_preserved(count: u32) -> Result<(), HostError> {
-    for number in 3..3 + count as i32 {
-        if !Path::new(&format!("/proc/self/fd/{number}")).exists() {
-            let text = format!("--preserve-fds {count}: file descriptor {number} is not open");
-            return Err(HostError::Container { text, exit_code: 1 });
-        }
-    }
-    Ok(())
 }

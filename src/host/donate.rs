@@ -170,7 +170,7 @@ impl Idmaps<'_> {
         let at = match self.made.iter().position(|(made, _)| *made == mappings) {
             Some(at) => at,
             None => {
-                let joined = self.plan.namespaces.iter().find(|namespace| namespace.kind == NamespaceKind::User);
+                let joined = self.plan.namespace(NamespaceKind::User);
                 let namespace = match joined.and_then(|namespace| namespace.path.as_ref()).filter(|_| own) {
                     Some(path) => std::fs::File::open(path)
                         .trying(|| format!("open the user namespace {path:?} for an idmapped mount"))?

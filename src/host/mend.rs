@@ -3,7 +3,7 @@
 
 use super::HostError;
 use super::destroy::Destruction;
-use super::frozen::destruction_of;
+use super::kept::destruction_of;
 use super::running::Changing;
 use crate::engine::{Mend, Wreck};
 use crate::model::record::Snapshot;

@@ -1,13 +1,16 @@
 //! The engine's effects, for real: launching, adopting, freezing and destroying on this machine.
 //!
-//! Owns every process, mount and socket that a command makes on the host's side. Never decides what is legal and never
-//! writes a record: the engine does both around it. A crash in here leaves at most what the intent of the transition
+//! Owns every process, mount and socket that a command makes on the host's side. Never decides what is legal, and never
+//! writes an intent, a snapshot or a journal entry: the engine does that around it. What it writes into a sandbox's folder
+//! is what its own effects need to be done again or taken back: the kept configuration, the ledger of hooks, limits under
+//! way, the scope, resctrl groups. A crash in here leaves at most what the intent of the transition
 //! names; processes that nobody has recorded die with the process that made them, because each of them holds a pipe or
 //! a pidfd of its creator until it is adopted.
 
 pub mod agent;
 pub mod attend;
 pub mod cgroups;
+pub mod claim;
 pub mod console;
 pub mod create;
 pub mod descriptors;
@@ -15,12 +18,14 @@ pub mod destroy;
 pub mod donate;
 pub mod exec;
 pub mod foreground;
-pub mod frozen;
+pub mod hold;
 pub mod hooks;
 pub mod idmap;
+pub mod kept;
 pub mod kill;
 pub mod launch;
 pub mod listener;
+pub mod look;
 pub mod mend;
 pub mod namespaces;
 pub mod net_devices;
@@ -28,12 +33,15 @@ pub mod notify;
 pub mod pidfile;
 pub mod placeholder;
 pub mod poststart;
+pub mod preserved;
 pub mod probe;
 pub mod protect;
 pub mod renewal;
+pub mod request;
 pub mod resctrl;
 pub mod rootless;
 pub mod running;
+pub mod signal;
 pub mod supervisor;
 pub mod unreached;
 pub mod update;
@@ -44,6 +52,7 @@ use std::io;
 use crate::container::SetupError;
 use crate::container::hooks::HookError;
 use crate::control::ControlError;
+use crate::engine::EngineError;
 use crate::sys::interrupt;
 
 /// One thing on the host that we tried and that failed.
@@ -79,6 +88,29 @@ pub enum HostError {
     Spec(#[from] crate::spec::SpecError),
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    #[error(transparent)]
+    Preserved(#[from] preserved::PreservedError),
+    #[error(transparent)]
+    Look(#[from] look::LookError),
+    #[error(
+        "cannot enter container {id:?}: its supervisor is dead, by whose user namespace an ordinary user gets there"
+    )]
+    NoWayIn { id: String },
+}
+
+/// What fails where the engine is asked, and in what a command does around it.
+pub type Failed = EngineError<HostError>;
+
+impl From<HostError> for Failed {
+    fn from(error: HostError) -> Failed {
+        EngineError::Effect(error)
+    }
+}
+
+impl From<look::LookError> for Failed {
+    fn from(error: look::LookError) -> Failed {
+        HostError::from(error).into()
+    }
 }
 
 impl From<SetupError> for HostError {

@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use super::create::{CALL_DEADLINE, pid_inside};
-use super::frozen::root_container;
+use super::kept::root_container;
 use super::protect::Binary;
 use super::supervisor::{self, Donation, Supervisor};
 use super::{HostError, Trying, kill, probe};

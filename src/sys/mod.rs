@@ -2,6 +2,7 @@
 //! line or two a block, each with its reason. What `nix` already wraps is used from `nix`, where it is needed.
 
 #![allow(unsafe_code)]
+#![deny(missing_docs)]
 
 pub mod bpf;
 pub mod carried;
@@ -22,14 +23,17 @@ pub mod poller;
 pub mod privilege;
 pub mod process;
 pub mod procfs;
+pub mod random;
 pub mod ready;
 pub mod sched;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod signals;
 pub mod text;
+pub mod told;
 pub mod tty;
 pub mod umask;
+pub mod user_namespace;
 
 use std::io;
 
