@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use super::launch_flags::{LaunchArguments, Mode, tell_processes, terminal_for};
 use crate::host::claim::{self, Made};
 use crate::host::pidfile;
@@ -17,12 +17,7 @@ pub struct Arguments {
     id: String,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
-    // There is no application yet whose exit code could be meant: engines expect 1.
-    create(context, arguments).map_err(|failure| failure.with_exit_code(1))
-}
-
-fn create(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let launch = &arguments.launch;
     let request = launch.request(context, &arguments.id, launch.reaper(), Lifetime::Own)?;
     let terminal = terminal_for(&request.plan, launch.console_socket.as_deref(), Mode::Detached)?;
@@ -40,5 +35,5 @@ fn create(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         }
         return Err(error.into());
     }
-    Ok(0)
+    Ok(Done::Well)
 }

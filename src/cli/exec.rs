@@ -7,13 +7,13 @@ use caps::Capability;
 use clap::Args;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use super::launch_flags::{Mode, terminal};
 use crate::cgroup;
 use crate::host::agent::Agent;
 use crate::host::console::PidfdSocket;
 use crate::host::exec::{Execution, IfFrozen, Waits};
-use crate::host::foreground::{self, Screen};
+use crate::host::foreground::{self, End, Screen};
 use crate::host::kept::{self, Kept};
 use crate::host::{self, HostError, pidfile, preserved, rootless};
 use crate::model::record::Reaper;
@@ -83,14 +83,7 @@ pub struct Arguments {
     command: Vec<OsString>,
 }
 
-/// As runc, so that callers can tell our failure from the program's own exit code.
-pub const FAILED: u8 = 255;
-
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
-    exec(context, arguments).map_err(|failure| failure.with_exit_code(FAILED))
-}
-
-fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     if arguments.process.is_none() && arguments.command.is_empty() {
         return Err(Failure::new("exec needs a program to run: exec ID COMMAND [ARG…], or --process FILE"));
     }
@@ -146,9 +139,12 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         return Err(error.into());
     }
     context.log.debug(&format!("process {} runs in container {:?}", launched.pid, id.as_str()));
-    let Some(signals) = signals else { return Ok(0) };
+    let Some(signals) = signals else { return Ok(Done::Well) };
     let screen = terminal.into_master().map(|master| Screen { master, kept: &[] });
-    Ok(foreground::wait(&launched, screen, signals, None)?.code())
+    match foreground::wait(&launched, screen, signals, None)? {
+        End::Exited(code) => Ok(Done::Application(code)),
+        End::TimeUp => Err(Failure::time_up("the process runs on")),
+    }
 }
 
 fn plan(arguments: &Arguments, kept: &Kept) -> Result<ProcessPlan, Failure> {

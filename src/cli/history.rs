@@ -8,12 +8,12 @@ use clap::Args;
 use serde_json::json;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use super::format::Format;
 use super::{kill, output, time};
 use crate::container::one_line;
 use crate::engine::{self, Depth, Probe, Recorder};
-use crate::host::kept::destruction_of;
+use crate::host::mend::Mender;
 use crate::host::probe::Prober;
 use crate::model::record::{Actor, JournalEntry, Nanos, Snapshot};
 use crate::model::{Id, Phase};
@@ -27,7 +27,7 @@ pub struct Arguments {
     id: Option<String>,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let id = arguments.id.as_deref().map(Id::parse).transpose()?;
     let entries = match context.open_root()? {
         Some(root) => {
@@ -54,7 +54,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         Format::Json => println!("{}", json!(entries.iter().map(document).collect::<Vec<_>>())),
         Format::Table => print_table(&entries),
     }
-    Ok(0)
+    Ok(Done::Well)
 }
 
 /// Now that they are seen, they get the time that everybody is told from now on. Where that is not to be had they are shown
@@ -63,7 +63,7 @@ fn note_ends(context: &Context, root: &Root, of: Option<&Id>) -> Result<(), Fail
     for (snapshot, _) in not_recorded_yet(root, of)? {
         let id = &snapshot.sandbox.id;
         let facts = |folder: &Folder, snapshot: &Snapshot| Prober.facts(folder, snapshot, Depth::Shallow);
-        if let Err(error) = engine::note_ends(root, id, facts, destruction_of, None) {
+        if let Err(error) = engine::note_ends(root, id, facts, &Mender, None) {
             context.log.debug(&format!("the end of {:?} is not in the journal yet: {}", id.as_str(), one_line(&error)));
         }
     }

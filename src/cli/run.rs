@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use super::launch_flags::{LaunchArguments, Mode, tell_processes, terminal_for};
 use super::{delete, start};
 use crate::host::claim::{self, Made};
@@ -36,7 +36,7 @@ pub struct Arguments {
     pub id: String,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let launch = &arguments.launch;
     let (reaper, lifetime, mode) = if arguments.detach {
         (launch.reaper(), Lifetime::Own, Mode::Detached)
@@ -74,7 +74,7 @@ pub enum Ending {
     Keep,
 }
 
-pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Result<u8, Failure> {
+pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Answer {
     let id = &request.options.id;
     let mode = course.mode;
     let terminal = terminal_for(&request.plan, course.console_socket, mode)?;
@@ -107,7 +107,7 @@ pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Res
             let killed = signals.as_ref().and_then(|_| creation.killed_with_supervisor());
             warn_of(context, "delete", delete::force_this(context, &root, &sandbox));
             return Err(match killed {
-                Some(code) => failure.with_exit_code(code),
+                Some(code) => failure.after_application(code),
                 None => failure,
             });
         }
@@ -115,17 +115,17 @@ pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Res
     tell_processes(context, id, &creation);
     let Some(signals) = signals else {
         start::await_ready(context, folder.as_fd(), id, creation.init().map_or(0, |init| init.pid))?;
-        return Ok(0);
+        return Ok(Done::Well);
     };
     let relaying = creation.take_notices().map(Notices::relay_here);
     let deadline = course.time.and_then(|time| Instant::now().checked_add(time));
     let kept = request.plan.process.as_ref().map_or(&[][..], |process| &process.kept_stdio);
-    let code = match wait(context, &mut creation, kept, signals, deadline) {
-        Ok(End::Exited(code)) => Ok(code),
-        Ok(end @ End::TimeUp) => {
+    let outcome = match wait(context, &mut creation, kept, signals, deadline) {
+        Ok(End::Exited(code)) => Ok(Done::Application(code)),
+        Ok(End::TimeUp) => {
             delete::force_this(context, &root, &sandbox)?;
             let seconds = course.time.unwrap_or_default().as_secs_f64();
-            return Err(Failure::new(format!("ended after {seconds} s, as --time says")).with_exit_code(end.code()));
+            return Err(Failure::time_up(format!("ended after {seconds} s, as --time says")));
         }
         Err(failure) => Err(failure),
     };
@@ -133,7 +133,7 @@ pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Res
         warn_of(context, "pass on what was said by", Err(error.into()));
     }
     if let Some((hint, unreached)) = unreached
-        && code.as_ref().is_ok_and(|code| *code != 0)
+        && matches!(outcome, Ok(Done::Application(1..)))
         && unreached.was_asked_for()
     {
         context.log.warn(hint);
@@ -147,7 +147,7 @@ pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Res
         // Somebody may have deleted the sandbox meanwhile.
         warn_of(context, "delete", delete::force_this(context, &root, &sandbox));
     }
-    code
+    outcome
 }
 
 /// Without its terminal, if that is what fails: the application then sees it hang up, and its code is still to be had.

@@ -5,18 +5,18 @@ use std::os::fd::{AsFd, BorrowedFd};
 use clap::Args;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use super::wait;
 use crate::container::{hooks, one_line};
 use crate::control::Client;
-use crate::engine::{EngineError, Held, Outcome, Pace};
+use crate::engine::{EngineError, Held, Pace};
 use crate::host::hooks::Ledger;
 use crate::host::kept::root_container;
 use crate::host::notify::Awaited;
-use crate::host::running::Release;
+use crate::host::running::{Changing, Start};
 use crate::host::{HostError, kept, notify, poststart};
 use crate::model::record::{Exit, SandboxRecord, Snapshot};
-use crate::model::{Event, Id, Phase};
+use crate::model::{ChangeRequest, Id, Phase};
 use crate::spec::plan::HooksPlan;
 use crate::store::Root;
 use crate::sys::interrupt::{self, Kept};
@@ -27,7 +27,7 @@ pub struct Arguments {
     id: String,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let id = Id::parse(&arguments.id)?;
     if notify::of_caller().is_some() {
         // Before the first thread of this process: it will wait for as long as the container wants.
@@ -51,7 +51,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         poststart.run(&snapshot).map_err(|failure| ended_by_hook(context, &root, &sandbox, failure))?;
     }
     await_ready(context, folder.as_fd(), &id, root_container(&snapshot).map_or(0, |container| container.init.pid))?;
-    Ok(0)
+    Ok(Done::Well)
 }
 
 /// A hook that fails now is the end of the container: it is stopped and destroyed, and its poststop hooks are run
@@ -113,16 +113,11 @@ pub fn release<'a>(
     planned: &HooksPlan,
     poststart: Option<&Poststart>,
 ) -> Result<Held<'a>, NotReleased> {
-    let folder = held.folder().dir().try_clone_to_owned().map_err(Failure::from)?;
+    let (folder, snapshot) = (held.folder().try_clone().map_err(Failure::from)?, held.snapshot().clone());
     let pace = Pace::with_hooks(!planned.start_container.is_empty());
-    let mut effects = Release {
-        folder: folder.as_fd(),
-        container: id,
-        client,
-        pace,
-        ledger: poststart.map(|poststart| &poststart.0),
-    };
-    match held.transition(id, Event::StartRequested, &mut effects) {
+    let ledger = poststart.map(|poststart| &poststart.0);
+    let mut changing = Changing::of(&folder, &snapshot).to_start(Start { client, pace, ledger });
+    match held.change(id, ChangeRequest::Start, &mut changing) {
         // The init's own words: it is the only one that knows.
         Err(EngineError::Effect(HostError::Control(error)))
             if hooks::is_failure("startContainer", &error.to_string()) =>
@@ -130,12 +125,11 @@ pub fn release<'a>(
             Err(NotReleased::ByHook(error.into()))
         }
         Err(error) => Err(NotReleased::Else(error.into())),
-        Ok(Outcome::Held(mut held)) => {
+        Ok(mut held) => {
             // What runs next may take its time, and others want the store.
             held.recorder().close();
             Ok(held)
         }
-        Ok(Outcome::Gone) => Err(Failure::from(EngineError::<HostError>::Vanished { id: id.to_string() }).into()),
     }
 }
 

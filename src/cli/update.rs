@@ -7,11 +7,12 @@ use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value};
 
 use super::context::Context;
-use super::failure::Failure;
-use crate::engine::{Outcome, pod_of};
+use super::failure::{Answer, Done, Failure};
+use crate::engine::pod_of;
 use crate::host::kept::{self, root_container};
+use crate::host::running::Changing;
 use crate::host::update::Limiting;
-use crate::model::{Event, Id};
+use crate::model::{ChangeRequest, Event, Id};
 use crate::spec;
 
 /// Numbers are checked where they are used: 0 and what is not given keep their value, -1 is no limit.
@@ -72,7 +73,7 @@ pub struct Arguments {
     id: String,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let id = Id::parse(&arguments.id)?;
     let given = asked_for(context, arguments)?;
     let root = context.root_of(&id)?;
@@ -84,11 +85,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let container = root_container(&snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let configured = kept::load(&folder, &snapshot)?.plan.cgroup.resources;
     let seq = snapshot.state.seq + 1;
-    let mut effects = Limiting::new(&folder, &container.cgroup, configured.as_ref(), &given, seq)?;
-    if let Outcome::Held(mut held) = held.transition(&id, Event::UpdateRequested, &mut effects)? {
-        context.tell_notices(&mut held);
-    }
-    Ok(0)
+    let limits = Limiting::new(&folder, &container.cgroup, configured.as_ref(), &given, seq)?;
+    let mut changing = Changing::of(&folder, &snapshot).to_limit(limits);
+    let mut held = held.change(&id, ChangeRequest::Update, &mut changing)?;
+    context.tell_notices(&mut held);
+    Ok(Done::Well)
 }
 
 fn asked_for(context: &Context, arguments: &Arguments) -> Result<LinuxResources, Failure> {

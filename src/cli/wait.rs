@@ -9,13 +9,14 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use super::time;
 use crate::container::one_line;
 use crate::control::{Client, ControlError, ErrorCode};
 use crate::engine::{self, Depth, Probe};
-use crate::host::kept::{destruction_of, root_container};
+use crate::host::kept::root_container;
 use crate::host::look::Seen;
+use crate::host::mend::Mender;
 use crate::host::probe::{self, Prober};
 use crate::model::record::{Boot, Exit, PidNamespace, ProcessRef, Snapshot};
 use crate::model::{Id, Phase};
@@ -49,7 +50,7 @@ enum Format {
     Json,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let exit = match arguments.pid {
         Some(pid) => of_process(context, &arguments.id, pid)?,
         None => {
@@ -74,14 +75,14 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
                     "at": time::rfc3339(exit.at), "inferred": exit.inferred })
         ),
     }
-    Ok(0)
+    Ok(Done::Well)
 }
 
 /// Now that it was seen. What keeps the journal from having it already is no matter of ours: it will have it.
 fn note_end(context: &Context, id: &str, exit: Exit) {
     let (Ok(id), Ok(Some(root))) = (Id::parse(id), context.open_root()) else { return };
     let facts = |folder: &Folder, snapshot: &Snapshot| Prober.facts(folder, snapshot, Depth::Shallow);
-    if let Err(error) = engine::note_ends(&root, &id, facts, destruction_of, Some(exit)) {
+    if let Err(error) = engine::note_ends(&root, &id, facts, &Mender, Some(exit)) {
         context.log.debug(&format!("the end of {:?} is not in the journal yet: {}", id.as_str(), one_line(&error)));
     }
 }

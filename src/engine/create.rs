@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::transition::undo;
-use super::{Effects, EngineError, Held, Pace, Recorder, now};
+use super::effects::{Effects, Grip, Known, Pace, Performer, take_back};
+use super::record::{Happened, Subject};
+use super::{EngineError, Held, Recorder, now};
 use crate::model::pod::Pod;
-use crate::model::record::{
-    Actor, ContainerRecord, ContainerState, Intent, JournalEntry, SandboxRecord, Snapshot, State,
-};
-use crate::model::{Denial, Effect, Event, Id, Machine, Phase, table};
-use crate::store::{Commit, Folder, Guard, Root, StoreError};
+use crate::model::record::{ContainerRecord, ContainerState, SandboxRecord, Snapshot, State};
+use crate::model::{Denial, Effect, End, Event, Id, Machine, Make, Phase, table};
+use crate::store::{Folder, Guard, Root, StoreError};
 
 /// What create starts from: a prepared folder that has no name yet.
 pub struct NewSandbox {
@@ -26,82 +25,67 @@ pub struct NewSandbox {
 /// Once the claim has happened, recovery finds the sandbox; before it, the sandbox does not exist. Until the end, a
 /// crash of this process means that the sandbox never was: its supervisor and init die with us, and recovery removes the
 /// rest by the intent. Once the container is there, which is when `state` shows it, poststop hooks are owed to it.
-pub fn create<'a, E: Effects>(
+pub fn create<'a, M: Effects<Make> + Effects<End> + Known>(
     root: &'a Root,
     new: NewSandbox,
-    effects: &mut E,
-) -> Result<Held<'a>, EngineError<E::Error>> {
+    machine: &mut M,
+) -> Result<Held<'a>, EngineError<<M as Performer>::Error>> {
     let NewSandbox { id, folder, guard, cgroups } = new;
+    let subject = Subject::root(&id);
     let began = now();
     let claim = table::step(Machine::Sandbox, id.as_str(), Phase::Absent, Event::CreateRequested)?;
     let launch = table::step(Machine::Sandbox, id.as_str(), claim.to, Event::LaunchRequested)?;
-    guard.write_intent(&intent(&id, cgroups, began)?)?;
+    guard.write_intent(&subject.intent(&launch, 2, began, cgroups)?)?;
     let folder = folder.claim(&id).map_err(|error| match error {
         StoreError::Exists { .. } => EngineError::Denied(taken(&id)),
         other => other.into(),
     })?;
     let claimed = now();
-    let mut recorder = Recorder::new(root);
+    let mut grip = Grip { folder, guard, recorder: Recorder::new(root) };
+    let effects = Make::of(launch.work);
     let mut early = None;
-    for (done, effect) in launch.effects.iter().enumerate() {
-        let outcome = effects.perform(*effect).map_err(EngineError::Effect).and_then(|()| {
-            if *effect == Effect::LaunchInit {
+    for (done, effect) in effects.iter().enumerate() {
+        let outcome = machine.perform(*effect).map_err(EngineError::Effect).and_then(|()| {
+            if *effect == Make::Init {
                 // Hooks ask for the state, and recovery for the pids.
-                if let Some((sandbox, container)) = effects.records() {
+                if let Some((sandbox, container)) = machine.records() {
                     let snapshot = creating(sandbox, container, began);
-                    folder.publish(&guard, &snapshot)?;
+                    grip.folder.publish(&grip.guard, &snapshot)?;
                     early = Some(snapshot);
                 }
-                if effects.pace() == Pace::Quick {
-                    recorder.begin();
+                if machine.pace() == Pace::Quick {
+                    grip.recorder.begin();
                 }
             }
             Ok(())
         });
         if let Err(error) = outcome {
-            recorder.close();
-            return Err(take_back(&launch.effects[..=done], effects, folder, guard, error));
+            return Err(give_up(&effects[..=done], machine, grip, error));
         }
     }
     let Some(mut snapshot) = early else {
         let error = EngineError::Vanished { id: id.to_string() };
-        return Err(take_back(launch.effects, effects, folder, guard, error));
+        return Err(give_up(effects, machine, grip, error));
     };
     // What was not known of the container when its processes were.
-    if let Some((_, container)) = effects.records() {
+    if let Some((_, container)) = machine.records() {
         snapshot.containers.insert(container.id.to_string(), container);
     }
     let ended = now();
     let booted = Pod { sandbox: launch.to, ..Pod::absent() };
     super::facts::adopt(&mut snapshot, &booted, id.as_str(), None, ended);
     snapshot.state.seq = 2;
-    let entry = |seq, row: &crate::model::Transition, began, ended| JournalEntry {
-        sandbox: id.clone(),
-        incarnation: snapshot.sandbox.incarnation.clone(),
-        container: id.clone(),
-        machine: Machine::Sandbox,
-        seq,
-        from: row.from,
-        event: row.event,
-        to: row.to,
-        began,
-        ended,
-        exit: None,
-        by: Actor::Command,
-        signal: None,
+    let entry = |seq, row, began, ended| {
+        let happened = Happened { ended, ..Happened::by_command(began) };
+        subject.entry(&snapshot.sandbox.incarnation, row, seq, happened)
     };
-    let journal = [entry(1, claim, began, claimed), entry(2, launch, claimed, ended)];
-    recorder.commit(&Commit { id: &id, snapshot: Some(&snapshot), journal: &journal });
-    if let Err(error) = folder.publish(&guard, &snapshot) {
-        recorder.close();
-        let error = take_back(launch.effects, effects, folder, guard, error.into());
-        if !matches!(error, EngineError::NotUndone { .. }) {
-            recorder.commit(&Commit { id: &id, snapshot: None, journal: &[] });
-        }
-        return Err(error);
+    let journal = [entry(1, &claim, began, claimed), entry(2, &launch, claimed, ended)];
+    if let Err(error) = grip.settle(&snapshot, &journal) {
+        grip.forget(&id, &[]);
+        return Err(give_up(effects, machine, grip, error.into()));
     }
-    guard.clear_intent()?;
-    Ok(Held { folder, guard, snapshot, recorder })
+    grip.guard.clear_intent()?;
+    Ok(Held { grip, snapshot })
 }
 
 fn creating(sandbox: SandboxRecord, container: ContainerRecord, at: i64) -> Snapshot {
@@ -114,23 +98,6 @@ fn creating(sandbox: SandboxRecord, container: ContainerRecord, at: i64) -> Snap
     Snapshot { sandbox, containers, state }
 }
 
-fn intent<E: std::error::Error + 'static>(id: &Id, cgroups: Vec<PathBuf>, at: i64) -> Result<Intent, EngineError<E>> {
-    let (holder, boot) = super::ourselves()?;
-    Ok(Intent {
-        seq: 2,
-        sandbox: id.clone(),
-        container: id.clone(),
-        machine: Machine::Sandbox,
-        from: Phase::Creating,
-        event: Event::LaunchRequested,
-        to: Phase::Booted,
-        holder,
-        boot,
-        at,
-        cgroups,
-    })
-}
-
 fn taken(id: &Id) -> Denial {
     let event = Event::CreateRequested;
     Denial { machine: Machine::Sandbox, id: id.to_string(), from: Phase::Creating, event, sandbox: None }
@@ -138,32 +105,26 @@ fn taken(id: &Id) -> Denial {
 
 /// Undoes a creation that failed with `error`. What cannot be undone keeps its folder, its id and its intent, which is
 /// what recovery needs to finish it.
-fn take_back<E: Effects>(
-    done: &[Effect],
-    effects: &mut E,
-    folder: Folder,
-    guard: Guard,
-    error: EngineError<E::Error>,
-) -> EngineError<E::Error> {
-    // Nothing of a creation is irreversible: the table's tests hold that.
-    let undone = undo(done, effects).and_then(|_| match owes_poststop(&folder) {
-        true => effects.perform(Effect::RunPoststopHooks),
-        false => Ok(()),
-    });
-    match undone.map_err(EngineError::Effect).and_then(|()| Ok(release(folder, guard)?)) {
+fn give_up<M: Effects<End>>(
+    done: &[Make],
+    machine: &mut M,
+    mut grip: Grip<'_>,
+    error: EngineError<M::Error>,
+) -> EngineError<M::Error> {
+    grip.recorder.close();
+    match undo(done, machine, &grip.folder).map_err(EngineError::Effect).and_then(|()| Ok(grip.give_back()?)) {
         Ok(()) => error,
         Err(second) => EngineError::not_undone(error, second),
     }
 }
 
+/// Nothing of a creation is irreversible: what takes it back is of a room that has an answer to each of its effects.
+fn undo<M: Effects<End>>(done: &[Make], machine: &mut M, folder: &Folder) -> Result<(), M::Error> {
+    take_back(done, machine)?;
+    if owes_poststop(folder) { machine.perform(End::Poststop) } else { Ok(()) }
+}
+
 /// Whether the container had come to be: what healing goes by as well, should we die in between.
 fn owes_poststop(folder: &Folder) -> bool {
     matches!(folder.read_snapshot(), Ok(Some(_)))
-}
-
-/// The id is free at the rename; removing what is in the folder can take its time.
-fn release(mut folder: Folder, guard: Guard) -> Result<(), StoreError> {
-    folder.retire()?;
-    drop(guard);
-    folder.remove()
 }

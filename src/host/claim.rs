@@ -7,7 +7,7 @@ use super::create::{Creation, TerminalTo};
 use super::request::Request;
 use super::{Failed, Trying, hold, look};
 use crate::engine::taken::{InTheWay, in_the_way};
-use crate::engine::{self, Effects, Held, NewSandbox};
+use crate::engine::{self, Held, NewSandbox, Performer};
 use crate::model::{Event, Id};
 use crate::store::Root;
 use crate::sys::interrupt::{self, Kept};

@@ -16,17 +16,17 @@ use super::notify::{self, Notices};
 use super::protect::Binary;
 use super::supervisor::{self, Donation, Supervisor};
 use super::verify::{self, Promise};
-use super::{HostError, Trying, descriptors, destroy, donate, idmap, kept};
+use super::{HostError, Trying, descriptors, donate, idmap, kept, kill};
 use crate::cgroup::{self, Driver};
 use crate::container::channel::Order;
 use crate::container::net::NetDevice;
 use crate::container::{devices, init, seccomp};
 use crate::control::{Client, Create, Request};
-use crate::engine::{Effects, Pace};
+use crate::engine::{Effects, Known, Pace, Performer};
 use crate::model::record::{
     Boot, ContainerRecord, HookKind, Nanos, PidNamespace, ProcessRef, Reaper, RootIdentity, SandboxRecord,
 };
-use crate::model::{Effect, Id, Phase};
+use crate::model::{End, Id, Make, Phase};
 use crate::spec::OciState;
 use crate::spec::plan::{MountPlan, NamespaceKind, Plan, RootSwitch};
 use crate::store::Folder;
@@ -172,7 +172,7 @@ impl<'a> Creation<'a> {
         })
     }
 
-    /// The folders that `MakeCgroups` will make.
+    /// The folders that `Make::Cgroups` will make.
     pub fn cgroups(&self) -> Vec<PathBuf> {
         self.cgroups.folders()
     }
@@ -191,7 +191,7 @@ impl<'a> Creation<'a> {
     pub fn killed_with_supervisor(&self) -> Option<u8> {
         let (init, supervisor) = (self.launched.as_ref()?, self.supervisor.as_ref()?);
         let gone = procfs::stat(supervisor.pid).ok()?.is_none_or(|stat| stat.is_gone());
-        let patience = if gone { destroy::DEADLINE } else { Duration::ZERO };
+        let patience = if gone { kill::DEADLINE } else { Duration::ZERO };
         pidfd::wait_exit(init.pidfd.as_fd(), Some(Instant::now() + patience)).ok()?;
         let status = pidfd::wait_child(init.pidfd.as_fd()).ok()??;
         Ended::of(status).signal.map(|signal| 128 + signal)
@@ -373,14 +373,14 @@ impl<'a> Creation<'a> {
         }
         self.end_cgroup()?;
         let Some(launched) = self.launched.take() else { return Ok(()) };
-        destroy::kill_and_wait(launched.pidfd.as_fd(), self.options.reaper == Reaper::Caller)
+        kill::and_wait(launched.pidfd.as_fd(), self.options.reaper == Reaper::Caller)
     }
 
     fn kill_sandbox(&mut self) -> Result<(), HostError> {
         // A helper that was about to clone the init is in nobody's PID namespace but ours.
         self.end_cgroup()?;
         match self.supervisor.take() {
-            Some(supervisor) => destroy::kill_and_wait(supervisor.pidfd.as_fd(), true),
+            Some(supervisor) => kill::and_wait(supervisor.pidfd.as_fd(), true),
             None => Ok(()),
         }
     }
@@ -388,31 +388,39 @@ impl<'a> Creation<'a> {
     /// Before the processes in it are waited for: there may be some that cannot end by themselves.
     fn end_cgroup(&self) -> Result<(), HostError> {
         match self.cgroups.made_for_container() {
-            Some(container) => Ok(cgroup::kill_and_wait(container, destroy::deadline())?),
+            Some(container) => Ok(cgroup::kill_and_wait(container, kill::deadline())?),
             None => Ok(()),
         }
     }
 }
 
-impl Effects for Creation<'_> {
-    type Error = HostError;
-
-    fn perform(&mut self, effect: Effect) -> Result<(), HostError> {
+impl Effects<Make> for Creation<'_> {
+    fn perform(&mut self, effect: Make) -> Result<(), HostError> {
         match effect {
-            Effect::MakeCgroups => self.cgroups.make(),
-            Effect::SpawnSupervisor => self.spawn_supervisor(),
-            Effect::LaunchInit => self.launch_init().map_err(|error| self.cause_of(error)),
-            Effect::AdoptInit => self.adopt_init().map_err(|error| self.cause_of(error)),
-            Effect::KillContainer => self.kill_container(),
-            Effect::KillSandbox => self.kill_sandbox(),
-            Effect::RemoveCgroups => self.cgroups.remove(),
-            Effect::RunPoststopHooks => {
+            Make::Cgroups => self.cgroups.make(),
+            Make::Supervisor => self.spawn_supervisor(),
+            Make::Init => self.launch_init().map_err(|error| self.cause_of(error)),
+            Make::Adopt => self.adopt_init().map_err(|error| self.cause_of(error)),
+        }
+    }
+}
+
+impl Effects<End> for Creation<'_> {
+    fn perform(&mut self, effect: End) -> Result<(), HostError> {
+        match effect {
+            End::KillContainer => self.kill_container(),
+            End::KillSandbox => self.kill_sandbox(),
+            End::RemoveCgroups => self.cgroups.remove(),
+            End::Poststop => {
                 self.run_poststop();
                 Ok(())
             }
-            other => Err(super::not_ours(other)),
         }
     }
+}
+
+impl Performer for Creation<'_> {
+    type Error = HostError;
 
     fn take_warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
@@ -424,7 +432,9 @@ impl Effects for Creation<'_> {
             [&hooks.prestart, &hooks.create_runtime, &hooks.create_container].iter().any(|hooks| !hooks.is_empty());
         Pace::with_hooks(any)
     }
+}
 
+impl Known for Creation<'_> {
     fn records(&self) -> Option<(SandboxRecord, ContainerRecord)> {
         let (supervisor, init) = self.refs.clone()?;
         let options = self.options;

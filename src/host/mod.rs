@@ -22,9 +22,11 @@ pub mod hold;
 pub mod hooks;
 pub mod idmap;
 pub mod kept;
+pub mod kill;
 pub mod launch;
 pub mod listener;
 pub mod look;
+pub mod mend;
 pub mod namespaces;
 pub mod net_devices;
 pub mod notify;
@@ -135,11 +137,6 @@ impl HostError {
             _ => None,
         }
     }
-}
-
-/// An effect that this implementation of `Effects` is never asked for: a bug of ours, said instead of ignored.
-pub(crate) fn not_ours(effect: crate::model::Effect) -> HostError {
-    HostError::Supervisor { text: format!("internal error: {effect} is not an effect of this command") }
 }
 
 /// `result.trying("what we tried")`: the one way input/output errors get their context in here.
