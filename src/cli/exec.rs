@@ -15,7 +15,7 @@ use crate::cgroup;
 use crate::engine::pod_of;
 use crate::host::agent::Agent;
 use crate::host::console::PidfdSocket;
-use crate::host::exec::{Execution, IfFrozen, Waits};
+use crate::host::exec::{Started, Execution, IfFrozen, Waits};
 use crate::host::foreground::{self, Screen};
 use crate::host::frozen::{self, Frozen};
 use crate::host::{self, pidfile, probe, rootless};
@@ -93,7 +93,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     if arguments.process.is_none() && arguments.command.is_empty() {
         return Err(Failure::new("exec needs a program to run: exec ID COMMAND [ARG…], or --process FILE"));
     }
-    host::create::check_preserved(create::preserved(arguments.preserve_fds, 0)?)?;
+    host::preserved::check(create::preserved(arguments.preserve_fds, 0)?)?;
     let (id, seen) = look::at(context, &arguments.id)?;
     let event = if arguments.ignore_paused { Event::ExecWhilePausedRequested } else { Event::ExecRequested };
     let Some(snapshot) = &seen.snapshot else {
@@ -116,7 +116,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     if frozen.plan.rootfs.switch == RootSwitch::Cover {
         spec::check_covered(&process)?;
     }
-    let seccomp = host::donate::seccomp(&frozen.plan, seen.folder.root())?;
+    let seccomp = host::launch::donate::seccomp(&frozen.plan, seen.folder.root())?;
     let container = frozen::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let notify = seccomp.as_ref().is_some_and(|program| program.notify);
     let state = frozen::state_document(snapshot, "running", container.init.pid);
@@ -127,7 +127,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     };
     let mode = if arguments.detach { Mode::Detached } else { Mode::Foreground };
     let socket = arguments.console_socket.as_deref();
-    let mut terminal = create::terminal(process.terminal, socket, mode)?;
+    let terminal = create::terminal(process.terminal, socket, mode)?;
     let pidfd_socket = arguments.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?;
     // In the foreground we wait ourselves; whoever asks for a pid file gets a process it can wait for.
     let reaper = match (mode, &arguments.pid_file) {
@@ -149,8 +149,8 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         if_frozen: if arguments.ignore_paused { IfFrozen::Wait } else { IfFrozen::Refuse },
         waits: if mode == Mode::Foreground { Waits::Caller } else { Waits::Nobody },
     };
-    let outcome = host::exec::run(execution, &mut terminal);
-    let (launched, signals) = outcome.map_err(|error| Failure::from(error).or_interrupted())?;
+    let outcome = host::exec::run(execution, &terminal);
+    let Started { process: launched, terminal, signals } = outcome.map_err(|error| Failure::from(error).or_interrupted())?;
     if let Some(path) = &arguments.pid_file
         && let Err(error) = pidfile::write(path, launched.pid)
     {
@@ -159,7 +159,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     }
     context.log.debug(&format!("process {} runs in container {:?}", launched.pid, id.as_str()));
     let Some(signals) = signals else { return Ok(0) };
-    let screen = terminal.into_master().map(|master| Screen { master, kept: &[] });
+    let screen = terminal.map(|master| Screen { master, kept: &[] });
     Ok(foreground::wait(&launched, screen, signals, None)?.code())
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::destroy::{Destruction, Hooks};
 use super::hooks::Ledger;
+use super::error::Unusable;
 use super::{HostError, resctrl};
 use crate::engine::heal::Wreck;
 use crate::model::record::{ContainerRecord, Snapshot};
@@ -38,12 +39,12 @@ pub fn load(folder: &Folder, snapshot: &Snapshot) -> Result<Frozen, HostError> {
 
 /// What was frozen, byte for byte: what an exec may do, and which hooks run on the host, stands in it.
 fn read(folder: &Folder, snapshot: &Snapshot) -> Result<Vec<u8>, HostError> {
-    let text = |what: &str| HostError::Container { text: format!("{:?} {what}", folder.path()), exit_code: 1 };
-    let bytes = folder.read_file(CONFIG, spec::MAX_BYTES)?.ok_or_else(|| text("has lost its config.json"))?;
+    let unusable = |problem| HostError::Config { folder: folder.path().to_owned(), problem };
+    let bytes = folder.read_file(CONFIG, spec::MAX_BYTES)?.ok_or_else(|| unusable(Unusable::Lost))?;
     match root_container(snapshot) {
         Some(container) if spec::digest(&bytes) == container.spec_digest => Ok(bytes),
-        Some(_) => Err(text("has a config.json that is not the one it was created with: nothing of it is used")),
-        None => Err(text("has no record of a container that its config.json could be of")),
+        Some(_) => Err(unusable(Unusable::Another)),
+        None => Err(unusable(Unusable::Nobodys)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use super::HostError;
-use super::create::CALL_DEADLINE;
+use super::supervisor::CALL_DEADLINE;
 use super::hooks::Ledger;
 use crate::cgroup;
 use crate::control::{Client, Container, ControlError, Method, Request};

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use nix::sched::CloneFlags;
 
-use super::{HostError, Trying};
+use crate::host::{HostError, Trying};
 use crate::container::forgiven;
 use crate::container::helper::flag;
 use crate::container::letter::Joined;
