@@ -100,9 +100,8 @@ fn a_default_container_of_containerd_leaves_the_host_as_it_was() {
     let containerd = Containerd::start();
     let mount = format!("type=bind,src={},dst=/probe,options=rbind:ro", probe::path().display());
     // Its files are looked at afterwards: no --rm, which leaves it to chance when containerd sweeps them away.
-    let mut wrong = probed("ctr run", containerd.dir(), |words| {
-        containerd.run(["--mount", &mount, IMAGE, "walks"]).args(words)
-    });
+    let mut wrong =
+        probed("ctr run", containerd.dir(), |words| containerd.run(["--mount", &mount, IMAGE, "walks"]).args(words));
     containerd.run(["--detach", "--null-io", "--mount", &mount, IMAGE, "sleeps", "sleep", "1000"]).run().success();
     wrong.extend(probed("ctr tasks exec", containerd.dir(), |words| {
         let exec = containerd.cmd(["tasks", "exec", "--exec-id", "walks", "--fifo-dir"]).arg(containerd.fifos());

@@ -22,14 +22,17 @@ pub mod poller;
 pub mod privilege;
 pub mod process;
 pub mod procfs;
+pub mod random;
 pub mod ready;
 pub mod sched;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod signals;
 pub mod text;
+pub mod told;
 pub mod tty;
 pub mod umask;
+pub mod user_namespace;
 
 use std::io;
 
