@@ -168,10 +168,10 @@ fn an_agent_is_told_whose_listener_it_gets_and_answers_for_the_call() {
         let (document, listener) = agent.receive();
         let pid = env.pid(&id);
         let state = json!({
-            "ociVersion": bundle.config()["ociVersion"], "id": id, "status": "creating", "pid": pid,
+            "ociVersion": sandkeep::spec::OCI_VERSION, "id": id, "status": "creating", "pid": pid,
             "bundle": bundle.dir, "annotations": {"of": "the test"},
         });
-        let version = &bundle.config()["ociVersion"];
+        let version = sandkeep::spec::OCI_VERSION;
         let expected = json!({
             "ociVersion": version, "fds": ["seccompFd"], "pid": pid, "metadata": "of this test", "state": state,
         });

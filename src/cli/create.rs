@@ -10,11 +10,12 @@ use super::failure::Failure;
 use super::log::Level;
 use super::{hold, look};
 use crate::container::init::Listen;
-use crate::engine::{self, Effects, Held, NewSandbox};
+use crate::engine::{self, Held, NewSandbox};
 use crate::host::console::{Console, PidfdSocket};
-use crate::host::create::{Creation, Options, TerminalTo, check_preserved};
+use crate::host::create::{Newborn, Options, Prepared};
+use crate::host::launch::{attend::TerminalTo, idmap};
 use crate::host::rootless::{self, Ids};
-use crate::host::{idmap, notify, pidfile};
+use crate::host::{notify, pidfile};
 use crate::model::record::Reaper;
 use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::spec;
@@ -69,11 +70,11 @@ fn create(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let request = Request::load(context, launch, &arguments.id, reaper_for(launch), Lifetime::Own)?;
     let terminal = terminal_for(&request.plan, launch.console_socket.as_deref(), Mode::Detached)?;
     let root = context.open_or_make_root()?;
-    let (mut held, creation) = request.create(context, &root, terminal)?;
+    let (mut held, newborn) = request.create(context, &root, terminal)?;
     hold::tell_notices(context, &mut held);
-    tell_processes(context, &request.options.id, &creation);
-    if let (Some(path), Some(init)) = (&launch.pid_file, creation.init())
-        && let Err(error) = pidfile::write(path, init.pid)
+    tell_processes(context, &request.options.id, &newborn);
+    if let Some(path) = &launch.pid_file
+        && let Err(error) = pidfile::write(path, newborn.init.pid)
     {
         drop(held);
         if let Err(failure) = super::delete::force(context, &root, &request.options.id) {
@@ -85,9 +86,8 @@ fn create(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
 }
 
 /// For `--debug`.
-pub fn tell_processes(context: &Context, id: &Id, creation: &Creation<'_>) {
-    let supervisor = creation.supervisor().map_or(0, |supervisor| supervisor.pid);
-    let init = creation.init().map_or(0, |init| init.pid);
+pub fn tell_processes(context: &Context, id: &Id, newborn: &Newborn) {
+    let (supervisor, init) = (newborn.supervisor.pid, newborn.init.pid);
     context.log.debug(&format!("container {:?}: supervisor {supervisor}, init {init}", id.as_str()));
 }
 
@@ -154,7 +154,7 @@ impl Request {
         }
         let listen = listen();
         let preserve_fds = preserved(launch.preserve_fds, listen.as_ref().map_or(0, |listen| listen.count))?;
-        check_preserved(preserve_fds)?;
+        crate::host::preserved::check(preserve_fds)?;
         let (mut plan, warnings) = spec::plan(&loaded.spec, &loaded.bundle, &spec::Host::here())?;
         idmap::complete(&mut plan)?;
         if launch.no_pivot {
@@ -178,7 +178,6 @@ impl Request {
             service_manager: None,
             new_keyring: !launch.no_new_keyring,
             created: engine::now(),
-            oci_version: loaded.spec.version().clone(),
             log: context.log.open()?,
             debug: context.log.level == Level::Debug,
         };
@@ -191,15 +190,15 @@ impl Request {
         context: &Context,
         root: &'r Root,
         terminal: TerminalTo,
-    ) -> Result<(Held<'r>, Creation<'r>), Failure> {
+    ) -> Result<(Held<'r>, Newborn), Failure> {
         let id = &self.options.id;
         refuse_taken(root, id)?;
         // Before the first thread of this process. From here on there is something to take back.
         let kept = if self.options.attached { Kept::ForApplication } else { Kept::Ending };
         interrupt::begin(kept)?;
         let (folder, guard) = root.prepare()?;
-        let mut creation = match Creation::prepare(&self.plan, &self.options, &folder, terminal) {
-            Ok(creation) => creation,
+        let prepared = match Prepared::new(&self.plan, &self.options, &folder, terminal) {
+            Ok(prepared) => prepared,
             Err(error) => {
                 folder.remove()?;
                 // Somebody who took the id meanwhile is a better reason than what he has made.
@@ -207,12 +206,18 @@ impl Request {
                 return Err(error.into());
             }
         };
-        let new = NewSandbox { id: id.clone(), folder, guard, cgroups: creation.cgroups() };
-        let created = engine::create(root, new, &mut creation);
-        for warning in creation.take_warnings() {
+        let new = NewSandbox { id: id.clone(), folder, guard, cgroups: prepared.cgroups() };
+        let (born, warnings) = match engine::bear(root, new, prepared) {
+            Ok((held, adopted)) => {
+                let (newborn, warnings) = adopted.settle();
+                (Ok((held, newborn)), warnings)
+            }
+            Err(unborn) => (Err(unborn.why), unborn.warnings),
+        };
+        for warning in warnings {
             context.log.warn(&warning);
         }
-        Ok((created.map_err(|error| Failure::from(error).or_interrupted())?, creation))
+        born.map_err(|error| Failure::from(error).or_interrupted())
     }
 }
 
@@ -257,7 +262,7 @@ pub fn terminal(wanted: bool, socket: Option<&Path>, mode: Mode) -> Result<Termi
         (true, None, Mode::Detached) => Err(Failure::new(
             "the container wants a terminal (process.terminal): give --console-socket, or set it to false",
         )),
-        (true, None, Mode::Foreground) => Ok(TerminalTo::Us(None)),
+        (true, None, Mode::Foreground) => Ok(TerminalTo::Us),
         (true, Some(_), Mode::Foreground) => {
             Err(Failure::new("--console-socket needs --detach: in the foreground the terminal is this one"))
         }

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::{hold, kill};
 use crate::engine::Held;
 use crate::engine::heal::Wreck;
-use crate::host::frozen::destruction_of;
+use crate::host::kept::destruction_of;
 use crate::model::record::SandboxRecord;
 use crate::model::{Event, Id};
 use crate::store::Root;

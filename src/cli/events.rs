@@ -13,7 +13,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::look;
 use crate::cgroup::{self, Hierarchies, OomWatch, Stats};
-use crate::host::frozen::root_container;
+use crate::host::kept::root_container;
 use crate::host::probe;
 use crate::model::Id;
 use crate::model::record::CgroupRecord;

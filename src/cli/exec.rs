@@ -15,12 +15,12 @@ use crate::cgroup;
 use crate::engine::pod_of;
 use crate::host::agent::Agent;
 use crate::host::console::PidfdSocket;
-use crate::host::exec::{Started, Execution, IfFrozen, Waits};
+use crate::host::exec::{Execution, IfFrozen, Started, Waits};
 use crate::host::foreground::{self, Screen};
-use crate::host::frozen::{self, Frozen};
+use crate::host::kept::{self, Kept};
 use crate::host::{self, pidfile, probe, rootless};
 use crate::model::record::{PidNamespace, Reaper};
-use crate::model::{Denial, Event, Machine};
+use crate::model::{Denial, Event, Machine, Phase};
 use crate::spec::plan::{ProcessPlan, RootSwitch};
 use crate::spec::{self, ExecOverrides};
 
@@ -111,16 +111,16 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
             }
         }
     }
-    let frozen = frozen::load(&seen.folder, snapshot)?;
-    let process = plan(arguments, &frozen)?;
-    if frozen.plan.rootfs.switch == RootSwitch::Cover {
+    let kept = kept::load(&seen.folder, snapshot)?;
+    let process = plan(arguments, &kept)?;
+    if kept.plan.rootfs.switch == RootSwitch::Cover {
         spec::check_covered(&process)?;
     }
-    let seccomp = host::launch::donate::seccomp(&frozen.plan, seen.folder.root())?;
-    let container = frozen::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
+    let seccomp = host::launch::donate::seccomp(&kept.plan, seen.folder.root())?;
+    let container = kept::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let notify = seccomp.as_ref().is_some_and(|program| program.notify);
-    let state = frozen::state_document(snapshot, "running", container.init.pid);
-    let agent = Agent::of(frozen.plan.seccomp.as_ref(), notify, state)?;
+    let state = kept::state_of(snapshot).document(Phase::Running, container.init.pid);
+    let agent = Agent::of(kept.plan.seccomp.as_ref(), notify, state)?;
     let cgroups = match arguments.cgroup.as_slice() {
         [] => None,
         asked => Some(cgroup::choose(&container.cgroup, asked)?),
@@ -145,12 +145,13 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         reaper,
         preserve_fds: arguments.preserve_fds,
         pidfd_socket,
-        may_change_root: frozen.plan.may_have(Capability::CAP_SYS_ADMIN),
+        may_change_root: kept.plan.may_have(Capability::CAP_SYS_ADMIN),
         if_frozen: if arguments.ignore_paused { IfFrozen::Wait } else { IfFrozen::Refuse },
         waits: if mode == Mode::Foreground { Waits::Caller } else { Waits::Nobody },
     };
     let outcome = host::exec::run(execution, &terminal);
-    let Started { process: launched, terminal, signals } = outcome.map_err(|error| Failure::from(error).or_interrupted())?;
+    let Started { process: launched, terminal, signals } =
+        outcome.map_err(|error| Failure::from(error).or_interrupted())?;
     if let Some(path) = &arguments.pid_file
         && let Err(error) = pidfile::write(path, launched.pid)
     {
@@ -163,12 +164,12 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     Ok(foreground::wait(&launched, screen, signals, None)?.code())
 }
 
-fn plan(arguments: &Arguments, frozen: &Frozen) -> Result<ProcessPlan, Failure> {
+fn plan(arguments: &Arguments, kept: &Kept) -> Result<ProcessPlan, Failure> {
     let mut warnings = Vec::new();
     let host = spec::Host::here();
     if let Some(file) = &arguments.process {
         let (process, _) = spec::load_process(file)?;
-        return Ok(spec::exec_plan(&frozen.spec, &process, &host, &mut warnings)?);
+        return Ok(spec::exec_plan(&kept.spec, &process, &host, &mut warnings)?);
     }
     let overrides = ExecOverrides {
         args: arguments.command.clone(),
@@ -182,5 +183,5 @@ fn plan(arguments: &Arguments, frozen: &Frozen) -> Result<ProcessPlan, Failure> 
         apparmor: arguments.apparmor.clone(),
         process_label: arguments.process_label.clone(),
     };
-    Ok(spec::exec_process(&frozen.spec, &overrides, &host, &mut warnings)?)
+    Ok(spec::exec_process(&kept.spec, &overrides, &host, &mut warnings)?)
 }

@@ -13,7 +13,7 @@ use super::format::Format;
 use super::{kill, output, time};
 use crate::container::one_line;
 use crate::engine::{self, Depth, Probe, Recorder};
-use crate::host::frozen::destruction_of;
+use crate::host::kept::destruction_of;
 use crate::host::probe::Prober;
 use crate::model::record::{Actor, JournalEntry, Nanos, Snapshot};
 use crate::model::{Id, Phase};

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use crate::engine::heal::Wreck;
 use crate::engine::{Effects, EngineError, Held, Recorder};
 use crate::host::destroy;
-use crate::host::frozen::destruction_of;
+use crate::host::kept::destruction_of;
 use crate::host::probe::{self, Prober};
 use crate::model::{Effect, Id};
 use crate::store::{LockError, Root};

@@ -12,7 +12,7 @@ use super::look;
 use crate::cgroup;
 use crate::container::one_line;
 use crate::engine::{Facts, Noted, Recorder, pod_of};
-use crate::host::frozen::root_container;
+use crate::host::kept::root_container;
 use crate::host::{destroy, probe, rootless};
 use crate::model::record::{CgroupRecord, ContainerRecord, PidNamespace, SignalAsked, Snapshot};
 use crate::model::{Denial, Event, Id, Machine, Phase};

@@ -9,7 +9,8 @@ use super::context::Context;
 use super::failure::Failure;
 use super::format::Format;
 use super::{look, state};
-use crate::host::frozen::root_container;
+use crate::host::kept::root_container;
+use crate::spec::OciState;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -30,16 +31,14 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     for sandbox in seen {
         match sandbox {
             Ok(look::Seen { snapshot: Some(snapshot), .. }) => {
-                let status = snapshot.state.sandbox.phase.oci_status();
-                let mut document = state::document(&snapshot, status, state::visible_pid(&snapshot));
+                let mut document = state::document(&snapshot);
                 if let Some(container) = root_container(&snapshot) {
                     document["owner"] = json!(state::owner_name(container.owner));
                 }
                 documents.push(document);
             }
             Ok(seen) => {
-                let status = seen.phase().oci_status();
-                documents.push(json!({ "id": seen.folder.name(), "status": status, "pid": 0, "bundle": "" }));
+                documents.push(OciState::of_unborn(seen.folder.name()).document(seen.phase(), 0));
             }
             Err(failure) => {
                 unreadable += 1;

@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::format::Format;
 use super::{kill, look};
 use crate::cgroup;
-use crate::host::frozen::root_container;
+use crate::host::kept::root_container;
 use crate::model::Phase;
 use crate::sys::ready::{self, Readiness};
 

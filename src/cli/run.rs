@@ -9,8 +9,9 @@ use super::context::Context;
 use super::create::{self, Lifetime, Mode, Request};
 use super::failure::Failure;
 use super::{delete, hold, start};
-use crate::host::create::Creation;
+use crate::host::create::{Newborn, killed_with_supervisor};
 use crate::host::foreground::{self, End, Forwarding, Screen};
+use crate::host::launch::Launched;
 use crate::host::notify::Notices;
 use crate::host::pidfile;
 use crate::host::unreached::Unreached;
@@ -71,14 +72,16 @@ pub fn execute(
     let mode = course.mode;
     let terminal = create::terminal_for(&request.plan, launch.console_socket.as_deref(), mode)?;
     let root = context.open_or_make_root()?;
-    let (held, mut creation) = request.create(context, &root, terminal)?;
+    let (held, newborn) = request.create(context, &root, terminal)?;
+    create::tell_processes(context, id, &newborn);
+    let Newborn { init, supervisor, client, notices, terminal } = newborn;
     let sandbox = held.snapshot().sandbox.clone();
     let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
     // While it waits: an application may be short.
-    let unreached = course.network_hint.zip(creation.init().and_then(|init| Unreached::watch(init.pid)));
+    let unreached = course.network_hint.zip(Unreached::watch(init.pid));
     let hooks = &request.plan.hooks;
     let started = start::Poststart::of(&held, hooks).and_then(|poststart| {
-        let mut held = start::release(held, id, creation.take_client(), hooks, poststart.as_ref())?;
+        let mut held = start::release(held, id, Some(client), hooks, poststart.as_ref())?;
         hold::tell_notices(context, &mut held);
         let (snapshot, folder) = (held.snapshot().clone(), held.folder().dir().try_clone_to_owned()?);
         // The transition is complete: a hook that hangs must not keep `delete` from the sandbox.
@@ -86,7 +89,7 @@ pub fn execute(
         if let Some(poststart) = &poststart {
             poststart.run(&snapshot)?;
         }
-        if let (Some(path), Some(init)) = (&launch.pid_file, creation.init()) {
+        if let Some(path) = &launch.pid_file {
             pidfile::write(path, init.pid)?;
         }
         Ok(folder)
@@ -95,7 +98,7 @@ pub fn execute(
         Ok(folder) => folder,
         Err(failure) => {
             // Before the deletion, which kills whatever still lives.
-            let killed = signals.as_ref().and_then(|_| creation.killed_with_supervisor());
+            let killed = signals.as_ref().and_then(|_| killed_with_supervisor(&init, &supervisor));
             warn_of(context, "delete", delete::force_this(context, &root, &sandbox));
             return Err(match killed {
                 Some(code) => failure.with_exit_code(code),
@@ -103,15 +106,14 @@ pub fn execute(
             });
         }
     };
-    create::tell_processes(context, id, &creation);
     let Some(signals) = signals else {
-        start::await_ready(context, folder.as_fd(), id, creation.init().map_or(0, |init| init.pid))?;
+        start::await_ready(context, folder.as_fd(), id, init.pid)?;
         return Ok(0);
     };
-    let relaying = creation.take_notices().map(Notices::relay_here);
+    let relaying = notices.map(Notices::relay_here);
     let deadline = course.time.and_then(|time| Instant::now().checked_add(time));
     let kept = request.plan.process.as_ref().map_or(&[][..], |process| &process.kept_stdio);
-    let code = match wait(context, &mut creation, kept, signals, deadline) {
+    let code = match wait(context, &init, terminal.map(|master| Screen { master, kept }), signals, deadline) {
         Ok(End::Exited(code)) => Ok(code),
         Ok(end @ End::TimeUp) => {
             delete::force_this(context, &root, &sandbox)?;
@@ -131,9 +133,7 @@ pub fn execute(
     }
     signals.forget();
     // Whatever fails from here on, the application's exit code is what the caller asked for.
-    if let Some(supervisor) = creation.supervisor() {
-        warn_of(context, "reap the supervisor of", supervisor.reap().map_err(Failure::from));
-    }
+    warn_of(context, "reap the supervisor of", supervisor.reap().map_err(Failure::from));
     if course.ending == Ending::Delete {
         // Somebody may have deleted the sandbox meanwhile.
         warn_of(context, "delete", delete::force_this(context, &root, &sandbox));
@@ -144,14 +144,12 @@ pub fn execute(
 /// Without its terminal, if that is what fails: the application then sees it hang up, and its code is still to be had.
 fn wait(
     context: &Context,
-    creation: &mut Creation<'_>,
-    kept: &[i32],
+    init: &Launched,
+    screen: Option<Screen<'_>>,
     signals: Forwarding,
     deadline: Option<Instant>,
 ) -> Result<End, Failure> {
-    let screen = creation.take_terminal().map(|master| Screen { master, kept });
     let with_terminal = screen.is_some();
-    let Some(init) = creation.init() else { return Err(Failure::new("the container's init is unknown")) };
     match foreground::wait(init, screen, signals, deadline) {
         Err(error) if with_terminal => {
             warn_of(context, "go on with the terminal of", Err(error.into()));

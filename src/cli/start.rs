@@ -10,11 +10,11 @@ use super::{hold, wait};
 use crate::container::one_line;
 use crate::control::{Client, ControlError, ErrorCode};
 use crate::engine::{EngineError, Held, Outcome, Pace};
-use crate::host::frozen::root_container;
 use crate::host::hooks::Ledger;
+use crate::host::kept::root_container;
 use crate::host::notify::Awaited;
 use crate::host::running::Release;
-use crate::host::{HostError, frozen, notify, poststart};
+use crate::host::{HostError, kept, notify, poststart};
 use crate::model::record::{Exit, SandboxRecord, Snapshot};
 use crate::model::{Event, Id, Phase};
 use crate::spec::plan::HooksPlan;
@@ -35,7 +35,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     }
     let Some(root) = context.open_root()? else { return Err(Failure::does_not_exist(id.as_str())) };
     let Some(held) = hold::hold(&root, &id)? else { return Err(Failure::does_not_exist(id.as_str())) };
-    let hooks = frozen::load(held.folder(), held.snapshot())?.plan.hooks;
+    let hooks = kept::load(held.folder(), held.snapshot())?.plan.hooks;
     let poststart = Poststart::of(&held, &hooks)?;
     let sandbox = held.snapshot().sandbox.clone();
     let mut held = release(held, &id, None, &hooks, poststart.as_ref()).map_err(|failure| match failure {

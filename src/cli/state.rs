@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::failure::Failure;
 use super::{look, time};
-use crate::host::frozen::{root_container, state_document};
+use crate::host::kept::{root_container, state_of};
 use crate::model::Phase;
 use crate::model::record::Snapshot;
-use crate::spec::OCI_VERSION;
+use crate::spec::OciState;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -23,18 +23,12 @@ pub struct Arguments {
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let (id, seen) = look::at(context, &arguments.id)?;
     let state = match &seen.snapshot {
-        Some(snapshot) => document(snapshot, seen.phase().oci_status(), visible_pid(snapshot)),
-        None => {
-            json!({ "ociVersion": OCI_VERSION, "id": id.as_str(), "status": seen.phase().oci_status(), "pid": 0, "bundle": "" })
-        }
+        Some(snapshot) => document(snapshot),
+        None => OciState::of_unborn(id.as_str()).document(seen.phase(), 0),
     };
-    print(&state);
-    Ok(0)
-}
-
-fn print(state: &Value) {
     // Never fails: every key is a string.
-    println!("{}", serde_json::to_string_pretty(&InOrder(state)).unwrap_or_default());
+    println!("{}", serde_json::to_string_pretty(&InOrder(&state)).unwrap_or_default());
+    Ok(0)
 }
 
 /// A state with its properties in runc's order, which some callers match as text; what is ours alone comes last.
@@ -52,15 +46,15 @@ impl Serialize for InOrder<'_> {
 }
 
 /// 0 once there is no process any more.
-pub fn visible_pid(snapshot: &Snapshot) -> i32 {
+fn visible_pid(snapshot: &Snapshot) -> i32 {
     let phase = snapshot.state.sandbox.phase;
     let alive = phase.is_alive() || phase == Phase::Creating;
     root_container(snapshot).filter(|_| alive).map_or(0, |container| container.init.pid)
 }
 
 /// The OCI state, and what runc and we add to it.
-pub fn document(snapshot: &Snapshot, status: &str, pid: i32) -> Value {
-    let mut state = state_document(snapshot, status, pid);
+pub fn document(snapshot: &Snapshot) -> Value {
+    let mut state = state_of(snapshot).document(snapshot.state.sandbox.phase, visible_pid(snapshot));
     state["created"] = json!(time::rfc3339(snapshot.sandbox.created));
     state["supervisorPid"] = json!(snapshot.sandbox.supervisor.pid);
     if let Some(container) = root_container(snapshot) {

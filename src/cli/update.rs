@@ -10,7 +10,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::hold;
 use crate::engine::{Outcome, pod_of};
-use crate::host::frozen::{self, root_container};
+use crate::host::kept::{self, root_container};
 use crate::host::update::Limiting;
 use crate::model::{Event, Id};
 use crate::spec;
@@ -83,7 +83,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let snapshot = held.snapshot().clone();
     let folder = held.folder().try_clone()?;
     let container = root_container(&snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
-    let configured = frozen::load(&folder, &snapshot)?.plan.cgroup.resources;
+    let configured = kept::load(&folder, &snapshot)?.plan.cgroup.resources;
     let seq = snapshot.state.seq + 1;
     let mut effects = Limiting::new(&folder, &container.cgroup, configured.as_ref(), &given, seq)?;
     if let Outcome::Held(mut held) = held.transition(&id, Event::UpdateRequested, &mut effects)? {

@@ -15,7 +15,7 @@ use super::time;
 use crate::container::one_line;
 use crate::control::{Client, ControlError, ErrorCode};
 use crate::engine::{self, Depth, Probe};
-use crate::host::frozen::{destruction_of, root_container};
+use crate::host::kept::{destruction_of, root_container};
 use crate::host::probe::{self, Prober};
 use crate::model::record::{Boot, Exit, PidNamespace, ProcessRef, Snapshot};
 use crate::model::{Id, Phase};

@@ -9,7 +9,7 @@ use super::mounts::is_procfs;
 use super::node::{Made, Node};
 use super::root::{End, Root};
 use super::{SetupError, Step, forgiven, source};
-use crate::spec::plan::{DevicePlan, IdMapping, NamespaceKind, NamespacePlan, Plan};
+use crate::spec::plan::{DevicePlan, IdMapping, NamespaceKind, Plan};
 use crate::sys::mount::{self, Attributes, Extent};
 use crate::sys::{open, procfs};
 
@@ -26,8 +26,7 @@ pub enum Nodes<'a> {
 /// with an owner in the numbers of the host; what comes out is a detached bind of it. None: the host has it, or the creator
 /// may make none, as only root of the first user namespace may.
 pub fn lacking(plan: &Plan) -> Result<Vec<Option<OwnedFd>>, SetupError> {
-    let new = |namespace: &NamespacePlan| namespace.kind == NamespaceKind::User && namespace.path.is_none();
-    if !plan.namespaces.iter().any(new) || procfs::in_user_namespace() {
+    if !plan.makes(NamespaceKind::User) || procfs::in_user_namespace() {
         return Ok(Vec::new());
     }
     let make = |device: &DevicePlan| {

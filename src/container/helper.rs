@@ -72,14 +72,13 @@ fn clone_init(
         super::prepare_inheritance(process)?;
     }
     join_cgroups(tasks)?;
-    let has = |kind, by_path| plan.namespaces.iter().any(|n| n.kind == kind && (by_path || n.path.is_none()));
-    let joins_users = has(NamespaceKind::User, true) && !has(NamespaceKind::User, false);
+    let joins_users = plan.has(NamespaceKind::User) && !plan.makes(NamespaceKind::User);
     if let (Some(process), false) = (&plan.process, joins_users)
-        && let Some(owner) = owner(plan, process.uid, has(NamespaceKind::User, false))
+        && let Some(owner) = owner(plan, process.uid, plan.makes(NamespaceKind::User))
     {
         owner.take(process);
     }
-    if has(NamespaceKind::User, true) && has(NamespaceKind::Mount, false) {
+    if plan.has(NamespaceKind::User) && plan.makes(NamespaceKind::Mount) {
         // Before we are in the user namespace ourselves.
         devices::lock_hosts(&plan.devices)?;
         sysfs::lock(plan, &init.binds)?;
@@ -165,9 +164,8 @@ pub fn flag(kind: NamespaceKind) -> CloneFlags {
 
 /// The offsets of a new time namespace, as /proc/self/timens_offsets takes them (time_namespaces(7)).
 fn new_time_offsets(plan: &Plan) -> Option<String> {
-    plan.namespaces.iter().find(|n| n.kind == NamespaceKind::Time && n.path.is_none())?;
     let lines = plan.time_offsets.iter().map(|(clock, seconds, nanos)| format!("{clock} {seconds} {nanos}\n"));
-    Some(lines.collect())
+    plan.makes(NamespaceKind::Time).then(|| lines.collect())
 }
 
 /// In a foreign PID namespace nobody else would reap the init: this helper stays as its parent, holding nothing else.

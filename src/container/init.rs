@@ -17,6 +17,8 @@ use super::sysfs::Hosts;
 use super::terminal::Terminal;
 use super::verify::{self, Provenance};
 use super::{Moment, SetupError, Step, devices, entry, forgiven, identity, masks, mounts, stdio, terminal};
+use crate::model::Phase;
+use crate::spec;
 use crate::spec::plan::{FirstProcess, NamespaceKind, Plan, ProcessPlan, RootSwitch};
 use crate::sys::mount::{self, Attributes, Extent};
 use crate::sys::place::Place;
@@ -93,20 +95,19 @@ fn prepare(donations: &mut Donations) -> Result<std::convert::Infallible, SetupE
     nix::sys::prctl::set_dumpable(false).step(|| "become non-dumpable".into())?;
     signals::reset().step(|| "reset signals".into())?;
     nix::unistd::setsid().step(|| "start a session".into())?;
-    let has = |kind| plan.namespaces.iter().any(|namespace| namespace.kind == kind);
-    if has(NamespaceKind::User) {
-        if is_new(plan, NamespaceKind::User) {
+    if plan.has(NamespaceKind::User) {
+        if plan.makes(NamespaceKind::User) {
             // Mappings are written by the creator; until then we are nobody.
             say(channel, &Report::Unmapped)?;
             hear(channel, Order::Mapped)?;
         }
         become_root_of_namespace()?;
     }
-    if is_new(plan, NamespaceKind::Cgroup) {
+    if plan.makes(NamespaceKind::Cgroup) {
         // Only now: the namespace's root is the cgroup that we have joined.
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).step(|| "make a cgroup namespace".into())?;
     }
-    if is_new(plan, NamespaceKind::Network) {
+    if plan.makes(NamespaceKind::Network) {
         process::raise_loopback().step(|| "bring up the loopback interface".into())?;
     }
     if let Some(name) = &plan.hostname {
@@ -137,7 +138,7 @@ fn prepare(donations: &mut Donations) -> Result<std::convert::Infallible, SetupE
     say(channel, &Report::Ready(Some(root)))?;
     hear(channel, Order::Start)?;
     if !plan.hooks.start_container.is_empty() {
-        let state = hook_state(donations, "created")?;
+        let state = hook_state(donations, Phase::Booted)?;
         let env = Environment::Of(entry.env());
         let call = Call { kind: "startContainer", state_json: &state, folder: None, env };
         super::hooks::run(&plan.hooks.start_container, call)?;
@@ -166,12 +167,9 @@ fn listen_environment(listen: &Listen) -> Vec<OsString> {
 }
 
 /// These hooks run in here, where our pid is what the container's PID namespace says.
-fn hook_state(donations: &Donations, status: &str) -> Result<Vec<u8>, SetupError> {
-    let state = serde_json::from_slice::<serde_json::Value>(&donations.hook_state);
-    let mut state = state.map_err(std::io::Error::from).step(|| "read the state for hooks".into())?;
-    state["status"] = status.into();
-    state["pid"] = std::process::id().into();
-    Ok(state.to_string().into_bytes())
+fn hook_state(donations: &Donations, phase: Phase) -> Result<Vec<u8>, SetupError> {
+    let state = spec::restated(&donations.hook_state, phase, std::process::id() as i32);
+    state.map_err(std::io::Error::from).step(|| "read the state for hooks".into())
 }
 
 /// Closes what the helper had open for itself.
@@ -179,10 +177,6 @@ fn keep_only(donations: &Donations) -> Result<(), SetupError> {
     let mut keep = donations.descriptors();
     keep.extend(3..3 + donations.preserved_fds as i32);
     descriptors::close_others(&keep).step(|| "close the helper's descriptors".into())
-}
-
-fn is_new(plan: &Plan, kind: NamespaceKind) -> bool {
-    plan.namespaces.iter().any(|namespace| namespace.kind == kind && namespace.path.is_none())
 }
 
 pub(super) fn become_root_of_namespace() -> Result<(), SetupError> {
@@ -206,7 +200,7 @@ struct Entered {
 
 /// Everything that happens in the new mount namespace, up to and with pivot_root.
 fn enter_rootfs(plan: &Plan, donations: &Donations, binds: Vec<Option<OwnedFd>>) -> Result<Entered, SetupError> {
-    let own_mounts = is_new(plan, NamespaceKind::Mount);
+    let own_mounts = plan.makes(NamespaceKind::Mount);
     let propagation = plan.rootfs.propagation.unwrap_or(0);
     let host = std::fs::File::open("/").step(|| "open /".into())?;
     let seen = verify::Host::open()?;
@@ -227,7 +221,7 @@ fn enter_rootfs(plan: &Plan, donations: &Donations, binds: Vec<Option<OwnedFd>>)
     let tree = overlay.as_ref().map_or(tree, |overlay| overlay.as_fd());
     let root = Root(tree);
 
-    let in_user_namespace = plan.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User);
+    let in_user_namespace = plan.has(NamespaceKind::User);
     let hosts_sysfs = if in_user_namespace && own_mounts { Hosts::Locked } else { Hosts::AsOpened };
     let sources = Sources { binds: &binds, cgroups: &donations.cgroups, hosts_sysfs };
     let mut provenance = Provenance::default();
@@ -259,7 +253,7 @@ fn enter_rootfs(plan: &Plan, donations: &Donations, binds: Vec<Option<OwnedFd>>)
     drop(binds);
     if !plan.hooks.create_container.is_empty() {
         nix::unistd::fchdir(tree.as_raw_fd()).step(|| format!("enter {:?}", plan.rootfs.path))?;
-        let state = hook_state(donations, "creating")?;
+        let state = hook_state(donations, Phase::Creating)?;
         let env = plan.process.as_ref().map_or(Vec::new(), |process| environment(&process.env));
         let env = Environment::Of(&env);
         let call = Call { kind: "createContainer", state_json: &state, folder: None, env };

@@ -38,8 +38,7 @@ pub fn of_host(plan: &Plan, wanted: &MountPlan) -> Result<Option<OwnedFd>, Setup
 }
 
 fn may_be_refused(plan: &Plan, wanted: &MountPlan) -> bool {
-    let find = |kind| plan.namespaces.iter().find(|namespace| namespace.kind == kind);
-    match (find(NamespaceKind::User), find(NamespaceKind::Network)) {
+    match (plan.namespace(NamespaceKind::User), plan.namespace(NamespaceKind::Network)) {
         (_, Some(network)) if network.path.is_none() => false,
         (None, _) => procfs::in_user_namespace(),
         // One that is older belongs to another.

@@ -30,9 +30,7 @@ use crate::model::{Denial, Effect, Event};
 use crate::store::{LockError, StoreError};
 use crate::sys::procfs;
 
-pub use birth::{
-    Born, Known, Left, NewSandbox, Poststop, Stage, TakenBack, Unborn, bear, is_row_of_launch,
-};
+pub use birth::{Born, Known, Left, NewSandbox, Poststop, Stage, TakenBack, Unborn, bear, is_row_of_launch};
 pub use facts::{Depth, Facts, Probe, apply, inferred, is_orphaned, nobody_saw, observe, pod_of};
 pub use hold::Held;
 pub use recorder::Recorder;

@@ -74,7 +74,9 @@ pub enum HostError {
     #[error("{path:?} is not what it was a moment ago: somebody has put another in its place")]
     Replaced { path: PathBuf },
     /// `kind` is "uid" or "gid".
-    #[error("linux.{kind}Mappings (or those of a mount) name ids of the host that are not this user's: /etc/sub{kind} gives them")]
+    #[error(
+        "linux.{kind}Mappings (or those of a mount) name ids of the host that are not this user's: /etc/sub{kind} gives them"
+    )]
     ForeignIds { kind: &'static str },
     /// One of the programs that give an ordinary user further ids.
     #[error("{program}: {said}")]
@@ -166,11 +168,9 @@ impl HostError {
     /// An init that is under its filter, and may not write, cannot say what stopped it.
     pub(super) fn under_filter(self) -> HostError {
         match self {
-            HostError::Died { who, doing, .. } => HostError::Died {
-                who,
-                doing,
-                silent: ", or may say nothing (does the seccomp profile deny write?)",
-            },
+            HostError::Died { who, doing, .. } => {
+                HostError::Died { who, doing, silent: ", or may say nothing (does the seccomp profile deny write?)" }
+            }
             other => other,
         }
     }

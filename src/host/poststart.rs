@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use super::HostError;
-use super::frozen::{root_container, state_document};
 use super::hooks::{Given, Ledger};
+use super::kept::{root_container, state_of};
 use crate::model::Phase;
 use crate::model::record::{HookKind, Snapshot};
 
@@ -13,7 +13,7 @@ use crate::model::record::{HookKind, Snapshot};
 pub fn run(ledger: &Ledger, snapshot: &Snapshot) -> Result<(), HostError> {
     let container = root_container(snapshot);
     let pid = container.map_or(0, |container| container.init.pid);
-    let state = state_document(snapshot, "running", pid).to_string();
+    let state = state_of(snapshot).document(Phase::Running, pid).to_string();
     let bundle = container.map_or(Path::new("/"), |container| &container.bundle);
     ledger.run(HookKind::Poststart, Given { state_json: state.as_bytes(), bundle })
 }

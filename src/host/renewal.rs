@@ -10,7 +10,7 @@
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use super::frozen::root_container;
+use super::kept::root_container;
 use super::protect::Binary;
 use super::supervisor::{self, CALL_DEADLINE, Donation, Supervisor, pid_inside};
 use super::{HostError, Trying, destroy, probe};

@@ -9,7 +9,7 @@ use crate::cgroup::{self, Hierarchies};
 use crate::control::ControlError;
 use crate::engine::{self, Depth, Facts, Probe, Recorder};
 use crate::host::probe::{self, Prober};
-use crate::host::{frozen, poststart};
+use crate::host::{kept, poststart};
 use crate::model::record::{CgroupRecord, Snapshot};
 use crate::model::{Id, Phase};
 use crate::store::{Folder, Root, StoreError};
@@ -86,7 +86,7 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
         Err(error) => return found(folder.name(), crate::container::one_line(&error)),
     };
     if !in_progress {
-        if let Err(error) = frozen::check(folder, &snapshot) {
+        if let Err(error) = kept::check(folder, &snapshot) {
             found(snapshot.sandbox.id.as_str(), crate::container::one_line(&error));
         }
         if snapshot.state.sandbox.phase == Phase::Stopped {
@@ -105,7 +105,7 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
         }
         let facts = Prober.facts(folder, &snapshot, Depth::Cgroups);
         if snapshot.state.sandbox.phase == Phase::Running && facts.frozen.values().any(|frozen| *frozen) {
-            found(snapshot.sandbox.id.as_str(), "is frozen, and recorded as running".to_owned());
+            found(snapshot.sandbox.id.as_str(), "is and recorded as running".to_owned());
         }
         if engine::is_orphaned(&snapshot, &facts) {
             let text = "runs on without its supervisor, which is dead: `recover` gives it another".to_owned();
@@ -154,7 +154,7 @@ fn poststart_is_due(folder: &Folder, snapshot: &Snapshot) -> bool {
     if !matches!(folder.hook_log(), Ok(Some(_))) {
         return false;
     }
-    let Ok(Some(ledger)) = frozen::ledger_of(folder, snapshot) else { return false };
+    let Ok(Some(ledger)) = kept::ledger_of(folder, snapshot) else { return false };
     poststart::is_due(&ledger, snapshot).unwrap_or(false)
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::cgroup;
 use crate::engine::heal::{self, Wreck};
 use crate::engine::{self, Depth, EngineError, Held, Probe, Recorder};
-use crate::host::frozen::{destruction_of, ledger_of};
+use crate::host::kept::{destruction_of, ledger_of};
 use crate::host::probe::Prober;
 use crate::host::renewal::{self, Renewal};
 use crate::host::{HostError, poststart, rootless};

@@ -48,6 +48,21 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The namespace of this kind that is not the caller's, new or joined.
+    pub fn namespace(&self, kind: NamespaceKind) -> Option<&NamespacePlan> {
+        self.namespaces.iter().find(|namespace| namespace.kind == kind)
+    }
+
+    /// Whether the container has a namespace of this kind that is not the caller's.
+    pub fn has(&self, kind: NamespaceKind) -> bool {
+        self.namespace(kind).is_some()
+    }
+
+    /// Whether that is a new one, which is made with the container.
+    pub fn makes(&self, kind: NamespaceKind) -> bool {
+        self.namespace(kind).is_some_and(|namespace| namespace.path.is_none())
+    }
+
     /// Whether any process of the container can have this capability: a later one has it from the bounding set, if at all.
     pub fn may_have(&self, capability: Capability) -> bool {
         let sets = self.process.as_ref().map(|process| process.capabilities).unwrap_or_default();

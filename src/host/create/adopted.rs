@@ -38,20 +38,19 @@ pub struct Newborn {
     pub notices: Option<Notices>,
     /// The master of its terminal, if that was to be kept here.
     pub terminal: Option<OwnedFd>,
-    /// What the user must know although nothing failed.
-    pub warnings: Vec<String>,
 }
 
-impl From<Adopted<'_>> for Newborn {
-    fn from(adopted: Adopted<'_>) -> Newborn {
-        let Adopted { birth, supervisor, init, client, notices, terminal, .. } = adopted;
-        Newborn { init, supervisor, client, notices, terminal, warnings: birth.warnings }
+impl Adopted<'_> {
+    /// Once it is on record. Beside it: what the user must know although nothing failed.
+    pub fn settle(self) -> (Newborn, Vec<String>) {
+        let Adopted { birth, supervisor, init, client, notices, terminal, .. } = self;
+        (Newborn { init, supervisor, client, notices, terminal }, birth.warnings)
     }
 }
 
 impl Born for Adopted<'_> {
-    fn container(&self) -> &ContainerRecord {
-        &self.container
+    fn container(&self) -> ContainerRecord {
+        self.container.clone()
     }
 }
 

@@ -93,10 +93,13 @@ impl<'a> Cgroups<'a> {
         folders
     }
 
+    #[allow(clippy::result_large_err)] // Once a command.
     pub fn make(self) -> Result<Made, (Remains, HostError)> {
         let Cgroups { plan, container, supervisor, own, scope, resctrl } = self;
-        let mut remains =
-            Remains { resctrl: resctrl.as_ref().map(|group| group.made.clone()).unwrap_or_default(), ..Remains::default() };
+        let mut remains = Remains {
+            resctrl: resctrl.as_ref().map(|group| group.made.clone()).unwrap_or_default(),
+            ..Remains::default()
+        };
         let make = |remains: &mut Remains| -> Result<_, HostError> {
             let resources = plan.cgroup.resources.as_ref();
             let placeholder = match scope {
@@ -185,11 +188,10 @@ impl Remains {
 /// Who gets the container's cgroup, as runc decides it: root of a user namespace of its own, if it has a cgroup
 /// namespace, too, and cgroups that are mounted for writing.
 fn owner_of_cgroup(plan: &Plan) -> Option<u32> {
-    let new = |kind| plan.namespaces.iter().any(|n| n.kind == kind && n.path.is_none());
     let writable = plan
         .mounts
         .iter()
         .any(|mount| matches!(mount.kind, MountKind::Cgroup) && mount.attrs_set & libc::MOUNT_ATTR_RDONLY == 0);
     let root = plan.uid_mappings.iter().find(|mapping| mapping.container == 0)?;
-    (new(NamespaceKind::User) && new(NamespaceKind::Cgroup) && writable).then_some(root.host)
+    (plan.makes(NamespaceKind::User) && plan.makes(NamespaceKind::Cgroup) && writable).then_some(root.host)
 }

@@ -10,7 +10,7 @@ use crate::engine::{self, Poststop, TakenBack};
 use crate::host::supervisor::Supervisor;
 use crate::host::{HostError, destroy, launch};
 use crate::model::record::Reaper;
-use crate::sys::told::one_line;
+use crate::sys::told::on_one_line;
 
 pub struct Left<'a> {
     pub(super) birth: Birth<'a>,
@@ -36,11 +36,11 @@ impl engine::Left for Left<'_> {
             Made::Init { cgroups, supervisor, init, moved } => {
                 // While there is a network namespace that they can be taken from.
                 if let Some(Err(error)) = moved.map(Moved::bring_back) {
-                    birth.warnings.push(one_line(&error));
+                    birth.warnings.push(on_one_line(&error));
                 }
-                let killed = cgroups.end_container().and_then(|()| {
-                    destroy::kill_and_wait(init.pidfd.as_fd(), birth.options.reaper == Reaper::Caller)
-                });
+                let killed = cgroups
+                    .end_container()
+                    .and_then(|()| destroy::kill_and_wait(init.pidfd.as_fd(), birth.options.reaper == Reaper::Caller));
                 killed.and(end_supervisor(cgroups, supervisor))
             }
         };

@@ -61,8 +61,12 @@ pub use self::launched::Launched;
 pub use self::options::Options;
 pub use self::prepared::Prepared;
 pub use self::spawned::Spawned;
+use crate::engine;
 use crate::spec::OciState;
 use crate::spec::plan::Plan;
+
+// The compiler compares the stages with the table here, too: a generic assertion is silent in `cargo check`.
+const _: () = assert!(engine::is_row_of_launch::<Prepared<'_>, Grouped<'_>, Spawned<'_>, Launched<'_>>());
 
 /// What hooks and agents are told of the container.
 fn oci_state(plan: &Plan, options: &Options) -> OciState {

@@ -27,7 +27,6 @@ pub struct Options {
     pub service_manager: Option<OsString>,
     pub new_keyring: bool,
     pub created: Nanos,
-    pub oci_version: String,
     /// The log file of the command, for the supervisor's errors.
     pub log: Option<std::fs::File>,
     /// Everything the supervisor does goes there too.

@@ -64,7 +64,7 @@ impl<'a> Prepared<'a> {
             binary: Binary::protected().trying(|| "protect our own binary".into())?,
             ledger: Ledger::make(folder, &options.id, &boot, &plan.hooks)?,
             folder: folder.dir().try_clone_to_owned().trying(|| "prepare the sandbox's folder".into())?,
-            incarnation: random::hex().trying(|| "name this incarnation of the sandbox".into())?,
+            incarnation: random::hex::<16>().trying(|| "name this incarnation of the sandbox".into())?,
             boot,
             plan,
             options,
@@ -105,7 +105,7 @@ impl<'a> Stage for Prepared<'a> {
 fn notices_of(options: &Options, folder: &Folder, warnings: &mut Vec<String>) -> Option<Notices> {
     let made = options.service_manager.as_ref().map(|manager| Notices::make(folder, manager))?;
     made.map_err(|error| {
-        warnings.push(format!("the container cannot say when it is ready: {}", crate::sys::told::one_line(&error)))
+        warnings.push(format!("the container cannot say when it is ready: {}", crate::sys::told::on_one_line(&error)))
     })
     .ok()
 }

@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use crate::host::{HostError, Trying};
 use crate::container::{forgiven, seccomp, source, sysfs};
+use crate::host::{HostError, Trying};
 use crate::spec::plan::{IdMapping, IdmapPlan, MountKind, MountPlan, NamespaceKind, Plan, Unsupported};
 use crate::store::Root;
 use crate::sys::mount::{self, Attributes, Extent};
@@ -169,7 +169,7 @@ impl Idmaps<'_> {
         let at = match self.made.iter().position(|(made, _)| *made == mappings) {
             Some(at) => at,
             None => {
-                let joined = self.plan.namespaces.iter().find(|namespace| namespace.kind == NamespaceKind::User);
+                let joined = self.plan.namespace(NamespaceKind::User);
                 let namespace = match joined.and_then(|namespace| namespace.path.as_ref()).filter(|_| own) {
                     Some(path) => std::fs::File::open(path)
                         .trying(|| format!("open the user namespace {path:?} for an idmapped mount"))?

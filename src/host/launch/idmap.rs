@@ -3,9 +3,9 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use crate::host::{HostError, Trying, rootless};
 use crate::container::channel;
-use crate::spec::plan::{IdMapping, NamespaceKind, NamespacePlan, Plan};
+use crate::host::{HostError, Trying, rootless};
+use crate::spec::plan::{IdMapping, NamespaceKind, Plan};
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::{descriptors, pidfd};
 
@@ -27,8 +27,7 @@ pub fn write(pid: i32, plan: &Plan) -> Result<(), HostError> {
 /// /etc/subuid and /etc/subgid give to root, if they do, and else all that we have ourselves, in our order from 0 on. For
 /// an ordinary user these are the caller and the caller's further ids.
 pub fn complete(plan: &mut Plan) -> Result<(), HostError> {
-    let new = |namespace: &NamespacePlan| namespace.kind == NamespaceKind::User && namespace.path.is_none();
-    if !plan.namespaces.iter().any(new) || !(plan.uid_mappings.is_empty() || plan.gid_mappings.is_empty()) {
+    if !plan.makes(NamespaceKind::User) || !(plan.uid_mappings.is_empty() || plan.gid_mappings.is_empty()) {
         return Ok(());
     }
     let (uids, gids) = match rootless::further_of_root() {

@@ -44,7 +44,9 @@ pub enum Doing {
     /// The same of one more process of a container, whose mounts and root are there.
     Joining,
     /// Somebody else decides about each of its system calls.
-    Asking { agent: PathBuf },
+    Asking {
+        agent: PathBuf,
+    },
     /// It is ready, and is being looked at and handed over.
     Waiting,
     Executing,

@@ -1,20 +1,16 @@
-//! The configuration that was frozen when a container was created: what the bundle says today does not matter.
-
-#![allow(clippy::disallowed_macros)] // Texts and numbers only.
+//! The configuration that was kept when a container was created: what the bundle says today does not matter.
 
 use oci_spec::runtime::Spec;
-use serde_json::{Value, json};
 
 use super::destroy::{Destruction, Hooks};
-use super::hooks::Ledger;
 use super::error::Unusable;
+use super::hooks::Ledger;
 use super::{HostError, resctrl};
 use crate::engine::heal::Wreck;
+use crate::model::Phase;
 use crate::model::record::{ContainerRecord, Snapshot};
-use crate::spec::{
-    self,
-    plan::{Plan, RootSwitch},
-};
+use crate::spec::plan::{Plan, RootSwitch};
+use crate::spec::{self, OciState};
 use crate::store::Folder;
 
 const CONFIG: &str = "config.json";
@@ -22,22 +18,22 @@ const CONFIG: &str = "config.json";
 /// An empty file: the container was made with `--no-pivot`, which its configuration does not say.
 pub const COVERED: &str = "no-pivot";
 
-pub struct Frozen {
+pub struct Kept {
     pub spec: Spec,
     pub plan: Plan,
 }
 
-pub fn load(folder: &Folder, snapshot: &Snapshot) -> Result<Frozen, HostError> {
+pub fn load(folder: &Folder, snapshot: &Snapshot) -> Result<Kept, HostError> {
     let (spec, _) = spec::parse(&read(folder, snapshot)?)?;
     let bundle = root_container(snapshot).map(|container| container.bundle.clone()).unwrap_or_default();
     let (mut plan, _) = spec::plan_frozen(&spec, &bundle, &spec::Host::here())?;
     if folder.read_file(COVERED, 0)?.is_some() {
         plan.rootfs.switch = RootSwitch::Cover;
     }
-    Ok(Frozen { spec, plan })
+    Ok(Kept { spec, plan })
 }
 
-/// What was frozen, byte for byte: what an exec may do, and which hooks run on the host, stands in it.
+/// What was kept, byte for byte: what an exec may do, and which hooks run on the host, stands in it.
 fn read(folder: &Folder, snapshot: &Snapshot) -> Result<Vec<u8>, HostError> {
     let unusable = |problem| HostError::Config { folder: folder.path().to_owned(), problem };
     let bytes = folder.read_file(CONFIG, spec::MAX_BYTES)?.ok_or_else(|| unusable(Unusable::Lost))?;
@@ -70,7 +66,7 @@ pub fn destruction_of(wreck: &Wreck<'_>) -> Destruction {
 
 fn hooks_of(folder: &Folder, snapshot: &Snapshot) -> Result<Option<Hooks>, HostError> {
     let Some(ledger) = ledger_of(folder, snapshot)? else { return Ok(None) };
-    let state = state_document(snapshot, "stopped", 0).to_string().into_bytes();
+    let state = state_of(snapshot).document(Phase::Stopped, 0).to_string().into_bytes();
     let bundle = root_container(snapshot).map(|container| container.bundle.clone()).unwrap_or_default();
     Ok(Some(Hooks { ledger, state, bundle }))
 }
@@ -81,20 +77,12 @@ pub fn ledger_of(folder: &Folder, snapshot: &Snapshot) -> Result<Option<Ledger>,
     Ledger::make(folder, &snapshot.sandbox.id, &snapshot.sandbox.boot, &plans)
 }
 
-/// The OCI state (runtime-spec, "State"): what hooks read, and the core of what `state` prints.
-pub fn state_document(snapshot: &Snapshot, status: &str, pid: i32) -> Value {
-    let mut state = json!({
-        "ociVersion": spec::OCI_VERSION,
-        "id": snapshot.sandbox.id.as_str(),
-        "status": status,
-        "pid": pid,
-    });
-    if let Some(container) = root_container(snapshot) {
-        // `spec::load` lets none in that is no text; of one that has got here by another way JSON shows U+FFFD.
-        state["bundle"] = json!(container.bundle.to_string_lossy());
-        state["annotations"] = json!(container.annotations);
+/// What hooks, agents and readers are told of a sandbox that exists.
+pub fn state_of(snapshot: &Snapshot) -> OciState {
+    match root_container(snapshot) {
+        Some(container) => OciState::new(&snapshot.sandbox.id, &container.bundle, &container.annotations),
+        None => OciState::of_unborn(snapshot.sandbox.id.as_str()),
     }
-    state
 }
 
 pub fn root_container(snapshot: &Snapshot) -> Option<&ContainerRecord> {
