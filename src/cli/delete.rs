@@ -7,11 +7,10 @@ use clap::Args;
 use super::context::Context;
 use super::failure::Failure;
 use super::{hold, kill};
-use crate::engine::Held;
-use crate::engine::heal::Wreck;
+use crate::engine::{Held, Performer, Wreck};
 use crate::host::kept::destruction_of;
 use crate::model::record::SandboxRecord;
-use crate::model::{Event, Id};
+use crate::model::{EndRequest, Id};
 use crate::store::Root;
 
 /// How long --force waits for another command before it kills it.
@@ -53,7 +52,7 @@ fn delete(context: &Context, root: Option<&Root>, id: &str, forced: bool) -> Res
         (None, false) => Err(Failure::does_not_exist(id.as_str())),
         (Some(root), true) => force(context, root, &id),
         (Some(root), false) => match hold::hold(root, &id)? {
-            Some(held) => finish(context, held, &id, Event::DeleteRequested),
+            Some(held) => finish(context, held, &id, EndRequest::Delete),
             None => Err(Failure::does_not_exist(id.as_str())),
         },
     }
@@ -62,7 +61,7 @@ fn delete(context: &Context, root: Option<&Root>, id: &str, forced: bool) -> Res
 /// Whatever it is doing. One that does not exist is a success.
 pub fn force(context: &Context, root: &Root, id: &Id) -> Result<(), Failure> {
     match hold::seize(context, root, id, PATIENCE)? {
-        Some(held) => finish(context, held, id, Event::ForceDeleteRequested),
+        Some(held) => finish(context, held, id, EndRequest::ForceDelete),
         None => Ok(()),
     }
 }
@@ -71,16 +70,16 @@ pub fn force(context: &Context, root: &Root, id: &Id) -> Result<(), Failure> {
 pub fn force_this(context: &Context, root: &Root, seen: &SandboxRecord) -> Result<(), Failure> {
     match hold::seize(context, root, &seen.id, PATIENCE)? {
         Some(held) if held.snapshot().sandbox.incarnation == seen.incarnation => {
-            finish(context, held, &seen.id, Event::ForceDeleteRequested)
+            finish(context, held, &seen.id, EndRequest::ForceDelete)
         }
         _ => Ok(()),
     }
 }
 
-fn finish(context: &Context, held: Held<'_>, id: &Id, event: Event) -> Result<(), Failure> {
+fn finish(context: &Context, held: Held<'_>, id: &Id, request: EndRequest) -> Result<(), Failure> {
     let wreck = Wreck { folder: held.folder(), snapshot: Some(held.snapshot()), intent: None };
     let mut destruction = destruction_of(&wreck);
-    held.transition_for(id, event, &mut destruction, kill::asked(libc::SIGKILL))?;
+    held.destroy(id, request, &mut destruction, kill::asked(libc::SIGKILL))?;
     for warning in destruction.take_warnings() {
         context.log.warn(&warning);
     }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::failure::Failure;
-use crate::engine::heal::Wreck;
-use crate::engine::{Effects, EngineError, Held, Recorder};
-use crate::host::destroy;
+use crate::engine::{Effects, EngineError, Held, Recorder, Wreck};
 use crate::host::kept::destruction_of;
+use crate::host::kill;
+use crate::host::mend::Mender;
 use crate::host::probe::{self, Prober};
-use crate::model::{Effect, Id};
+use crate::model::{End, Id};
 use crate::store::{LockError, Root};
 
 /// How long a command waits for another one that holds the sandbox.
@@ -23,7 +23,7 @@ pub fn hold<'a>(root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failure> {
 /// For a command that has yet to fork: what healing records waits for the next opener of the store, and this process
 /// keeps its one thread.
 pub fn hold_without_store<'a>(root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failure> {
-    Ok(Held::acquire(root, id, PATIENCE, Recorder::pending_only(root), &Prober, destruction_of)?)
+    Ok(Held::acquire(root, id, PATIENCE, Recorder::pending_only(root), &Prober, &Mender)?)
 }
 
 /// For `delete --force`: whoever still holds the sandbox after `patience` is killed, and what it left is healed.
@@ -32,7 +32,7 @@ pub fn seize<'a>(context: &Context, root: &'a Root, id: &Id, patience: Duration)
         Err(EngineError::Lock(LockError::Busy { intent: Some(intent), .. })) => {
             if let Some(holder) = probe::open_if_alive(&intent.holder, &intent.boot)? {
                 context.log.debug(&format!("killing process {}, which holds {:?}", intent.holder.pid, id.as_str()));
-                destroy::kill_and_wait(holder.as_fd(), false)?;
+                kill::and_wait(holder.as_fd(), false)?;
             }
             Ok(acquire(root, id, PATIENCE)?)
         }
@@ -50,7 +50,7 @@ fn kill_supervisor(root: &Root, id: &Id) -> Result<(), Failure> {
     let snapshot = folder.read_snapshot()?;
     if snapshot.is_some() {
         let wreck = Wreck { folder: &folder, snapshot: snapshot.as_ref(), intent: None };
-        destruction_of(&wreck).perform(Effect::KillSandbox)?;
+        destruction_of(&wreck).perform(End::KillSandbox)?;
     }
     Ok(())
 }
@@ -60,7 +60,7 @@ fn acquire<'a>(
     id: &Id,
     patience: Duration,
 ) -> Result<Option<Held<'a>>, EngineError<crate::host::HostError>> {
-    Held::acquire(root, id, patience, Recorder::new(root), &Prober, destruction_of)
+    Held::acquire(root, id, patience, Recorder::new(root), &Prober, &Mender)
 }
 
 /// Tells the user what the store had to say.

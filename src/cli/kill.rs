@@ -13,7 +13,7 @@ use crate::cgroup;
 use crate::container::one_line;
 use crate::engine::{Facts, Noted, Recorder, pod_of};
 use crate::host::kept::root_container;
-use crate::host::{destroy, probe, rootless};
+use crate::host::{self, probe, rootless};
 use crate::model::record::{CgroupRecord, ContainerRecord, PidNamespace, SignalAsked, Snapshot};
 use crate::model::{Denial, Event, Id, Machine, Phase};
 use crate::sys::{pidfd, procfs};
@@ -141,7 +141,7 @@ fn signal_all(snapshot: &Snapshot, container: &ContainerRecord, signal: i32) -> 
         cgroup::signal_all(&container.cgroup, signal)?;
         return Ok(());
     }
-    let deadline = destroy::deadline();
+    let deadline = host::kill::deadline();
     let init = probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?;
     // First, so that its exit code says what happened, and not what it made of the end of its children. It may not be ours
     // to signal: then it is killed with the others, or nobody is.

@@ -5,9 +5,8 @@ use clap::Args;
 use super::context::Context;
 use super::failure::Failure;
 use super::hold;
-use crate::engine::Outcome;
-use crate::host::running::Freezing;
-use crate::model::{Event, Id};
+use crate::host::running::Changing;
+use crate::model::{ChangeRequest, Id};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -16,23 +15,19 @@ pub struct Arguments {
 }
 
 pub fn pause(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
-    change(context, &arguments.id, Event::PauseRequested)
+    change(context, &arguments.id, ChangeRequest::Pause)
 }
 
 pub fn resume(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
-    change(context, &arguments.id, Event::ResumeRequested)
+    change(context, &arguments.id, ChangeRequest::Resume)
 }
 
-fn change(context: &Context, id: &str, event: Event) -> Result<u8, Failure> {
+fn change(context: &Context, id: &str, request: ChangeRequest) -> Result<u8, Failure> {
     let id = Id::parse(id)?;
     let Some(root) = context.open_root()? else { return Err(Failure::does_not_exist(id.as_str())) };
     let Some(held) = hold::hold(&root, &id)? else { return Err(Failure::does_not_exist(id.as_str())) };
-    // The root container stands for the whole sandbox.
-    let snapshot = held.snapshot().clone();
-    let mut effects =
-        Freezing { containers: snapshot.containers.values().map(|container| &container.cgroup).collect() };
-    if let Outcome::Held(mut held) = held.transition(&id, event, &mut effects)? {
-        hold::tell_notices(context, &mut held);
-    }
+    let (folder, snapshot) = (held.folder().try_clone()?, held.snapshot().clone());
+    let mut held = held.change(&id, request, &mut Changing::of(&folder, &snapshot))?;
+    hold::tell_notices(context, &mut held);
     Ok(0)
 }

@@ -15,8 +15,10 @@ pub mod exec;
 pub mod foreground;
 pub mod hooks;
 pub mod kept;
+pub mod kill;
 pub mod launch;
 pub mod listener;
+pub mod mend;
 pub mod notify;
 pub mod pidfile;
 pub mod poststart;
@@ -33,4 +35,4 @@ pub mod update;
 mod verify;
 
 pub use error::HostError;
-pub(crate) use error::{Trying, not_ours};
+pub(crate) use error::Trying;
