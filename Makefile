@@ -5,7 +5,7 @@
 #   make test          every test (as root: others say aloud what they skip)
 #   make test-vm       those that run containers, on Debian's own kernel with nothing but cgroup v2 (qemu); TESTS=all for more
 #   make test-vm-systemd  the same tests of cgroup v2 where Debian's systemd is pid 1 and makes the scopes
-#   make lint          rustfmt and clippy
+#   make lint          rustfmt, clippy and rustdoc: no broken link, no layer with an item that nobody has described
 #   make deny          licences, sources, versions and, where they can be had, advisories of the dependencies
 #   make conformance   runc's own integration tests, beside Debian's runc; ONLY=exec.bats, or ONLY='exec.bats:--user'
 #   make conformance-podman  podman's own system tests, beside Debian's runc; ONLY="030-run.bats 075-exec.bats"
@@ -62,6 +62,7 @@ test-vm-systemd: build
 lint: tools
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
 # Unoptimised, cargo-deny is built in about a minute on two cores; optimised, it would take several. The list of advisories is a
 # repository elsewhere: where it cannot be reached, the rest is held all the same, and it is said.

@@ -10,14 +10,15 @@
 //! | [`spec`] | an OCI `config.json` becomes a plan: data, validated before anything is touched |
 //! | [`store`] | what is on disk: sled, snapshots, intents, locks |
 //! | [`engine`] | lock, heal, step, intent, effects, commit, publish |
-//! | [`control`] | the protocol between the CLI and a supervisor |
+//! | [`control`] | the protocol between the CLI and a supervisor: frames, methods, client |
 //! | [`cgroup`], [`container`] | apply a plan |
-//! | [`boot`] | the supervisor: pid 1 of a sandbox |
+//! | [`boot`] | the supervisor, which serves the protocol: pid 1 of a sandbox |
 //! | [`host`] | the engine's effects, for real |
 //! | [`recover`] | what a crash left behind: found, finished or undone |
 //! | [`cli`] | one file a command |
 
 #![deny(unsafe_code)]
+#![deny(rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links)]
 // Tests may take names for text; see clippy.toml.
 #![warn(clippy::disallowed_macros, clippy::disallowed_methods)]
 #![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods))]

@@ -20,7 +20,8 @@ fuzz_target!(|data: &[u8]| {
     match spec::parse(data) {
         Ok((config, _warnings)) => {
             for rootless in [false, true] {
-                match spec::plan(&config, BUNDLE.path(), &Host { rootless, last_capability: 40 }) {
+                let host = Host { rootless, last_capability: 40 };
+                match spec::plan(&spec::Inputs::of(&config, BUNDLE.path(), &host)) {
                     Ok((plan, _warnings)) => {
                         assert!(plan.process.is_none_or(|process| !process.args.is_empty()), "args are never empty")
                     }

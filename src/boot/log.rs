@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 
+/// Where the supervisor says what is wrong, and with a debug log all that it does. One JSON object a line; what cannot
+/// be written is lost.
 #[derive(Debug)]
 pub struct Log {
     errors: Option<File>,
@@ -13,6 +15,7 @@ pub struct Log {
 }
 
 impl Log {
+    /// `errors` gets errors alone, `debug` everything. Both are written to and never read.
     pub fn new(errors: Option<OwnedFd>, debug: Option<OwnedFd>) -> Log {
         Log { errors: errors.map(File::from), debug: debug.map(File::from) }
     }
@@ -23,6 +26,7 @@ impl Log {
         write_line(self.debug.as_ref(), "error", message);
     }
 
+    /// Only for whoever gave a debug log.
     pub fn debug(&self, message: &str) {
         if self.debug.is_some() {
             write_line(self.debug.as_ref(), "debug", message);

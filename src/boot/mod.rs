@@ -6,32 +6,34 @@
 //!        creator dies before a Create that detaches: exit at once
 //! ```
 //!
-//! * [`args`] owns the command line, written and read, [`mod@donated`] the descriptors that it names, [`start_sync`] what is
-//!   said of the start.
-//! * [`confine`] gives up everything that the loop does not need; [`filter`] closes the door behind it.
-//! * [`supervisor`] is the loop: one thread, one epoll. [`connection`] owns a client's two queues.
-//! * [`keeper`] owns the containers and processes; [`requests`] answers for them, [`ending`] sees them end,
-//!   [`strays`] remembers the ends of those not adopted yet, [`exit_log`] writes down those of inits.
-//! * [`relay`] passes on what the container says to the host's service manager, where there is one that listens.
+//! * `args` owns the command line, written and read, `donated` the descriptors that it names, `start_sync` what is said of
+//!   the start.
+//! * `confine` gives up everything that the loop does not need; `filter` closes the door behind it.
+//! * [`supervisor`] is the loop: one thread, one epoll. `connection` owns a client's two queues.
+//! * `keeper` owns the containers and processes; `requests` answers for them, `ending` sees them end,
+//!   `strays` remembers the ends of those not adopted yet, `exit_log` writes down those of inits.
+//! * `relay` passes on what the container says to the host's service manager, where there is one that listens.
 //!
 //! It never opens the store, never reads the host, never waits for a client, and never trusts a container.
 //!
 //! A crash in here ends pid 1 of the PID namespace: the kernel kills everything in the sandbox, and whoever looks
 //! next finds a supervisor that is gone and the exit records written so far.
 
-pub mod args;
-pub mod confine;
-pub mod connection;
-pub mod donated;
-pub mod ending;
-pub mod exit_log;
-pub mod filter;
-pub mod keeper;
+#![deny(missing_docs)]
+
+pub(crate) mod args;
+mod confine;
+mod connection;
+mod donated;
+mod ending;
+mod exit_log;
+mod filter;
+mod keeper;
 pub mod log;
-pub mod relay;
-pub mod requests;
-pub mod start_sync;
-pub mod strays;
+pub(crate) mod relay;
+mod requests;
+pub(crate) mod start_sync;
+mod strays;
 pub mod supervisor;
 
 use std::ffi::OsString;
@@ -49,9 +51,11 @@ use self::supervisor::{Outcome, Settings, Supervisor};
 use crate::model::record::PidNamespace;
 use crate::sys::memory::Code;
 
-/// What argv[0] is called when this is the program.
+/// What `argv[0]` is called when this is the program.
 pub const NAME: &str = "sandkeep-sandbox";
 
+/// Why there is no supervisor; its creator reads it from start-sync.
+#[allow(missing_docs)] // Their texts say it.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     #[error(transparent)]
@@ -68,7 +72,7 @@ pub enum BootError {
     StartSync(#[source] io::Error),
 }
 
-/// Runs the supervisor to its end. `args` is without argv[0]. Exits 0 when the sandbox has ended and that is recorded,
+/// Runs the supervisor to its end. `args` is without `argv[0]`. Exits 0 when the sandbox has ended and that is recorded,
 /// 1 when it could not start (its creator reads why from start-sync) or its creator died too early.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();

@@ -15,8 +15,10 @@ use crate::sys::seqpacket;
 
 /// Messages in one turn, and how long to do something else when there were so many: the manager serves others, too.
 pub const AT_ONCE: usize = 32;
+/// How long the relay then rests.
 pub const BREATH: Duration = Duration::from_millis(50);
 
+/// Passes on what the container tells the service manager of the host.
 #[derive(Debug)]
 pub struct Relay {
     /// Bound, nonblocking.
@@ -30,6 +32,7 @@ pub struct Relay {
     held: Option<Vec<u8>>,
 }
 
+/// What one turn came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
     /// There is nothing left.
@@ -39,10 +42,12 @@ pub enum Turn {
 }
 
 impl Relay {
+    /// `from`: where the container writes, bound and nonblocking; `to`: connected to the service manager.
     pub fn new(from: OwnedFd, to: OwnedFd) -> Relay {
         Relay { from, to, main: None, ready: false, held: None }
     }
 
+    /// The process that MAINPID is to name, on the host.
     pub fn set_main(&mut self, pid: i32) {
         self.main = Some(pid);
     }
@@ -52,6 +57,7 @@ impl Relay {
         self.ready && self.held.is_none()
     }
 
+    /// Passes on what is there, at most [`AT_ONCE`] messages.
     pub fn turn(&mut self) -> Turn {
         if let Some(held) = self.held.take()
             && !self.pass_on(held)

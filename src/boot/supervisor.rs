@@ -41,7 +41,9 @@ const SOON: Duration = Duration::from_millis(200);
 /// How often a dead process is looked at again, should the kernel not have told us that it was reaped.
 const LATER: Duration = Duration::from_secs(1);
 
+/// What a supervisor is made of; every descriptor is its own from then on.
 pub struct Settings {
+    /// The id of the sandbox, which is that of its root container.
     pub sandbox: Id,
     /// Listening, nonblocking.
     pub listener: OwnedFd,
@@ -55,9 +57,11 @@ pub struct Settings {
     pub pid_namespace: PidNamespace,
     /// Our own instructions, let go of whenever no client is left: nobody knows for how long.
     pub code: Option<Code>,
+    /// Shared with what it keeps.
     pub log: Rc<Log>,
 }
 
+/// Why a supervisor has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The root container has ended and that is recorded, or the sandbox was destroyed.
@@ -66,6 +70,7 @@ pub enum Outcome {
     CreatorGone,
 }
 
+/// One thread and one epoll loop over its socket, its signals and the pidfds of what it keeps.
 pub struct Supervisor {
     keeper: Keeper,
     poller: Rc<Poller>,

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use super::systemd::BusError;
 
+/// What could not be done with a cgroup; each names the folder, file or field.
+#[allow(missing_docs)] // Their texts say it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot read {path:?} to find the cgroup hierarchies")]

@@ -11,15 +11,20 @@ use crate::sys::procfs::unescape;
 /// How the machine offers its controllers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setup {
+    /// Every controller on v1, and no v2 hierarchy mounted.
     V1,
     /// Controllers on v1, with a v2 hierarchy mounted beside them.
     Hybrid,
+    /// v2 alone.
     V2,
 }
 
+/// How one hierarchy is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
+    /// With the controllers that are bound to it.
     V1,
+    /// As the machine's only one.
     V2,
     /// v2 on a hybrid machine: containers have a folder there, since others tell them apart by it, and nothing else.
     Beside,
@@ -28,6 +33,7 @@ pub enum Version {
 /// One mounted hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hierarchy {
+    /// Which files it has.
     pub version: Version,
     /// v1: the controllers bound to it, or `name=…`. v2: empty (what is available differs from folder to folder).
     pub controllers: Vec<String>,
@@ -45,6 +51,7 @@ pub struct Hierarchies {
 }
 
 impl Hierarchies {
+    /// Those that this process sees mounted, and where in them it is itself. Reads two files of /proc; nothing is kept.
     pub fn read() -> Result<Hierarchies> {
         let read = |path| std::fs::read(path).map_err(|source| Error::ReadHierarchies { path, source });
         Hierarchies::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)
@@ -89,10 +96,12 @@ impl Hierarchies {
         }
     }
 
+    /// How the machine offers its controllers.
     pub fn setup(&self) -> Setup {
         self.setup
     }
 
+    /// In the order of /proc/self/cgroup; a v2 hierarchy beside v1's comes last.
     pub fn all(&self) -> &[Hierarchy] {
         &self.all
     }

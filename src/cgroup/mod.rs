@@ -12,13 +12,15 @@
 //! never moves a process other than the one that calls [`Joiner::join_self`].
 //!
 //! What a crash leaves: some of the folders named by [`Layout::record`], empty or not, frozen or not. The record is
-//! known before the first folder is made. Once [`Layout::make`] has succeeded, [`kill_and_wait`] and [`remove`] with it
+//! known before the first folder is made. Once [`Layout::make`] has succeeded, [`kill_and_wait`] and [`remove`](remove()) with it
 //! bring the machine back; before, the folders may be somebody else's, and only [`remove_emptied`] may be used. All of
 //! them may be repeated, and a folder that was never made counts as removed. A container that was frozen when its freezer died
 //! stays frozen until [`thaw`] or a kill.
 //!
 //! What a container makes below its folders may be deeper than any path: there everything goes by descriptor (`tree`). A
 //! folder that is gone is empty; one that cannot be looked at is an error.
+
+#![deny(missing_docs)]
 
 mod able;
 mod choose;
@@ -52,4 +54,5 @@ pub use oom::OomWatch;
 pub use remove::{exists, orphans, remove, remove_emptied};
 pub use stats::{Stats, stats};
 
+/// Of everything in here; the error names the folder or file.
 pub type Result<T> = std::result::Result<T, Error>;

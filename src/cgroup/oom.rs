@@ -46,6 +46,7 @@ impl OomWatch {
         Ok(Some(OomWatch { source, folder: folder.path }))
     }
 
+    /// Readable when there may be something to tell: ask [`OomWatch::count`] then.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.source {
             Source::V1 { counter, .. } => counter.as_fd(),

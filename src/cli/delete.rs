@@ -1,20 +1,15 @@
 //! `delete`: a stopped sandbox goes, or with --force any.
 
-use std::time::Duration;
-
 use clap::Args;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{hold, kill};
 use crate::engine::{Held, Performer, Wreck};
 use crate::host::kept::destruction_of;
+use crate::host::{hold, signal};
 use crate::model::record::SandboxRecord;
 use crate::model::{EndRequest, Id};
 use crate::store::Root;
-
-/// How long --force waits for another command before it kills it.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub struct Arguments {
@@ -51,16 +46,13 @@ fn delete(context: &Context, root: Option<&Root>, id: &str, forced: bool) -> Res
         (None, true) => Ok(()),
         (None, false) => Err(Failure::does_not_exist(id.as_str())),
         (Some(root), true) => force(context, root, &id),
-        (Some(root), false) => match hold::hold(root, &id)? {
-            Some(held) => finish(context, held, &id, EndRequest::Delete),
-            None => Err(Failure::does_not_exist(id.as_str())),
-        },
+        (Some(root), false) => finish(context, context.hold(root, &id)?, &id, EndRequest::Delete),
     }
 }
 
 /// Whatever it is doing. One that does not exist is a success.
 pub fn force(context: &Context, root: &Root, id: &Id) -> Result<(), Failure> {
-    match hold::seize(context, root, id, PATIENCE)? {
+    match seize(context, root, id)? {
         Some(held) => finish(context, held, id, EndRequest::ForceDelete),
         None => Ok(()),
     }
@@ -68,7 +60,7 @@ pub fn force(context: &Context, root: &Root, id: &Id) -> Result<(), Failure> {
 
 /// The same for the very sandbox that was seen: its id may be another's by now, whom nobody meant.
 pub fn force_this(context: &Context, root: &Root, seen: &SandboxRecord) -> Result<(), Failure> {
-    match hold::seize(context, root, &seen.id, PATIENCE)? {
+    match seize(context, root, &seen.id)? {
         Some(held) if held.snapshot().sandbox.incarnation == seen.incarnation => {
             finish(context, held, &seen.id, EndRequest::ForceDelete)
         }
@@ -76,10 +68,15 @@ pub fn force_this(context: &Context, root: &Root, seen: &SandboxRecord) -> Resul
     }
 }
 
+fn seize<'a>(context: &Context, root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failure> {
+    let killing = |pid| context.log.debug(&format!("killing process {pid}, which holds {:?}", id.as_str()));
+    Ok(hold::seize(root, id, killing)?)
+}
+
 fn finish(context: &Context, held: Held<'_>, id: &Id, request: EndRequest) -> Result<(), Failure> {
     let wreck = Wreck { folder: held.folder(), snapshot: Some(held.snapshot()), intent: None };
     let mut destruction = destruction_of(&wreck);
-    held.destroy(id, request, &mut destruction, kill::asked(libc::SIGKILL))?;
+    held.destroy(id, request, &mut destruction, signal::asked(libc::SIGKILL))?;
     for warning in destruction.take_warnings() {
         context.log.warn(&warning);
     }

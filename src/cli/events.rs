@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::look;
 use crate::cgroup::{self, Hierarchies, OomWatch, Stats};
 use crate::host::kept::root_container;
 use crate::host::probe;
@@ -47,7 +46,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     if interval.is_zero() {
         return Err(Failure::new("duration interval must be greater than 0"));
     }
-    let (id, seen) = look::at(context, &arguments.id)?;
+    let (_, id, seen) = context.see(&arguments.id)?;
     let snapshot = seen.snapshot.as_ref().filter(|_| seen.phase().is_alive());
     let not_running = || {
         Failure::new(format!("container with id {} is not running (it is {})", id.as_str(), seen.phase().oci_status()))

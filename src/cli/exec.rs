@@ -1,26 +1,23 @@
 //! `exec`: one more process in a sandbox.
 
 use std::ffi::OsString;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use caps::Capability;
 use clap::Args;
 
 use super::context::Context;
-use super::create::{self, Mode};
 use super::failure::Failure;
-use super::look;
+use super::launch_flags::{Mode, terminal};
 use crate::cgroup;
-use crate::engine::pod_of;
 use crate::host::agent::Agent;
 use crate::host::console::PidfdSocket;
 use crate::host::exec::{Execution, IfFrozen, Started, Waits};
 use crate::host::foreground::{self, Screen};
 use crate::host::kept::{self, Kept};
-use crate::host::{self, pidfile, probe, rootless};
-use crate::model::record::{PidNamespace, Reaper};
-use crate::model::{Denial, Event, Machine, Phase};
+use crate::host::{self, HostError, pidfile, preserved, rootless};
+use crate::model::record::Reaper;
+use crate::model::{Event, Phase};
 use crate::spec::plan::{ProcessPlan, RootSwitch};
 use crate::spec::{self, ExecOverrides};
 
@@ -69,8 +66,12 @@ pub struct Arguments {
     /// Send the pidfd of the process to whoever listens here
     #[arg(long, value_name = "PATH")]
     pidfd_socket: Option<PathBuf>,
-    /// Join this cgroup below the container's, [CONTROLLER[,CONTROLLER]:]PATH; with controllers it may be given again
-    #[arg(long, value_name = "PATH")]
+    // Brackets are links in a doc comment.
+    #[arg(
+        long,
+        value_name = "PATH",
+        help = "Join this cgroup below the container's, [CONTROLLER[,CONTROLLER]:]PATH; with controllers it may be given again"
+    )]
     cgroup: Vec<String>,
     /// Also in a paused or frozen container; the process starts when that is resumed
     #[arg(long)]
@@ -93,24 +94,11 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     if arguments.process.is_none() && arguments.command.is_empty() {
         return Err(Failure::new("exec needs a program to run: exec ID COMMAND [ARG…], or --process FILE"));
     }
-    host::preserved::check(create::preserved(arguments.preserve_fds, 0)?)?;
-    let (id, seen) = look::at(context, &arguments.id)?;
+    preserved::check(arguments.preserve_fds, None).map_err(HostError::from)?;
+    let (_, id, seen) = context.see(&arguments.id)?;
     let event = if arguments.ignore_paused { Event::ExecWhilePausedRequested } else { Event::ExecRequested };
-    let Some(snapshot) = &seen.snapshot else {
-        let from = seen.phase();
-        return Err(Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }.into());
-    };
-    pod_of(snapshot).step(id.as_str(), id.as_str(), event)?;
-    if rootless::needed() {
-        match probe::open_if_alive(&snapshot.sandbox.supervisor, &snapshot.sandbox.boot)? {
-            Some(supervisor) => rootless::join_namespace_of(supervisor.as_fd())?,
-            None if snapshot.sandbox.pid_namespace == PidNamespace::Own => {}
-            None => {
-                let text = "its supervisor is dead, by whose user namespace an ordinary user gets there";
-                return Err(Failure::new(format!("cannot exec in container {:?}: {text}", id.as_str())));
-            }
-        }
-    }
+    let snapshot = seen.allowing(&id, event)?;
+    rootless::join_sandbox(&snapshot.sandbox, None)?;
     let kept = kept::load(&seen.folder, snapshot)?;
     let process = plan(arguments, &kept)?;
     if kept.plan.rootfs.switch == RootSwitch::Cover {
@@ -127,7 +115,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     };
     let mode = if arguments.detach { Mode::Detached } else { Mode::Foreground };
     let socket = arguments.console_socket.as_deref();
-    let terminal = create::terminal(process.terminal, socket, mode)?;
+    let terminal = terminal(process.terminal, socket, mode)?;
     let pidfd_socket = arguments.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?;
     // In the foreground we wait ourselves; whoever asks for a pid file gets a process it can wait for.
     let reaper = match (mode, &arguments.pid_file) {

@@ -8,8 +8,9 @@ use serde_json::json;
 use super::context::Context;
 use super::failure::Failure;
 use super::format::Format;
-use super::{look, state};
+use super::state;
 use crate::host::kept::root_container;
+use crate::host::look;
 use crate::spec::OciState;
 
 #[derive(Args)]
@@ -40,9 +41,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
             Ok(seen) => {
                 documents.push(OciState::of_unborn(seen.folder.name()).document(seen.phase(), 0));
             }
-            Err(failure) => {
+            Err(error) => {
                 unreadable += 1;
-                context.log.error(&failure);
+                context.log.error(&error.into());
             }
         }
     }

@@ -4,7 +4,6 @@ use clap::Args;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::hold;
 use crate::host::running::Changing;
 use crate::model::{ChangeRequest, Id};
 
@@ -24,10 +23,10 @@ pub fn resume(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
 
 fn change(context: &Context, id: &str, request: ChangeRequest) -> Result<u8, Failure> {
     let id = Id::parse(id)?;
-    let Some(root) = context.open_root()? else { return Err(Failure::does_not_exist(id.as_str())) };
-    let Some(held) = hold::hold(&root, &id)? else { return Err(Failure::does_not_exist(id.as_str())) };
+    let root = context.root_of(&id)?;
+    let held = context.hold(&root, &id)?;
     let (folder, snapshot) = (held.folder().try_clone()?, held.snapshot().clone());
     let mut held = held.change(&id, request, &mut Changing::of(&folder, &snapshot))?;
-    hold::tell_notices(context, &mut held);
+    context.tell_notices(&mut held);
     Ok(0)
 }

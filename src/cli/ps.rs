@@ -13,9 +13,9 @@ use serde_json::json;
 use super::context::Context;
 use super::failure::Failure;
 use super::format::Format;
-use super::{kill, look};
 use crate::cgroup;
 use crate::host::kept::root_container;
+use crate::host::signal;
 use crate::model::Phase;
 use crate::sys::ready::{self, Readiness};
 
@@ -34,7 +34,7 @@ pub struct Arguments {
 }
 
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
-    let (id, seen) = look::at(context, &arguments.id)?;
+    let (root, id, seen) = context.see(&arguments.id)?;
     let snapshot = seen.snapshot.as_ref().filter(|_| seen.phase().is_alive() || seen.phase() == Phase::Stopped);
     let Some(snapshot) = snapshot else {
         let text = format!("cannot list the processes of container {:?}: it is being made", id.as_str());
@@ -43,7 +43,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let mut pids = match seen.phase() {
         // As runc: whoever asks after the end sees what is left, mostly nothing.
-        Phase::Stopped => kill::left_over(context, snapshot, &seen.facts)?,
+        Phase::Stopped => signal::left_over(&root, snapshot, &seen.facts)?,
         _ if !cgroup::exists(&container.cgroup)? => in_namespace_of(container.init.pid),
         _ => cgroup::processes(&container.cgroup)?,
     };

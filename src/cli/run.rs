@@ -1,26 +1,29 @@
 //! `run`: create, start, wait in the foreground, delete.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::context::Context;
-use super::create::{self, Lifetime, Mode, Request};
 use super::failure::Failure;
-use super::{delete, hold, start};
+use super::launch_flags::{LaunchArguments, Mode, tell_processes, terminal_for};
+use super::{delete, start};
+use crate::host::claim::{self, Made};
 use crate::host::create::{Newborn, killed_with_supervisor};
 use crate::host::foreground::{self, End, Forwarding, Screen};
 use crate::host::launch::Launched;
 use crate::host::notify::Notices;
 use crate::host::pidfile;
+use crate::host::request::{Lifetime, Request};
 use crate::host::unreached::Unreached;
 use crate::model::record::Reaper;
 
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
-    pub launch: create::LaunchArguments,
+    pub launch: LaunchArguments,
     /// Return once the application runs
     #[arg(short, long)]
     pub detach: bool,
@@ -37,19 +40,29 @@ pub struct Arguments {
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let launch = &arguments.launch;
     let (reaper, lifetime, mode) = if arguments.detach {
-        (create::reaper_for(launch), Lifetime::Own, Mode::Detached)
+        (launch.reaper(), Lifetime::Own, Mode::Detached)
     } else {
         (Reaper::Caller, Lifetime::Attached, Mode::Foreground)
     };
-    let request = Request::load(context, launch, &arguments.id, reaper, lifetime)?;
+    let request = launch.request(context, &arguments.id, reaper, lifetime)?;
     let ending = if arguments.keep { Ending::Keep } else { Ending::Delete };
-    execute(context, &request, launch, &Course { mode, ending, time: None, network_hint: None })
+    let course = Course {
+        mode,
+        ending,
+        console_socket: launch.console_socket.as_deref(),
+        pid_file: launch.pid_file.as_deref(),
+        time: None,
+        network_hint: None,
+    };
+    execute(context, &request, &course)
 }
 
 /// How a run goes once it is made.
-pub struct Course {
+pub struct Course<'a> {
     pub mode: Mode,
     pub ending: Ending,
+    pub console_socket: Option<&'a Path>,
+    pub pid_file: Option<&'a Path>,
     /// The application is killed when it has run for so long.
     pub time: Option<Duration>,
     /// What to tell the user of an application that failed, and had asked for a network that is not there.
@@ -62,18 +75,14 @@ pub enum Ending {
     Keep,
 }
 
-pub fn execute(
-    context: &Context,
-    request: &Request,
-    launch: &create::LaunchArguments,
-    course: &Course,
-) -> Result<u8, Failure> {
+pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Result<u8, Failure> {
     let id = &request.options.id;
     let mode = course.mode;
-    let terminal = create::terminal_for(&request.plan, launch.console_socket.as_deref(), mode)?;
+    let terminal = terminal_for(&request.plan, course.console_socket, mode)?;
     let root = context.open_or_make_root()?;
-    let (held, newborn) = request.create(context, &root, terminal)?;
-    create::tell_processes(context, id, &newborn);
+    let made = claim::create(&root, request, terminal, &mut |warning| context.log.warn(warning));
+    let Made { held, newborn } = made.map_err(|error| Failure::from(error).or_interrupted())?;
+    tell_processes(context, id, &newborn);
     let Newborn { init, supervisor, client, notices, terminal } = newborn;
     let sandbox = held.snapshot().sandbox.clone();
     let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
@@ -82,14 +91,14 @@ pub fn execute(
     let hooks = &request.plan.hooks;
     let started = start::Poststart::of(&held, hooks).and_then(|poststart| {
         let mut held = start::release(held, id, Some(client), hooks, poststart.as_ref())?;
-        hold::tell_notices(context, &mut held);
+        context.tell_notices(&mut held);
         let (snapshot, folder) = (held.snapshot().clone(), held.folder().dir().try_clone_to_owned()?);
         // The transition is complete: a hook that hangs must not keep `delete` from the sandbox.
         drop(held);
         if let Some(poststart) = &poststart {
             poststart.run(&snapshot)?;
         }
-        if let Some(path) = &launch.pid_file {
+        if let Some(path) = course.pid_file {
             pidfile::write(path, init.pid)?;
         }
         Ok(folder)

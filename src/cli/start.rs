@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{hold, wait};
+use super::wait;
 use crate::container::one_line;
 use crate::control::{Client, ControlError, ErrorCode};
 use crate::engine::{EngineError, Held, Pace};
@@ -33,8 +33,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         // Before the first thread of this process: it will wait for as long as the container wants.
         interrupt::begin(Kept::Ending)?;
     }
-    let Some(root) = context.open_root()? else { return Err(Failure::does_not_exist(id.as_str())) };
-    let Some(held) = hold::hold(&root, &id)? else { return Err(Failure::does_not_exist(id.as_str())) };
+    let root = context.root_of(&id)?;
+    let held = context.hold(&root, &id)?;
     let hooks = kept::load(held.folder(), held.snapshot())?.plan.hooks;
     let poststart = Poststart::of(&held, &hooks)?;
     let sandbox = held.snapshot().sandbox.clone();
@@ -42,7 +42,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         NotReleased::ByHook(failure) => ended_by_hook(context, &root, &sandbox, failure),
         NotReleased::Else(failure) => failure,
     })?;
-    hold::tell_notices(context, &mut held);
+    context.tell_notices(&mut held);
     let snapshot = held.snapshot().clone();
     let folder = held.folder().dir().try_clone_to_owned()?;
     // The transition is complete: a hook that hangs must not keep `delete` from the sandbox.

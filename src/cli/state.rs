@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{look, time};
+use super::time;
 use crate::host::kept::{root_container, state_of};
 use crate::model::Phase;
 use crate::model::record::Snapshot;
@@ -21,7 +21,7 @@ pub struct Arguments {
 }
 
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
-    let (id, seen) = look::at(context, &arguments.id)?;
+    let (_, id, seen) = context.see(&arguments.id)?;
     let state = match &seen.snapshot {
         Some(snapshot) => document(snapshot),
         None => OciState::of_unborn(id.as_str()).document(seen.phase(), 0),

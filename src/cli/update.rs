@@ -8,7 +8,6 @@ use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::hold;
 use crate::engine::pod_of;
 use crate::host::kept::{self, root_container};
 use crate::host::running::Changing;
@@ -77,8 +76,8 @@ pub struct Arguments {
 pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let id = Id::parse(&arguments.id)?;
     let given = asked_for(context, arguments)?;
-    let Some(root) = context.open_root()? else { return Err(Failure::does_not_exist(id.as_str())) };
-    let Some(held) = hold::hold(&root, &id)? else { return Err(Failure::does_not_exist(id.as_str())) };
+    let root = context.root_of(&id)?;
+    let held = context.hold(&root, &id)?;
     // Denied before anything is read: the files of a sandbox that has ended do not matter.
     pod_of(held.snapshot()).step(id.as_str(), id.as_str(), Event::UpdateRequested)?;
     let snapshot = held.snapshot().clone();
@@ -89,7 +88,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let limits = Limiting::new(&folder, &container.cgroup, configured.as_ref(), &given, seq)?;
     let mut changing = Changing::of(&folder, &snapshot).to_limit(limits);
     let mut held = held.change(&id, ChangeRequest::Update, &mut changing)?;
-    hold::tell_notices(context, &mut held);
+    context.tell_notices(&mut held);
     Ok(0)
 }
 

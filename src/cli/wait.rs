@@ -10,12 +10,12 @@ use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::look::{self, Seen};
 use super::time;
 use crate::container::one_line;
 use crate::control::{Client, ControlError, ErrorCode};
 use crate::engine::{self, Depth, Probe};
 use crate::host::kept::root_container;
+use crate::host::look::Seen;
 use crate::host::mend::Mender;
 use crate::host::probe::{self, Prober};
 use crate::model::record::{Boot, Exit, PidNamespace, ProcessRef, Snapshot};
@@ -89,18 +89,18 @@ fn note_end(context: &Context, id: &str, exit: Exit) {
 
 fn of_sandbox(context: &Context, id: &str) -> Result<Exit, Failure> {
     loop {
-        let (id, seen) = look::at(context, id)?;
+        let (_, id, seen) = context.see(id)?;
         if let Some(exit) = known_exit(&seen) {
             return Ok(exit);
         }
         let asked = Client::connect(seen.folder.dir(), None).map_err(Unheard::Before);
         match asked.and_then(|mut client| client.wait(&id, None).map_err(Unheard::Meanwhile)) {
             Ok(exited) => return Ok(exited.exit()),
-            Err(unheard) if unheard.is_end() => match look::at(context, id.as_str()) {
+            Err(unheard) if unheard.is_end() => match context.see(id.as_str()) {
                 // A supervisor answers all who wait before it leaves, unless it is killed.
                 Err(_) if matches!(unheard, Unheard::Meanwhile(_)) => return Ok(engine::inferred(engine::now())),
                 looked => {
-                    let (_, seen) = looked?;
+                    let (_, _, seen) = looked?;
                     match known_exit(&seen) {
                         // The end came between the look and the call.
                         Some(exit) => return Ok(exit),
@@ -151,7 +151,7 @@ impl Unheard {
 pub fn seen_without_answer(context: &Context, id: &str) -> Result<Seen, Failure> {
     let deadline = Instant::now() + GONE_WITHIN;
     loop {
-        let (_, seen) = look::at(context, id)?;
+        let (_, _, seen) = context.see(id)?;
         if !seen.phase().is_alive() || !seen.facts.supervisor_alive || Instant::now() >= deadline {
             return Ok(seen);
         }
@@ -197,7 +197,7 @@ fn without_supervisor(context: &Context, id: &Id, seen: &Seen) -> Result<Exit, F
         }
     };
     // One that it was given meanwhile has it on record.
-    if let Ok((_, seen)) = look::at(context, id.as_str())
+    if let Ok((_, _, seen)) = context.see(id.as_str())
         && let Some(exit) = known_exit(&seen).filter(|exit| !exit.inferred)
     {
         return Ok(exit);
@@ -221,7 +221,7 @@ fn known_exit(seen: &Seen) -> Option<Exit> {
 
 /// `pid` as the host sees it; the supervisor knows it by the number in the sandbox.
 fn of_process(context: &Context, id: &str, pid: i32) -> Result<Exit, Failure> {
-    let (id, seen): (Id, Seen) = look::at(context, id)?;
+    let (_, id, seen) = context.see(id)?;
     if pid <= 0 {
         return Err(Failure::new(format!("--pid {pid}: a process id is above 0")));
     }

@@ -16,6 +16,7 @@ use crate::sys::{open, procfs};
 /// How nodes come to be: in a user namespace mknod is refused, and others' nodes are bound instead.
 #[derive(Debug, Clone, Copy)]
 pub enum Nodes<'a> {
+    /// By mknod(2), with mode and owner in one step.
     Made,
     /// One per device: what [`lacking`] has made, and else the host's own.
     Bound(&'a [Option<OwnedFd>]),
@@ -92,6 +93,8 @@ pub fn lock_hosts(devices: &[DevicePlan]) -> Result<(), SetupError> {
     Ok(())
 }
 
+/// Every device of the plan, in its order; one that is there already is left alone. On an error those before it stay,
+/// in a mount namespace that is about to end.
 pub fn make_all(root: &Root<'_>, devices: &[DevicePlan], nodes: Nodes<'_>) -> Result<(), SetupError> {
     devices.iter().enumerate().try_for_each(|(at, device)| make(root, device, at, nodes))
 }

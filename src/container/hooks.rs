@@ -31,6 +31,9 @@ use crate::sys::pidfd::{self, Ended};
 /// How much of what a hook wrote is kept for its error: the end, where the reason stands.
 const TAIL: usize = 2048;
 
+/// A hook that did not do what it was for. `kind` is its name in the specification, `output` the end of what it said on
+/// stderr, or nothing.
+#[allow(missing_docs)] // Their texts say it.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
     #[error("the state cannot be prepared for the {kind} hook {path:?}")]
@@ -63,6 +66,7 @@ pub struct Call<'a> {
     pub env: Environment<'a>,
 }
 
+/// Where a hook without `env` of its own has its environment from.
 #[derive(Debug, Clone, Copy)]
 pub enum Environment<'a> {
     /// The one that this process has.

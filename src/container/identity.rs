@@ -100,7 +100,9 @@ fn enabled(parameter: &str) -> bool {
 /// (user_namespaces(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Groups {
+    /// setgroups(2) may be called there.
     Settable,
+    /// It may not, by anybody (`deny` in /proc/PID/setgroups).
     Denied,
 }
 

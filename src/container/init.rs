@@ -34,7 +34,7 @@ pub struct Donations {
     /// The rootfs, as a detached tree.
     #[serde(with = "crate::sys::carried")]
     pub rootfs: OwnedFd,
-    /// One per mount of the plan, in the order of the spec: see [`Sources`].
+    /// One per mount of the plan, in the order of the spec: see `mounts::Sources`.
     #[serde(with = "crate::sys::carried")]
     pub binds: Vec<Option<OwnedFd>>,
     /// One per device of the plan, or none at all: see `devices::lacking`.

@@ -2,7 +2,7 @@
 //!
 //! Owns the order in which a [`Plan`](crate::spec::plan::Plan) is applied, and the conversation with whoever launched
 //! it ([`channel`]). Never opens anything of the host by path that the plan did not name, never looks at the store, and
-//! resolves every path of the container inside its rootfs ([`root`]).
+//! resolves every path of the container inside its rootfs (`root`).
 //!
 //! ```text
 //! creator                               init
@@ -25,6 +25,9 @@
 //! A crash of anyone who holds the other end is an end of file here: the process exits, and its mount namespace takes
 //! everything it made with it.
 
+#![deny(missing_docs)]
+
+#[allow(missing_docs)]
 pub mod channel;
 mod copy_up;
 pub mod devices;
@@ -36,10 +39,13 @@ pub mod helper;
 mod home;
 pub mod hooks;
 mod identity;
+#[allow(missing_docs)]
 pub mod init;
+#[allow(missing_docs)]
 pub mod join;
 mod keeper;
 pub mod landlock;
+#[allow(missing_docs)]
 pub mod letter;
 mod masks;
 mod mounts;
@@ -69,6 +75,7 @@ pub use stdio_owner::Owner;
 use crate::spec::plan::ProcessPlan;
 
 /// One step of a container's setup that failed.
+#[allow(missing_docs)] // Their texts say it.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     #[error("{what}")]

@@ -22,11 +22,14 @@ pub struct CgroupView {
     /// On the host.
     #[serde(with = "crate::sys::carried")]
     pub folder: PathBuf,
+    /// Who else runs in it.
     pub whose: Whose,
 }
 
+/// Whose a cgroup is that a container is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Whose {
+    /// The container's own.
     Containers,
     /// There was no privilege to make one for the container, which runs in its creator's: shown read-only, whatever the
     /// spec says, for it may have been given to the user to write to (CVE-2023-25809).

@@ -11,7 +11,9 @@ use crate::sys::netlink::{self, Address, Netlink};
 /// An interface, and the addresses that it had on the host.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NetDevice {
+    /// What the configuration says of it: its name on the host, and inside.
     pub plan: NetDevicePlan,
+    /// To be given to it again inside: a move takes them away.
     pub addresses: Vec<Address>,
 }
 

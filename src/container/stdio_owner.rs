@@ -39,6 +39,7 @@ enum Users {
 }
 
 impl Owner {
+    /// A user by the number that it has in our user namespace, for a container that shares it.
     pub fn ours(uid: u32) -> Owner {
         Owner { uid, users: Users::Ours }
     }

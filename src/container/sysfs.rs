@@ -69,7 +69,9 @@ pub fn lock(plan: &Plan, binds: &[Option<OwnedFd>]) -> Result<(), SetupError> {
 /// Whether [`lock`] has been called: then what the creator has opened is taken from where it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hosts {
+    /// It has been: what was opened then is in its place.
     Locked,
+    /// It has not: the descriptors are as the creator gave them.
     AsOpened,
 }
 

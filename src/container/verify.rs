@@ -203,7 +203,7 @@ mod tests {
         let bundle = tempfile::tempdir().unwrap();
         std::fs::create_dir(bundle.path().join("rootfs")).unwrap();
         let caller = Caller { rootless: false, last_capability: 40 };
-        spec::plan(&spec::default_spec(false), bundle.path(), &caller).unwrap().0
+        spec::plan(&spec::Inputs::of(&spec::default_spec(false), bundle.path(), &caller)).unwrap().0
     }
 
     fn judged(lines: &str, provenance: &Provenance) -> Result<(), String> {

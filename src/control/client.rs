@@ -16,6 +16,8 @@ use crate::sys::seqpacket;
 /// So much longer a start may take once somebody wants us to end.
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 
+/// Why a call has no answer. After `Refused` and `Timeout` the connection is as good as before.
+#[allow(missing_docs)] // Their texts say it.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// The supervisor's own words.

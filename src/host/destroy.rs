@@ -11,8 +11,10 @@ use crate::cgroup;
 use crate::cgroup::systemd::{Bus, Systemd};
 use crate::engine::{Effects, Pace, Performer, Wreck};
 use crate::model::End;
-use crate::model::record::{Boot, CgroupRecord, HookKind, PidNamespace, ProcessRef, SandboxRecord, Snapshot};
-use crate::store::{Folder, ScopeRecord};
+use crate::model::record::{
+    Boot, CgroupRecord, HookKind, PidNamespace, ProcessRef, SandboxRecord, ScopeRecord, Snapshot,
+};
+use crate::store::Folder;
 use crate::sys::procfs;
 use crate::sys::procfs::Standing;
 

@@ -10,7 +10,7 @@ use crate::engine::Wreck;
 use crate::model::Phase;
 use crate::model::record::{ContainerRecord, Snapshot};
 use crate::spec::plan::{Plan, RootSwitch};
-use crate::spec::{self, OciState};
+use crate::spec::{self, Further, Inputs, OciState};
 use crate::store::Folder;
 
 const CONFIG: &str = "config.json";
@@ -26,10 +26,9 @@ pub struct Kept {
 pub fn load(folder: &Folder, snapshot: &Snapshot) -> Result<Kept, HostError> {
     let (spec, _) = spec::parse(&read(folder, snapshot)?)?;
     let bundle = root_container(snapshot).map(|container| container.bundle.clone()).unwrap_or_default();
-    let (mut plan, _) = spec::plan_frozen(&spec, &bundle, &spec::Host::here())?;
-    if folder.read_file(COVERED, 0)?.is_some() {
-        plan.rootfs.switch = RootSwitch::Cover;
-    }
+    let switch = if folder.read_file(COVERED, 0)?.is_some() { RootSwitch::Cover } else { RootSwitch::Pivot };
+    let (host, further) = (spec::Host::here(), Further { switch, ..Further::default() });
+    let (plan, _) = spec::plan_kept(&Inputs::of(&spec, &bundle, &host).with(&further))?;
     Ok(Kept { spec, plan })
 }
 

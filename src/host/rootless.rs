@@ -3,7 +3,7 @@
 //! ```text
 //!  caller's namespace     uid 1000, and the ids that /etc/subuid and /etc/subgid give to it
 //!   └─ ours               0 is the caller; the others keep their numbers. The command, the supervisor
-//!       └─ container's    as linux.uidMappings say, in the caller's numbers (`host::idmap` translates)
+//!       └─ container's    as linux.uidMappings say, in the caller's numbers (`host::launch::idmap` translates)
 //! ```
 //!
 //! A command that makes a sandbox makes the namespace, by newuidmap(1) and newgidmap(1) where the caller has further ids, and
@@ -16,8 +16,9 @@ use std::process::Command;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::{HostError, Trying};
+use super::{HostError, Trying, probe};
 use crate::container::channel::{self, Failure, Order, Report};
+use crate::model::record::{PidNamespace, SandboxRecord};
 use crate::spec::plan::{IdMapping, Plan};
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::{descriptors, pidfd};
@@ -133,9 +134,23 @@ pub fn further_of_root() -> Option<(IdRanges, IdRanges)> {
     Some((further("/etc/subuid")?, further("/etc/subgid")?))
 }
 
-/// Joins the user namespace of a sandbox's supervisor, in which the caller is root. The caller has a single thread.
-pub fn join_namespace_of(supervisor: BorrowedFd<'_>) -> Result<(), HostError> {
-    setns(supervisor, CloneFlags::CLONE_NEWUSER)
+/// For an ordinary user: joins the user namespace of a sandbox's supervisor, in which the caller is root, or that of another
+/// process where the supervisor is dead. The caller has a single thread.
+pub fn join_sandbox(sandbox: &SandboxRecord, without_supervisor: Option<BorrowedFd<'_>>) -> Result<(), HostError> {
+    if !needed() {
+        return Ok(());
+    }
+    let supervisor = probe::open_if_alive(&sandbox.supervisor, &sandbox.boot)?;
+    match supervisor.as_ref().map(AsFd::as_fd).or(without_supervisor) {
+        Some(process) => join_namespace_of(process),
+        // Nothing of it lives, as whoever goes on will see.
+        None if sandbox.pid_namespace == PidNamespace::Own => Ok(()),
+        None => Err(HostError::NoWayIn { id: sandbox.id.to_string() }),
+    }
+}
+
+fn join_namespace_of(process: BorrowedFd<'_>) -> Result<(), HostError> {
+    setns(process, CloneFlags::CLONE_NEWUSER)
         .trying(|| "join the user namespace of the sandbox: was it made by another user?".into())
 }
 

@@ -134,7 +134,7 @@ mod tests {
         let bundle = tempfile::tempdir().unwrap();
         std::fs::create_dir(bundle.path().join("rootfs")).unwrap();
         let host = Host { rootless: false, last_capability: 40 };
-        let plan = spec::plan(&spec::default_spec(false), bundle.path(), &host).unwrap().0;
+        let plan = spec::plan(&spec::Inputs::of(&spec::default_spec(false), bundle.path(), &host)).unwrap().0;
         let mut process = plan.process.unwrap();
         (process.uid, process.gid, process.additional_gids) = (7, 8, vec![9, 10]);
         process.no_new_privileges = true;

@@ -109,7 +109,7 @@ impl Event {
         }
     }
 
-    /// What a caller would say it asked for, in a denial: "cannot <verb> …".
+    /// What a caller would say it asked for, in a denial: "cannot pause …".
     pub fn verb(self) -> &'static str {
         match self {
             Event::CreateRequested | Event::LaunchRequested => "create",

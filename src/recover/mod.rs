@@ -1,4 +1,4 @@
-//! What crashes left behind in a root: found ([`examine`]), finished or undone ([`recover`]).
+//! What crashes left behind in a root: found ([`examine`](examine())), finished or undone ([`recover`]).
 //!
 //! Owns no rule of its own: whether a left-over transition goes forward or back is the engine's verdict, so that
 //! `recover` and the next command on the same sandbox cannot disagree. What runs on without a supervisor is given another.

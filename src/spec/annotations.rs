@@ -2,7 +2,7 @@
 //!
 //! What each of them comes to is a row of the table in docs/compatibility.md. One that has a property of the specification
 //! is read as that property, wherever the configuration is read ([`translate`]); one that cannot be had is refused before a
-//! container is made ([`check`]). Whatever has another name describes the container to others, and is handed on.
+//! container is made ([`check`](check())). Whatever has another name describes the container to others, and is handed on.
 
 #![allow(clippy::disallowed_macros)] // Texts and numbers only.
 
@@ -43,7 +43,7 @@ const REFUSED: [(&str, &str); 8] = [
 pub(super) const UNSAFE: [&str; 3] = ["org.sandkeep.", "org.systemd.property.", PREFIX];
 
 /// Those that another name of the specification exists for become it, where that is not given. What is malformed, or has no
-/// place to be, stays, and is refused by [`check`].
+/// place to be, stays, and is refused by [`check`](check()).
 pub(super) fn translate(config: &mut Value) {
     let annotation = |config: &Value, name: &str| config["annotations"][name].as_str().map(str::to_owned);
     if let Some(path) = annotation(config, SECCOMP_RECEIVER).filter(|path| path.starts_with('/'))

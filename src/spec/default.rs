@@ -182,7 +182,7 @@ impl Serialize for InOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Host, parse, plan};
+    use crate::spec::{Host, Inputs, parse, plan};
 
     #[test]
     fn what_is_written_is_read_back_and_planned_without_a_warning() {
@@ -192,7 +192,8 @@ mod tests {
             let spec = default_spec(rootless);
             let (read, mut warnings) = parse(&to_json(&spec)).unwrap();
             assert_eq!(read, spec);
-            let (plan, more) = plan(&read, bundle.path(), &Host { rootless, last_capability: 40 }).unwrap();
+            let host = Host { rootless, last_capability: 40 };
+            let (plan, more) = plan(&Inputs::of(&read, bundle.path(), &host)).unwrap();
             warnings.extend(more);
             assert_eq!(warnings, Vec::<String>::new());
             assert_eq!((plan.devices.len(), plan.mounts.len()), (6, 7));

@@ -1,7 +1,7 @@
 //! The seccomp profile of containers that bring none: what `spec` writes and what `do` runs under.
 //!
 //! It is a list of what may be called; all else answers EPERM. It decides as the profile that docker and containerd ship
-//! today (moby's of 2026), which is stricter than podman's: `tests/default_profile.rs` holds it beside podman's, call by
+//! today (moby's of 2026), which is stricter than podman's: `tests/kernel/default_profile.rs` holds it beside podman's, call by
 //! call, and names each difference. In short:
 //! * what an ordinary program calls is allowed, by name;
 //! * what only serves a capability is allowed to whoever has that capability in its bounding set;

@@ -1,6 +1,6 @@
 //! User and group id mappings, of a user namespace or of one mount, checked as the kernel will (user_namespaces(7)).
 
-use oci_spec::runtime::{Linux, LinuxIdMapping};
+use oci_spec::runtime::{Linux, LinuxIdMapping, Spec};
 
 use super::plan::{IdMapping, NamespaceKind, NamespacePlan};
 use super::{SpecError, namespaces};
@@ -12,6 +12,14 @@ const MOST: usize = 340;
 pub(super) struct Mappings {
     pub(super) uid: Vec<IdMapping>,
     pub(super) gid: Vec<IdMapping>,
+}
+
+/// Whether there is a new user namespace whose mappings are left to whoever makes it, those of uids or of gids.
+pub fn lacks_mappings(spec: &Spec) -> bool {
+    let Some(linux) = spec.linux() else { return false };
+    let makes_users = namespaces::plan(linux).is_ok_and(|planned| namespaces::is_new(&planned, NamespaceKind::User));
+    let none = |given: &Option<Vec<LinuxIdMapping>>| given.as_ref().is_none_or(Vec::is_empty);
+    makes_users && (none(linux.uid_mappings()) || none(linux.gid_mappings()))
 }
 
 /// The mappings of the container's own new user namespace; empty if it has none, or does not say.
@@ -35,7 +43,7 @@ pub(super) fn of_container(
         }
         Some(_) => {
             for (field, mappings) in [("linux.uidMappings", &uid), ("linux.gidMappings", &gid)] {
-                // Without any, the creator gives it all the ids that it can (`host::launch::idmap::complete`), as crun does.
+                // Without any, the creator gives it all the ids that it can (`host::launch::idmap::all`), as crun does.
                 if mappings.is_empty() {
                     continue;
                 }

@@ -1,8 +1,8 @@
 //! An OCI `config.json` becomes a [`plan::Plan`]: data, validated whole before anything is touched.
 //!
 //! ```text
-//!  bytes ──load──▶ Spec ──plan──▶ Plan        exec: Spec + ExecOverrides ──exec_process──▶ ProcessPlan
-//!         shapes          meaning                   Process (a file)     ──exec_plan─────▶ ProcessPlan
+//!  bytes ──load──▶ Spec ─┐ Inputs ──plan──▶ Plan       exec: Spec + ExecOverrides ──exec_process──▶ ProcessPlan
+//!         shapes  Further ─┘       meaning                   Process (a file)     ──exec_plan─────▶ ProcessPlan
 //! ```
 //!
 //! It owns what a configuration means and every reason to refuse one. Three rules decide:
@@ -29,6 +29,7 @@ mod features;
 mod hooks;
 mod host;
 mod inline_idmap;
+mod inputs;
 mod intel_rdt;
 mod load;
 mod mappings;
@@ -62,10 +63,12 @@ pub use error::SpecError;
 pub use exec::{ExecOverrides, exec_plan, exec_process};
 pub use features::{Applied, features};
 pub use host::Host;
+pub use inputs::{Further, FurtherProcess, FurtherRoot, Identity, Inputs, RootCover};
 pub use load::{Loaded, MAX_BYTES, digest, load, load_from, load_process, parse, parse_process};
+pub use mappings::lacks_mappings;
 pub use no_set_ids::no_set_ids;
 pub use oci_state::{OciState, restated};
-pub use planner::{plan, plan_frozen};
+pub use planner::{plan, plan_kept};
 pub use process::process_plan;
 pub use scheduling::rlimit_name;
 pub use update::{completed_limits, effective_limits, limits_of, limits_to_json, load_limits, merge_limits};

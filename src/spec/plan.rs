@@ -134,9 +134,10 @@ pub struct RootfsPlan {
 }
 
 /// How the host's root makes way for the container's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum RootSwitch {
     /// It is gone from the container's mount namespace.
+    #[default]
     Pivot,
     /// `--no-pivot`: it is covered.
     Cover,

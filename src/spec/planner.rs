@@ -7,32 +7,35 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{Linux, Spec};
 
+use super::capabilities::check_covered;
 use super::mounts::{self, Surroundings};
 use super::plan::{CgroupPlan, NamespaceKind, NamespacePlan, Plan, ProcessPlan, RootSwitch, RootfsPlan};
 use super::process::{check_mapped, process_plan};
 use super::{
-    Host, SpecError, annotations, check, confinement, devices, hooks, intel_rdt, mappings, mount_options, namespaces,
+    Inputs, SpecError, annotations, check, confinement, devices, hooks, intel_rdt, mappings, mount_options, namespaces,
     net_devices, placement, resources, seccomp, sysctl,
 };
 
 /// Everything that the container will be, and warnings about what was accepted but has no effect. Touches nothing.
-///
-/// `bundle` is absolute: relative paths of the specification start there.
-pub fn plan(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec<String>), SpecError> {
-    let (plan, mut warnings) = plan_frozen(spec, bundle, host)?;
-    annotations::check(spec, &mut warnings)?;
-    if host.rootless && namespaces::find(&plan.namespaces, NamespaceKind::User).is_none() {
+pub fn plan(inputs: &Inputs<'_>) -> Result<(Plan, Vec<String>), SpecError> {
+    let (plan, mut warnings) = plan_kept(inputs)?;
+    annotations::check(inputs.spec, &mut warnings)?;
+    if inputs.host.rootless && !plan.has(NamespaceKind::User) {
         let problem = "an ordinary user needs {\"type\": \"user\"} and mappings; see `sandkeep spec --rootless`";
         return Err(SpecError::invalid("linux.namespaces", problem));
     }
     check_rootfs(&plan.rootfs.path)?;
-    check_masked(spec)?;
+    check_masked(inputs.spec)?;
+    if let (RootSwitch::Cover, Some(process)) = (plan.rootfs.switch, &plan.process) {
+        check_covered(process)?;
+    }
     Ok((plan, warnings))
 }
 
 /// The plan of a container that exists: what the host must have had for it to be made is not asked for again, since its
 /// hooks have to run, and it has to be deleted, when the root file system is long gone.
-pub fn plan_frozen(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec<String>), SpecError> {
+pub fn plan_kept(inputs: &Inputs<'_>) -> Result<(Plan, Vec<String>), SpecError> {
+    let Inputs { spec, bundle, host, further } = *inputs;
     let mut warnings = Vec::new();
     let warned = &mut warnings;
     check_version(spec.version())?;
@@ -61,7 +64,7 @@ pub fn plan_frozen(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec
     if let Some(profile) = linux.seccomp() {
         seccomp::check(profile)?;
     }
-    let plan = Plan {
+    let mut plan = Plan {
         time_offsets: namespaces::time_offsets(linux, &planned)?,
         net_devices: net_devices::plan(linux, &planned)?,
         rootfs,
@@ -82,6 +85,9 @@ pub fn plan_frozen(spec: &Spec, bundle: &Path, host: &Host) -> Result<(Plan, Vec
         uid_mappings: own.uid,
         gid_mappings: own.gid,
     };
+    if let Some(further) = further {
+        further.add_to(&mut plan);
+    }
     Ok((plan, warnings))
 }
 

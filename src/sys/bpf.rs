@@ -12,6 +12,7 @@ const BPF_F_ALLOW_MULTI: u32 = 2;
 
 /// `struct bpf_insn` of linux/bpf.h. `registers`: destination in the low four bits, source in the high four
 /// (little-endian machines, which is all we run on).
+#[allow(missing_docs)] // As `struct bpf_insn` of linux/bpf.h has them.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instruction {

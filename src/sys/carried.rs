@@ -16,16 +16,22 @@ use super::descriptors;
 
 /// A type and the form in which it is carried.
 pub trait Carried: Sized {
+    /// What goes into the letter: bytes, or for a descriptor its number.
     type Form: Serialize + DeserializeOwned;
 
+    /// The form of a value that stays where it is.
     fn form(&self) -> Self::Form;
+    /// The value that was carried. InvalidData: the form is of none; for a descriptor, nothing is open under its
+    /// number.
     fn from_form(form: Self::Form) -> io::Result<Self>;
 }
 
+/// For serde's `with`: the value in its form.
 pub fn serialize<T: Carried, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     value.form().serialize(serializer)
 }
 
+/// For serde's `with`: the value from its form. A descriptor is taken over, so this may be done once.
 pub fn deserialize<'de, T: Carried, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     T::from_form(serde::Deserialize::deserialize(deserializer)?).map_err(D::Error::custom)
 }

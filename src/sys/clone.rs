@@ -16,9 +16,13 @@ pub enum Parent {
     Mine,
 }
 
+/// Which side of a clone(2) this is.
 #[derive(Debug)]
 pub enum Cloned {
+    /// The new process. Of the old one's threads only this one is here.
     Child,
+    /// The caller; `pid` as in its own PID namespace.
+    #[allow(missing_docs)]
     Parent { pid: i32, pidfd: OwnedFd },
 }
 
@@ -106,7 +110,9 @@ fn explained(error: io::Error) -> io::Error {
 /// Which side of a fork(2) this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forked {
+    /// The new process.
     Child,
+    /// The caller, with the child's pid.
     Parent(i32),
 }
 

@@ -15,6 +15,7 @@ pub struct Image {
 }
 
 impl Image {
+    /// All memory that an execution takes is allocated here.
     pub fn new(path: CString, args: Vec<CString>, env: Vec<CString>) -> Image {
         let pointers = |texts: &[CString]| -> Vec<*const c_char> {
             texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()

@@ -49,6 +49,7 @@ pub enum Kept {
     ForApplication,
 }
 
+/// The signals by which this process is told to end, blocked and read from a descriptor.
 pub struct Interrupts {
     signals: SignalFd,
     /// Taken and not yet used.
@@ -128,7 +129,9 @@ impl Interrupts {
 /// What a wait came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waited {
+    /// What was waited for is there.
     Ready,
+    /// The deadline has passed.
     TimeUp,
     /// Somebody wants us to end, by this signal.
     Interrupted(i32),

@@ -7,12 +7,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::check;
 
+/// AT_RECURSIVE: a mount and all below it (open_tree(2), mount_setattr(2)).
 pub const AT_RECURSIVE: u32 = 0x8000;
 
 /// How much of a mount tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
+    /// One mount, without what is mounted below it.
     One,
+    /// The mount and all below it.
     Tree,
 }
 
@@ -42,11 +45,17 @@ pub fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
 /// What mount_setattr(2) changes. `propagation` is 0 or one of MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Attributes {
+    /// MOUNT_ATTR_* that are there afterwards.
     pub set: u64,
+    /// MOUNT_ATTR_* that are gone afterwards. Access time modes need not be in here: one that is set takes the place of
+    /// any.
     pub clear: u64,
+    /// MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE; 0 keeps what is.
     pub propagation: u64,
 }
 
+/// mount_setattr(2), on what is open. `user_namespace`: its mappings are the mount's from now on. EINVAL then means that the
+/// file system has no idmapped mounts.
 pub fn set_attributes(
     mount: BorrowedFd<'_>,
     extent: Extent,

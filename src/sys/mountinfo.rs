@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use super::procfs::unescape;
 
+/// A line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
+    /// Its number; given anew once it is unmounted.
     pub id: u64,
+    /// The number of the mount that it hangs on; its own of the first one.
     pub parent: u64,
     /// st_dev of what is on it.
     pub device: u64,
@@ -15,7 +18,9 @@ pub struct Mount {
     pub root: PathBuf,
     /// Where, below the root of the process that is asked about.
     pub at: PathBuf,
+    /// Neither the mount nor its file system is read-only.
     pub writable: bool,
+    /// The type of its file system: `tmpfs`, `fuse.sshfs`.
     pub fstype: String,
 }
 

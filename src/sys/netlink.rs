@@ -30,6 +30,7 @@ pub fn index_of(name: &str) -> io::Result<u32> {
 }
 
 impl Netlink {
+    /// A socket for rtnetlink(7), in the network namespace that this thread is in now.
     pub fn open() -> io::Result<Netlink> {
         let flags = SockFlag::SOCK_CLOEXEC;
         let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
@@ -81,6 +82,7 @@ impl Netlink {
         }
     }
 
+    /// Brings the interface of this number up.
     pub fn raise(&self, index: u32) -> io::Result<()> {
         self.ask(libc::RTM_SETLINK, REQUEST | ACK, &link(index, libc::IFF_UP as u32, libc::IFF_UP as u32))
     }

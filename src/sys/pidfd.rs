@@ -18,10 +18,12 @@ pub const GET_INFO: u64 = libc::PIDFD_GET_INFO;
 pub struct Ended {
     /// The exit code, or 128 + the signal's number.
     pub code: u8,
+    /// The signal that killed it; None when it has exited by itself.
     pub signal: Option<u8>,
 }
 
 impl Ended {
+    /// Out of a raw status, as waitpid(2) and SIGCHLD have it.
     pub fn of(status: i32) -> Ended {
         match (status & 0x7f) as u8 {
             0 => Ended { code: (status >> 8 & 0xff) as u8, signal: None },

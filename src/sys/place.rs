@@ -14,7 +14,9 @@ use crate::model::record::RootIdentity;
 pub struct Place {
     /// As mountinfo numbers them (proc_pid_mountinfo(5)).
     pub mount: u64,
+    /// st_dev of its file system.
     pub device: u64,
+    /// Its inode number there.
     pub inode: u64,
 }
 
@@ -33,7 +35,9 @@ impl From<RootIdentity> for Place {
 /// What statx(2) says of a file: its place, and whether it is the top of its mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
+    /// Where it is.
     pub place: Place,
+    /// It is the root of the mount that it is on.
     pub is_mount_top: bool,
 }
 

@@ -7,14 +7,18 @@ use std::os::fd::BorrowedFd;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+/// A set of watched descriptors (epoll(7)). One whose last copy is closed leaves it by itself.
 #[derive(Debug)]
 pub struct Poller(Epoll);
 
 /// What of a descriptor is of interest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interest {
+    /// There is something to read, or the other side has closed.
     Read,
+    /// There is room to write.
     Write,
+    /// Either of the two.
     ReadWrite,
     /// Only its hang-up, which is always told.
     Nothing,
@@ -25,6 +29,7 @@ pub enum Interest {
 /// One descriptor that is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ready {
+    /// What `watch` was given for the descriptor.
     pub token: u64,
     /// The other side is gone for good; what it sent before may still be there.
     pub hung_up: bool,
@@ -43,14 +48,17 @@ impl Interest {
 }
 
 impl Poller {
+    /// An empty set; close-on-exec.
     pub fn new() -> io::Result<Poller> {
         Ok(Poller(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
     }
 
+    /// Tells of `fd` by `token` from now on, as often as it is ready (level-triggered). EEXIST: it is watched already.
     pub fn watch(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
         Ok(self.0.add(fd, EpollEvent::new(interest.flags(), token))?)
     }
 
+    /// Another interest in a descriptor that is watched. ENOENT: it is not.
     pub fn change(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
         Ok(self.0.modify(fd, &mut EpollEvent::new(interest.flags(), token))?)
     }

@@ -32,6 +32,7 @@ pub fn set_io_priority(priority: u16) -> io::Result<()> {
 }
 
 /// What sched_setattr(2) takes.
+#[allow(missing_docs)] // As `struct sched_attr` of sched_setattr(2) has them; times in nanoseconds.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SchedulerAttributes {
@@ -45,6 +46,7 @@ pub struct SchedulerAttributes {
     pub period: u64,
 }
 
+/// sched_setattr(2) for this process.
 pub fn set_scheduler(mut attributes: SchedulerAttributes) -> io::Result<()> {
     attributes.size = size_of::<SchedulerAttributes>() as u32;
     // SAFETY: `attributes` outlives the call and says its own size.
@@ -68,11 +70,14 @@ pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode as libc::c_int, list, bits) }).map(drop)
 }
 
+/// personality(2): PER_* and flags, for this process and what it executes.
 pub fn set_personality(persona: u64) -> io::Result<()> {
     // SAFETY: no memory is passed.
     check(unsafe { libc::personality(persona) }.into()).map(drop)
 }
 
+/// setrlimit(2), by the number of RLIMIT_*; RLIM64_INFINITY is no limit. EPERM: to raise a hard limit takes
+/// CAP_SYS_RESOURCE.
 pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     // SAFETY: `limit` outlives the call; the null pointer asks for no old value.
@@ -80,6 +85,7 @@ pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
         .map(drop)
 }
 
+/// setdomainname(2), in this UTS namespace. EINVAL: longer than 64 bytes.
 pub fn set_domainname(name: &str) -> io::Result<()> {
     // SAFETY: pointer and length are of one string.
     check(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }.into()).map(drop)

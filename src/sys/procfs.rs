@@ -15,6 +15,7 @@ use crate::model::record::{Boot, ProcessRef};
 const PF_EXITING: u32 = 0x4;
 
 /// A line of /proc/PID/stat (proc_pid_stat(5)); times in clock ticks.
+#[allow(missing_docs)] // Named as there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stat {
     pub pid: i32,
@@ -95,6 +96,7 @@ pub fn tasks() -> io::Result<usize> {
     total.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/loadavg is not as in proc_loadavg(5)"))
 }
 
+/// Which boot this is: a UUID that the kernel draws anew at each.
 pub fn boot_id() -> io::Result<String> {
     Ok(crate::sys::text::read("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
@@ -131,6 +133,7 @@ pub fn process_ref(pid: i32) -> io::Result<Option<ProcessRef>> {
 /// What has become of a process that was written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
+    /// It is there and has not begun to end.
     Runs,
     /// Killed, or past its last instruction, and held in the kernel: pid 1 of a PID namespace by what still lives in it.
     Ending,
@@ -144,6 +147,8 @@ pub fn is_alive(process: &ProcessRef, boot: &Boot) -> bool {
     matches!(standing(process, boot), Ok(Standing::Runs) | Err(_))
 }
 
+/// Whether the process that was written down on `boot` is there: the same boot, pidfd inode and start time, as far as
+/// each of them is known. An error: it cannot be looked at.
 pub fn standing(process: &ProcessRef, boot: &Boot) -> io::Result<Standing> {
     let here = self::boot()?;
     if here.boot_id != boot.boot_id {

@@ -10,7 +10,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 /// What is waited for. An error or a hang-up of the other side counts as ready: the next call on it tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
+    /// There is something to read.
     Readable,
+    /// There is room to write.
     Writable,
 }
 

@@ -3,9 +3,13 @@
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
+/// SECCOMP_FILTER_FLAG_LOG: what is not allowed is logged, but for SECCOMP_RET_ALLOW.
 pub const FLAG_LOG: u32 = 1 << 1;
+/// SECCOMP_FILTER_FLAG_SPEC_ALLOW: no mitigation of speculative store bypass for who has this filter.
 pub const FLAG_SPEC_ALLOW: u32 = 1 << 2;
+/// SECCOMP_FILTER_FLAG_NEW_LISTENER: loading returns the descriptor that an agent listens on (seccomp_unotify(2)).
 pub const FLAG_NEW_LISTENER: u32 = 1 << 3;
+/// SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: once an agent has a call, only fatal signals interrupt it (Linux 5.19).
 pub const FLAG_WAIT_KILLABLE_RECV: u32 = 1 << 5;
 
 const SET_MODE_FILTER: libc::c_ulong = 1;

@@ -23,6 +23,7 @@ const CONTROL_WORDS: usize = 16;
 #[derive(Debug)]
 pub enum Received {
     /// The first `length` bytes of the buffer, and what came beside them.
+    #[allow(missing_docs)]
     Message { length: usize, fds: Vec<OwnedFd> },
     /// Nothing is there yet.
     Nothing,
@@ -80,14 +81,17 @@ pub fn end_writing(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(socket::shutdown(socket.as_raw_fd(), socket::Shutdown::Write)?)
 }
 
+/// Whether listen(2) was called on it. ENOTSOCK: it is no socket.
 pub fn is_listening(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(getsockopt(&fd, sockopt::AcceptConn)?)
 }
 
+/// Whether it is a SOCK_SEQPACKET socket; false for whatever is none.
 pub fn is_seqpacket(fd: BorrowedFd<'_>) -> bool {
     matches!(getsockopt(&fd, sockopt::SockType), Ok(SockType::SeqPacket))
 }
 
+/// O_NONBLOCK for the open file, and so for everybody who shares it.
 pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let flags = OFlag::from_bits_truncate(fcntl(fd.as_raw_fd(), FcntlArg::F_GETFL)?);

@@ -1,9 +1,9 @@
 //! Annotations and options that engines and users know from crun.
 
-use super::engines::image::NAME as IMAGE;
-use super::engines::{is_sandkeep, needs_engine};
-use super::{common, podman};
-use common::Cmd;
+use super::podman;
+use support::Cmd;
+use support::engines::image::NAME as IMAGE;
+use support::engines::{is_sandkeep, needs_engine};
 
 /// A podman command, called by somebody in these groups.
 fn in_groups(cmd: Cmd, groups: &str) -> Cmd {
@@ -29,7 +29,7 @@ fn keep_groups_of_podman_keeps_the_groups_of_its_caller() {
 fn what_podman_hands_on_and_we_cannot_do_is_told() {
     needs_engine!("podman", "conmon");
     if !is_sandkeep() {
-        common::skipped!("another runtime can do other things");
+        support::skipped!("another runtime can do other things");
     }
     let podman = podman();
     let wasm = podman.run(["--rm", "--network", "none", "--annotation", "run.oci.handler=wasm", IMAGE, "true"]);
@@ -46,7 +46,7 @@ fn settings_of_the_page() -> String {
     let (_, rest) = text.split_once("<<'END'\n").expect("a file to write");
     let (block, _) = rest.split_once("    END\n").expect("its end");
     let lines: Vec<&str> = block.lines().map(str::trim_start).collect();
-    lines.join("\n").replace("/usr/local/bin/sandkeep", &common::command::binary().to_string_lossy()) + "\n"
+    lines.join("\n").replace("/usr/local/bin/sandkeep", &support::command::binary().to_string_lossy()) + "\n"
 }
 
 /// Without them podman itself refuses, and asks no runtime.
@@ -54,7 +54,7 @@ fn settings_of_the_page() -> String {
 fn without_cgroups_podman_runs_as_the_page_says() {
     needs_engine!("podman", "conmon");
     if !is_sandkeep() {
-        common::skipped!("the page is about sandkeep");
+        support::skipped!("the page is about sandkeep");
     }
     let podman = podman();
     let base = "[containers]\nnetns = \"none\"\n\
@@ -71,6 +71,6 @@ fn without_cgroups_podman_runs_as_the_page_says() {
     with(&page, &[]).success().prints("ran\n");
     with(&page, &["--runtime", "sandkeep"]).success().prints("ran\n");
     let link = podman.dir().join("crun");
-    std::os::unix::fs::symlink(common::command::binary(), &link).unwrap();
+    std::os::unix::fs::symlink(support::command::binary(), &link).unwrap();
     with(&bare, &["--runtime", link.to_str().unwrap()]).success().prints("ran\n");
 }

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use crate::engines::image::NAME as IMAGE;
-use crate::engines::{Podman, is_sandkeep, needs_engine};
 use crate::podman;
+use support::engines::image::NAME as IMAGE;
+use support::engines::{Podman, is_sandkeep, needs_engine};
 
 /// What the images of distributions have, and their containers lack: (link, where it leads).
 const LINKS: [(&str, &str); 6] = [

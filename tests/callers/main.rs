@@ -1,18 +1,24 @@
-//! What real images and real users bring, through an engine: each module has the podman forms of one kind of fault.
+//! Who calls the runtime: engines, the images and users that come through them, what they parse, and the pages that users
+//! read.
 
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../engines/mod.rs"]
-mod engines;
-
+mod conformance;
+mod containerd;
+mod docker;
+mod documents;
 mod extensions;
+mod features;
 mod images;
+mod interop_cli;
+mod isolation_engines;
 mod notify;
+mod pages;
+mod podman;
+mod readme;
 mod stdio;
 
 use std::sync::Arc;
 
-use engines::{Podman, Shared};
+use support::engines::{Podman, Shared};
 
 /// One podman for all of them.
 fn podman() -> Arc<Podman> {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::common::{Manager, probe};
-use crate::engines::image::NAME as IMAGE;
-use crate::engines::needs_engine;
 use crate::podman;
+use support::engines::image::NAME as IMAGE;
+use support::engines::needs_engine;
+use support::{Manager, probe};
 
 /// podman and conmon bring a socket of their own, by the configuration: it is heard, and ours does not cover it.
 #[test]

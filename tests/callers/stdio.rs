@@ -1,10 +1,10 @@
 //! The standard descriptors belong to the application's user.
 
-use crate::common::command::DEADLINE;
-use crate::common::{Terminal, until};
-use crate::engines::image::NAME as IMAGE;
-use crate::engines::{Containerd, needs_engine};
 use crate::podman;
+use support::command::DEADLINE;
+use support::engines::image::NAME as IMAGE;
+use support::engines::{Containerd, needs_engine};
+use support::{Terminal, until};
 
 /// What an image of nginx or php does, whoever runs it.
 const OPENS: [&str; 3] = ["sh", "-c", "echo out > /dev/stdout; echo err > /dev/stderr; echo fd > /proc/self/fd/2"];

@@ -16,6 +16,7 @@ use super::layout::Layout;
 use crate::model::record::CgroupRecord;
 
 /// Zero is left out where runc leaves it out.
+#[allow(missing_docs)] // Named as in runc's `events`, which says what is in them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Stats {
     pub cpu: Cpu,

@@ -20,6 +20,7 @@ const DBUS: &str = "org.freedesktop.DBus";
 /// Whose systemd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bus {
+    /// That of the machine, as root reaches it.
     System,
     /// That of the user who calls: rootless.
     User,
@@ -39,11 +40,14 @@ impl Bus {
         }
     }
 
+    /// From what [`Bus::name`] gives; None for anything else.
     pub fn parse(name: &str) -> Option<Bus> {
         [Bus::System, Bus::User].into_iter().find(|bus| bus.name() == name)
     }
 }
 
+/// Why systemd did not do what it was asked.
+#[allow(missing_docs)] // Their texts say it.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     #[error("no systemd can be reached: there is none of {}", .tried.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "))]
@@ -71,6 +75,7 @@ impl BusError {
         matches!(self, BusError::Failed { name, .. } if name == "org.freedesktop.systemd1.NoSuchUnit")
     }
 
+    /// A unit of that name is there already: somebody else's, or left over.
     pub fn is_unit_exists(&self) -> bool {
         matches!(self, BusError::Failed { name, .. } if name == "org.freedesktop.systemd1.UnitExists")
     }

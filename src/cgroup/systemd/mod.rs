@@ -35,6 +35,7 @@ const LONGEST_UNIT: usize = 255;
 /// Which unit a container is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
+    /// Whose systemd knows it.
     pub bus: Bus,
     /// `machine.slice`; `-.slice` is the top.
     pub slice: String,
@@ -101,6 +102,7 @@ pub struct Systemd {
 }
 
 impl Systemd {
+    /// By the private socket, or else by the bus. systemd may take 25 s for each answer.
     pub fn connect(bus: Bus) -> Result<Systemd> {
         let connection = Connection::open(bus).map_err(|source| failed("reach systemd", source))?;
         Ok(Systemd { connection })
@@ -172,10 +174,13 @@ impl Systemd {
 /// Which properties are meant: those of the controllers of v1 have other names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limits {
+    /// Those of v1's controllers (`MemoryLimit`, `CPUShares`).
     V1,
+    /// Those of v2's (`MemoryMax`, `CPUWeight`).
     V2,
 }
 
+/// A hybrid machine's are v1's: that is where its controllers are.
 pub fn limits_of(hierarchies: &Hierarchies) -> Limits {
     if hierarchies.setup() == Setup::V2 { Limits::V2 } else { Limits::V1 }
 }

@@ -9,6 +9,8 @@ pub const FIXED: usize = 16;
 const LITTLE: u8 = b'l';
 const VERSION: u8 = 1;
 
+/// The four kinds of messages.
+#[allow(missing_docs)] // As D-Bus has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Call,
@@ -18,6 +20,7 @@ pub enum Kind {
 }
 
 /// A value in a variant.
+#[allow(missing_docs)] // Named by what is in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     Text(String),
@@ -47,24 +50,36 @@ impl Value {
 
 /// A call of a method.
 pub struct Call<'a> {
+    /// The bus name of who is called.
     pub destination: &'a str,
+    /// Of the object, as `/org/freedesktop/systemd1`.
     pub path: &'a str,
+    /// That has the method.
     pub interface: &'a str,
+    /// The method.
     pub member: &'a str,
+    /// Its arguments.
     pub body: Body,
 }
 
 /// What has been read of a message; empty where it says nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
+    /// None: one that this version of D-Bus does not know.
     pub kind: Option<Kind>,
+    /// The serial number of the call that it answers; 0 of what is no answer.
     pub reply_to: u32,
+    /// Of the method or the signal.
     pub member: String,
+    /// The name of the error that it is: `org.freedesktop.systemd1.NoSuchUnit`.
     pub error: String,
+    /// The types of the arguments in `body`, as `uoss`.
     pub signature: String,
+    /// The arguments, as they came.
     pub body: Vec<u8>,
 }
 
+/// Bytes that are no message, or one that is longer, or in another byte order, than we take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is no message of D-Bus")]
 pub struct Malformed;
@@ -77,12 +92,14 @@ pub struct Body {
 }
 
 impl Body {
+    /// And a string.
     pub fn text(mut self, text: &str) -> Body {
         self.signature.push('s');
         put_text(&mut self.bytes, text);
         self
     }
 
+    /// And a truth value.
     pub fn boolean(mut self, value: bool) -> Body {
         self.signature.push('b');
         put_u32(&mut self.bytes, value.into());
@@ -110,6 +127,7 @@ impl Body {
     }
 }
 
+/// The bytes of a message. `serial`: what its answer will name; not 0.
 pub fn encode(call: &Call<'_>, serial: u32) -> Vec<u8> {
     let mut bytes = vec![LITTLE, 1, 0, VERSION];
     put_u32(&mut bytes, call.body.bytes.len() as u32);
@@ -143,6 +161,7 @@ pub fn length(fixed: &[u8; FIXED]) -> Result<usize, Malformed> {
     if fixed[0] != LITTLE || fixed[3] != VERSION || length > LARGEST { Err(Malformed) } else { Ok(length) }
 }
 
+/// Header and arguments of one whole message, as `length` has measured it.
 pub fn decode(bytes: &[u8]) -> Result<Message, Malformed> {
     let fixed: &[u8; FIXED] = bytes.first_chunk().ok_or(Malformed)?;
     if length(fixed)? != bytes.len() {

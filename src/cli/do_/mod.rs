@@ -29,21 +29,20 @@ mod view;
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::create::{LaunchArguments, Lifetime, Mode, Request};
 use super::failure::Failure;
+use super::launch_flags::{Mode, attached_request};
 use super::run::{self, Course, Ending};
 use crate::container::landlock;
 use crate::host::rootless::Ids as NamespaceIds;
-use crate::model::record::Reaper;
-use crate::spec;
-use crate::spec::plan::{FirstProcess, IdmapPlan, MountKind, Plan, Unsupported};
+use crate::spec::plan::FirstProcess;
+use crate::spec::{self, Further, FurtherProcess, FurtherRoot, Identity, RootCover};
 use crate::sys::umask;
 use ids::Ids;
 use limits::Limits;
@@ -146,25 +145,19 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     if !landlock::is_there() {
         context.log.debug("do: this kernel has no Landlock, or an old one: there is no second wall behind the mounts");
     }
-    let launch = LaunchArguments {
-        bundle: rootfs.clone(),
-        config: None,
-        console_socket: None,
-        pid_file: None,
-        pidfd_socket: None,
-        no_pivot: false,
-        no_new_keyring: false,
-        preserve_fds: 0,
-    };
     let id = format!("do-{}-{:x}", std::process::id(), crate::engine::now());
     let loaded = spec::Loaded::from_bytes(config.to_string().into_bytes(), rootfs)?;
-    let (reaper, lifetime, alone) = (Reaper::Caller, Lifetime::Attached, Some(NamespaceIds::CallerAlone));
-    let mut request = Request::checked(loaded, &launch, context, &id, reaper, lifetime, alone)?;
-    request.plan.rootfs.identity = Some(identity);
-    finish_plan(&mut request.plan, arguments, &view, env);
-    let network_hint = (arguments.network == Network::None).then_some(NETWORK_HINT);
-    let course = Course { mode: Mode::Foreground, ending: Ending::Delete, time: arguments.time, network_hint };
-    run::execute(context, &request, &launch, &course)
+    let further = further(arguments, view, env, identity);
+    let request = attached_request(context, &id, loaded, NamespaceIds::CallerAlone, further)?;
+    let course = Course {
+        mode: Mode::Foreground,
+        ending: Ending::Delete,
+        console_socket: None,
+        pid_file: None,
+        time: arguments.time,
+        network_hint: (arguments.network == Network::None).then_some(NETWORK_HINT),
+    };
+    run::execute(context, &request, &course)
 }
 
 fn configuration(
@@ -186,7 +179,7 @@ fn configuration(
         "terminal": terminal,
         // What it writes into shares is the caller's: with the caller's umask.
         "user": { "uid": ids.uid(), "gid": ids.gid(), "umask": umask::current() },
-        // These are bytes: `finish_plan` has them as they are.
+        // These are bytes: `further` has them as they are.
         "args": as_text(&arguments.command),
         "env": as_text(env),
         "cwd": view.cwd.to_string_lossy(),
@@ -233,36 +226,22 @@ fn landlock_rules(arguments: &Arguments, view: &View) -> Value {
 }
 
 /// What the runtime specification has no words for, and what is no text.
-fn finish_plan(plan: &mut Plan, arguments: &Arguments, view: &View, env: Vec<OsString>) {
-    plan.masked_paths.extend(view.masked.iter().cloned());
-    if arguments.writable {
-        let idmap = IdmapPlan {
-            recursive: false,
-            uid_mappings: Vec::new(),
-            gid_mappings: Vec::new(),
-            unsupported: Unsupported::Refused,
-        };
-        plan.rootfs.idmap = Some(idmap);
-        plan.rootfs.overlay = true;
-    } else {
-        plan.rootfs.recursive_set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-    }
-    for mount in &mut plan.mounts {
-        let pinned = view.identities.iter().find(|(at, _)| *at == mount.destination);
-        if matches!(mount.kind, MountKind::Bind { .. }) {
-            mount.identity = pinned.map(|(_, identity)| *identity);
-        }
-        let for_reading = view.for_reading.iter().any(|place| mount.destination == Path::new(place));
-        if let Some(idmap) = mount.idmap.as_mut().filter(|_| for_reading) {
-            idmap.unsupported = Unsupported::LeftAsItIs;
-        }
-    }
-    if let Some(process) = &mut plan.process {
-        process.first = FirstProcess::Keeper;
-        process.args = arguments.command.clone();
-        process.env = env;
-        process.cwd = view.cwd.clone();
-        process.kept_stdio = (0..3).filter(|number| !is_terminal(*number)).collect();
+fn further(arguments: &Arguments, view: View, env: Vec<OsString>, identity: Identity) -> Further {
+    const HARMLESS: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    let (cover, recursive_set) = if arguments.writable { (RootCover::Overlay, 0) } else { (RootCover::None, HARMLESS) };
+    Further {
+        root: FurtherRoot { identity: Some(identity), recursive_set, cover },
+        masked_paths: view.masked,
+        identities: view.identities,
+        mapped_if_possible: view.for_reading.into_iter().map(PathBuf::from).collect(),
+        process: Some(FurtherProcess {
+            first: FirstProcess::Keeper,
+            args: arguments.command.clone(),
+            env,
+            cwd: view.cwd,
+            kept_stdio: (0..3).filter(|number| !is_terminal(*number)).collect(),
+        }),
+        ..Further::default()
     }
 }
 

@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
+use crate::spec::Identity;
 use crate::sys::open::{self, AT_CWD};
-
-/// st_dev and st_ino.
-pub(super) type Identity = (u64, u64);
 
 /// Opened once: what it is, and its name without symbolic links.
 pub(super) fn pin(path: &Path) -> io::Result<(PathBuf, Identity)> {

@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 
 use super::covers::{self, Cover, Covers, is_below};
 use super::ids::Ids;
-use super::pinned::{Identity, pin};
+use super::pinned::pin;
 use super::shares::{self, Access, Share};
 use super::{Failure, Network, sockets};
+use crate::spec::Identity;
 use crate::sys::mountinfo;
 
 pub(super) struct Wanted<'a> {

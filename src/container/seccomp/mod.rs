@@ -1,9 +1,9 @@
-//! A seccomp profile becomes a filter program: by [`search`], fast and for plain profiles, or by libseccomp, for all others.
+//! A seccomp profile becomes a filter program: by `search`, fast and for plain profiles, or by libseccomp, for all others.
 //! What a profile means is here:
 //! * the native architecture is always part of it;
 //! * names of system calls that are not known are skipped: profiles are written for every kernel at once;
-//! * a rule that does what happens anyway, or says what one before it has said, is left out ([`distinct`]);
-//! * system calls newer than the profile do not exist ([`newer_calls`]);
+//! * a rule that does what happens anyway, or says what one before it has said, is left out (`distinct`);
+//! * system calls newer than the profile do not exist (`newer_calls`);
 //! * conditions on different arguments must all hold; of several on the same argument, one.
 //!
 //! Nothing here touches the calling process: [`crate::sys::seccomp::load`] does, with what this returns.
@@ -48,6 +48,8 @@ pub struct Program {
     pub unknown: Vec<String>,
 }
 
+/// Why a profile is no filter; each names the part of the profile.
+#[allow(missing_docs)] // Their texts say it.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     #[error("cannot start a seccomp filter with the default action {action}")]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::container::channel;
 use crate::host::{HostError, Trying, rootless};
-use crate::spec::plan::{IdMapping, NamespaceKind, Plan};
+use crate::spec::plan::{IdMapping, Plan};
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::{descriptors, pidfd};
 
@@ -23,24 +23,14 @@ pub fn write(pid: i32, plan: &Plan) -> Result<(), HostError> {
     }
 }
 
-/// A configuration that has a new user namespace and no mappings gets all ids that can be given: for root the ones that
-/// /etc/subuid and /etc/subgid give to root, if they do, and else all that we have ourselves, in our order from 0 on. For
-/// an ordinary user these are the caller and the caller's further ids.
-pub fn complete(plan: &mut Plan) -> Result<(), HostError> {
-    if !plan.makes(NamespaceKind::User) || !(plan.uid_mappings.is_empty() || plan.gid_mappings.is_empty()) {
-        return Ok(());
+/// All ids that can be given to a new user namespace whose configuration has no mappings, those of users and those of groups:
+/// for root the ones that /etc/subuid and /etc/subgid give to root, if they do, and else all that we have ourselves, in our
+/// order from 0 on. For an ordinary user these are the caller and the caller's further ids.
+pub fn all() -> Result<(Vec<IdMapping>, Vec<IdMapping>), HostError> {
+    match rootless::further_of_root() {
+        Some((uids, gids)) => Ok((one_after_the_other(&uids), one_after_the_other(&gids))),
+        None => Ok((all_of_ours("uid_map")?, all_of_ours("gid_map")?)),
     }
-    let (uids, gids) = match rootless::further_of_root() {
-        Some((uids, gids)) => (one_after_the_other(&uids), one_after_the_other(&gids)),
-        None => (all_of_ours("uid_map")?, all_of_ours("gid_map")?),
-    };
-    if plan.uid_mappings.is_empty() {
-        plan.uid_mappings = uids;
-    }
-    if plan.gid_mappings.is_empty() {
-        plan.gid_mappings = gids;
-    }
-    Ok(())
 }
 
 fn all_of_ours(name: &str) -> Result<Vec<IdMapping>, HostError> {

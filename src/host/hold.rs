@@ -1,0 +1,63 @@
+//! A sandbox locked and healed, for commands that change it.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::kept::destruction_of;
+use super::mend::Mender;
+use super::probe::{self, Prober};
+use super::{Failed, kill};
+use crate::engine::{Effects, EngineError, Held, Recorder, Wreck};
+use crate::model::{End, Id};
+use crate::store::{LockError, Root};
+
+/// How long a command waits for another one that holds the sandbox.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a forced deletion does, before it kills it.
+const PATIENCE_OF_FORCE: Duration = Duration::from_secs(10);
+
+/// None: there is no such sandbox, or healing has just removed it.
+pub fn hold<'a>(root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failed> {
+    acquire(root, id, PATIENCE)
+}
+
+/// For a command that has yet to fork: what healing records waits for the next opener of the store, and this process
+/// keeps its one thread.
+pub fn hold_without_store<'a>(root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failed> {
+    Held::acquire(root, id, PATIENCE, Recorder::pending_only(root), &Prober, &Mender)
+}
+
+/// For `delete --force`: whoever still holds the sandbox after a while is killed, and what it left is healed. `killing` is
+/// told its pid before.
+pub fn seize<'a>(root: &'a Root, id: &Id, killing: impl FnOnce(i32)) -> Result<Option<Held<'a>>, Failed> {
+    match acquire(root, id, PATIENCE_OF_FORCE) {
+        Err(EngineError::Lock(LockError::Busy { intent: Some(intent), .. })) => {
+            if let Some(holder) = probe::open_if_alive(&intent.holder, &intent.boot)? {
+                killing(intent.holder.pid);
+                kill::and_wait(holder.as_fd(), false)?;
+            }
+            acquire(root, id, PATIENCE)
+        }
+        // Whether it was started does not matter any more, and only its supervisor could tell.
+        Err(EngineError::Undecided { .. }) => {
+            kill_supervisor(root, id)?;
+            acquire(root, id, PATIENCE)
+        }
+        other => other,
+    }
+}
+
+fn kill_supervisor(root: &Root, id: &Id) -> Result<(), Failed> {
+    let Some(folder) = root.find(id)? else { return Ok(()) };
+    let snapshot = folder.read_snapshot()?;
+    if snapshot.is_some() {
+        let wreck = Wreck { folder: &folder, snapshot: snapshot.as_ref(), intent: None };
+        destruction_of(&wreck).perform(End::KillSandbox)?;
+    }
+    Ok(())
+}
+
+fn acquire<'a>(root: &'a Root, id: &Id, patience: Duration) -> Result<Option<Held<'a>>, Failed> {
+    Held::acquire(root, id, patience, Recorder::new(root), &Prober, &Mender)
+}

@@ -1,9 +1,0 @@
-//! The parts of `tests/isolation.rs`: what is laid out for the probe to find, how it comes to be inside, what the host
-//! looks like before and after, and what its lines amount to.
-
-#![allow(dead_code)] // every test file takes its own part of this
-
-pub mod baits;
-pub mod host;
-pub mod verdict;
-pub mod way;

@@ -1,0 +1,29 @@
+//! The life of a sandbox, from create to delete, as whoever calls the binary sees it: what is done, what is refused, what is
+//! said.
+
+mod annotations;
+mod bad_input;
+mod bytes;
+mod console;
+mod denials;
+mod do_;
+mod events;
+mod exec;
+mod history;
+mod homes;
+mod hooks;
+mod inspect;
+mod large;
+mod lifecycle;
+mod notify;
+mod parallel;
+mod process_attributes;
+mod readers;
+mod reaping;
+mod refusals;
+mod run;
+mod spec_errors;
+mod stdio;
+mod unsaid;
+mod update;
+mod wanting;
