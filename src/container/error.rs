@@ -4,6 +4,10 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+use super::channel::{Failure, Of};
+use super::hooks::HookError;
+use crate::sys::told;
+
 /// One step of a container's setup that failed.
 #[allow(missing_docs)] // Their texts say it.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +16,8 @@ pub enum SetupError {
     Step { what: String, source: io::Error },
     #[error("{0}")]
     Refused(String),
+    #[error(transparent)]
+    Hook(#[from] HookError),
     #[error("exec {program:?}: executable file not found in $PATH")]
     NotInPath { program: OsString },
     #[error("exec {program:?}")]
@@ -31,6 +37,12 @@ impl SetupError {
             SetupError::Exec { .. } => 126,
             _ => 1,
         }
+    }
+
+    /// As it goes to whoever launched it.
+    pub(super) fn told(&self) -> Failure {
+        let of = if matches!(self, SetupError::Hook(_)) { Of::Hook } else { Of::Setup };
+        Failure { of, exit_code: self.exit_code(), text: told::on_one_line(self) }
     }
 }
 

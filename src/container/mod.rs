@@ -7,13 +7,15 @@
 //! ```text
 //! creator                               init
 //!    │ ◀─────────── Forked (pidfd) ────── (the helper that cloned it)
-//!    │ ◀─────────── Made ──────────────── its namespaces exist
-//!    │ id mappings
-//!    │ ──────────── Go ─────────────────▶ mounts, devices
-//!    │ ◀─────────── Made ──────────────── only with hooks of the runtime, which run now
-//!    │ ──────────── Go ─────────────────▶ createContainer hooks, pivot, identity
+//!    │ ◀─────────── Unmapped ──────────── only with a new user namespace
+//!    │ ──────────── Mapped ─────────────▶ the other namespaces
+//!    │ ◀─────────── Namespaces ────────── they exist
+//!    │ ──────────── Mount ──────────────▶ mounts, devices
+//!    │ ◀─────────── Mounted ───────────── with hooks of the runtime they run now
+//!    │ ──────────── HooksRan ───────────▶ only then; createContainer hooks, pivot
 //!    │ ◀─────────── Terminal (master) ─── only with a terminal
-//!    │ ◀─────────── Listener (number) ─── only with a seccomp agent; answered with Go
+//!    │ ◀─────────── Entered ───────────── the rootfs is /; what is left is to become the application's user
+//!    │ ◀─────────── Listener (number) ─── only with a seccomp agent; answered with Listening
 //!    │ ◀─────────── Ready ─────────────── (or Failed: what it tried, and why that failed)
 //!    │ hands its end to the supervisor
 //!  supervisor ───── Start ──────────────▶ startContainer hooks, execve
@@ -135,7 +137,7 @@ fn load_seccomp(
     let gone = |_| SetupError::CreatorGone;
     channel::report(channel, &channel::Report::Listener(listener.as_raw_fd())).map_err(gone)?;
     match channel::next_order(channel).map_err(gone)? {
-        channel::Order::Go => Ok(()),
+        channel::Order::Listening => Ok(()),
         _ => Err(SetupError::CreatorGone),
     }
 }
