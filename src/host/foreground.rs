@@ -121,13 +121,6 @@ fn forward(signals: Forwarding, process: BorrowedFd<'_>, proxy: Option<&Proxy>) 
     }
 }
 
-/// Gives a container's terminal the size of ours; before the start, so that the application never sees another.
-pub fn fit(master: BorrowedFd<'_>) {
-    if let Some(size) = STDIO.iter().find_map(|ours| tty::window_size(*ours).ok()) {
-        let _ = tty::set_window_size(master, size);
-    }
-}
-
 /// Between our terminal and the container's.
 struct Proxy {
     master: OwnedFd,
@@ -177,7 +170,7 @@ impl Proxy {
     }
 
     fn resize(&self) {
-        fit(self.master.as_fd());
+        tty::fit_to_ours(self.master.as_fd());
     }
 
     fn reads(&self) -> bool {

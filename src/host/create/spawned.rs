@@ -3,10 +3,10 @@
 use super::birth::Birth;
 use super::cgroups;
 use super::cold::{self, Cold};
+use super::company::Company;
 use super::launched::Launched;
 use super::left::{Left, Made};
 use super::net_devices::Moved;
-use super::prepared::Company;
 use super::records;
 use crate::engine::Stage;
 use crate::host::launch::Doing;

@@ -3,9 +3,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
+use crate::host::HostError;
 use crate::host::agent::Agent;
 use crate::host::console::Console;
-use crate::host::{HostError, foreground};
+use crate::sys::tty;
 
 /// Where the master of a container's terminal goes.
 pub enum TerminalTo {
@@ -33,7 +34,7 @@ impl<'a> Attendant<'a> {
             TerminalTo::Nowhere => Ok(None),
             TerminalTo::Socket(console) => console.send(master.as_fd()).map(|()| None),
             TerminalTo::Us => {
-                foreground::fit(master.as_fd());
+                tty::fit_to_ours(master.as_fd());
                 Ok(Some(master))
             }
         }
