@@ -23,11 +23,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let terminal = terminal_for(&request.plan, launch.console_socket.as_deref(), Mode::Detached)?;
     let root = context.open_or_make_root()?;
     let made = claim::create(&root, &request, terminal, &mut |warning| context.log.warn(warning));
-    let Made { mut held, creation } = made.map_err(|error| Failure::from(error).or_interrupted())?;
+    let Made { mut held, newborn } = made.map_err(|error| Failure::from(error).or_interrupted())?;
     context.tell_notices(&mut held);
-    tell_processes(context, &request.options.id, &creation);
-    if let (Some(path), Some(init)) = (&launch.pid_file, creation.init())
-        && let Err(error) = pidfile::write(path, init.pid)
+    tell_processes(context, &request.options.id, &newborn);
+    if let Some(path) = &launch.pid_file
+        && let Err(error) = pidfile::write(path, newborn.init.pid)
     {
         drop(held);
         if let Err(failure) = super::delete::force(context, &root, &request.options.id) {

@@ -12,7 +12,7 @@ use super::launch_flags::{Mode, terminal};
 use crate::cgroup;
 use crate::host::agent::Agent;
 use crate::host::console::PidfdSocket;
-use crate::host::exec::{Execution, IfFrozen, Waits};
+use crate::host::exec::{Execution, IfFrozen, Started, Waits};
 use crate::host::foreground::{self, End, Screen};
 use crate::host::kept::{self, Kept};
 use crate::host::{self, HostError, pidfile, preserved, rootless};
@@ -97,7 +97,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     if kept.plan.rootfs.switch == RootSwitch::Cover {
         spec::check_covered(&process)?;
     }
-    let seccomp = host::donate::seccomp(&kept.plan, seen.folder.root())?;
+    let seccomp = host::launch::donate::seccomp(&kept.plan, seen.folder.root())?;
     let container = kept::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let notify = seccomp.as_ref().is_some_and(|program| program.notify);
     let state = kept::state_of(snapshot).document(Phase::Running, container.init.pid);
@@ -108,7 +108,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     };
     let mode = if arguments.detach { Mode::Detached } else { Mode::Foreground };
     let socket = arguments.console_socket.as_deref();
-    let mut terminal = terminal(process.terminal, socket, mode)?;
+    let terminal = terminal(process.terminal, socket, mode)?;
     let pidfd_socket = arguments.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?;
     // In the foreground we wait ourselves; whoever asks for a pid file gets a process it can wait for.
     let reaper = match (mode, &arguments.pid_file) {
@@ -130,8 +130,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
         if_frozen: if arguments.ignore_paused { IfFrozen::Wait } else { IfFrozen::Refuse },
         waits: if mode == Mode::Foreground { Waits::Caller } else { Waits::Nobody },
     };
-    let outcome = host::exec::run(execution, &mut terminal);
-    let (launched, signals) = outcome.map_err(|error| Failure::from(error).or_interrupted())?;
+    let outcome = host::exec::run(execution, &terminal);
+    let Started { process: launched, terminal, signals } =
+        outcome.map_err(|error| Failure::from(error).or_interrupted())?;
     if let Some(path) = &arguments.pid_file
         && let Err(error) = pidfile::write(path, launched.pid)
     {
@@ -140,7 +141,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     }
     context.log.debug(&format!("process {} runs in container {:?}", launched.pid, id.as_str()));
     let Some(signals) = signals else { return Ok(Done::Well) };
-    let screen = terminal.into_master().map(|master| Screen { master, kept: &[] });
+    let screen = terminal.map(|master| Screen { master, kept: &[] });
     match foreground::wait(&launched, screen, signals, None)? {
         End::Exited(code) => Ok(Done::Application(code)),
         End::TimeUp => Err(Failure::time_up("the process runs on")),

@@ -7,8 +7,8 @@ use clap::Args;
 use super::context::Context;
 use super::failure::{Answer, Done, Failure};
 use super::wait;
-use crate::container::{hooks, one_line};
-use crate::control::Client;
+use crate::container::one_line;
+use crate::control::{Client, ControlError, ErrorCode};
 use crate::engine::{EngineError, Held, Outcome, Pace};
 use crate::host::hooks::Ledger;
 use crate::host::kept::root_container;
@@ -123,12 +123,9 @@ pub fn release<'a>(
         ledger: poststart.map(|poststart| &poststart.0),
     };
     match held.transition(id, Event::StartRequested, &mut effects) {
-        // The init's own words: it is the only one that knows.
-        Err(EngineError::Effect(HostError::Control(error)))
-            if hooks::is_failure("startContainer", &error.to_string()) =>
-        {
-            Err(NotReleased::ByHook(error.into()))
-        }
+        Err(EngineError::Effect(HostError::Control(
+            error @ ControlError::Refused { code: ErrorCode::HookFailed, .. },
+        ))) => Err(NotReleased::ByHook(error.into())),
         Err(error) => Err(NotReleased::Else(error.into())),
         Ok(Outcome::Held(mut held)) => {
             // What runs next may take its time, and others want the store.
