@@ -3,12 +3,13 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 
-use super::launched::{Doing, next_report, out_of_turn};
-use super::{Inside, Launched, STEP_DEADLINE};
+use super::doing::Doing;
+use super::launched::{Launched, end_process, next_report, out_of_turn, reap};
+use super::{Inside, STEP_DEADLINE};
 use crate::cgroup::Joiner;
 use crate::container::channel::{self, Report};
 use crate::container::letter::{Errand, Letter, Then};
@@ -129,7 +130,7 @@ fn receive_process(
     let launched = match report {
         Ok(Report::Forked(pidfd)) => match pidfd_pid(pidfd.as_fd()) {
             Ok(Some(pid)) => Ok(Launched { pid, pidfd, channel }),
-            Ok(None) => Err(Doing::Cloning.died("the container's process")),
+            Ok(None) => Err(HostError::died("the container's process", &Doing::Cloning)),
             Err(error) => Err(error),
         },
         Ok(other) => Err(out_of_turn(other, &Doing::Cloning)),
@@ -141,18 +142,6 @@ fn receive_process(
         (Err(_), _) => end_process(helper),
     }
     launched
-}
-
-/// SIGKILL for a child of ours. One in a frozen cgroup dies at the thaw: it is not waited for longer than this.
-pub(super) fn end_process(process: BorrowedFd<'_>) {
-    let _ = pidfd::send_signal(process, libc::SIGKILL);
-    reap(process, Duration::from_secs(1));
-}
-
-fn reap(process: BorrowedFd<'_>, patience: Duration) {
-    if pidfd::wait_exit(process, Some(Instant::now() + patience)).unwrap_or(false) {
-        let _ = pidfd::wait_child(process);
-    }
 }
 
 /// The pid in our PID namespace; None when the process is already reaped.
