@@ -9,6 +9,7 @@ use crate::host::hooks::{Given, Ledger};
 use crate::host::protect::Binary;
 use crate::model::record::{Boot, HookKind, PidNamespace};
 use crate::model::{Id, Phase};
+use crate::spec::OciState;
 use crate::spec::plan::{NamespaceKind, Plan};
 
 pub struct Birth<'a> {
@@ -63,4 +64,9 @@ impl Birth<'_> {
         let given = Given { state_json: &state, bundle: &self.options.bundle };
         self.warnings.extend(ledger.run_all(HookKind::Poststop, given));
     }
+}
+
+/// What hooks and agents are told of the container.
+pub fn oci_state(plan: &Plan, options: &Options) -> OciState {
+    OciState::new(&options.id, &options.bundle, plan.annotations.iter().map(|(key, value)| (key, value)))
 }

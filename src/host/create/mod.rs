@@ -44,6 +44,7 @@ mod adopted;
 mod birth;
 mod cgroups;
 mod cold;
+mod company;
 mod grouped;
 mod launched;
 mod left;

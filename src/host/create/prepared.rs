@@ -3,9 +3,10 @@
 
 use std::path::PathBuf;
 
-use super::birth::Birth;
+use super::birth::{Birth, oci_state};
 use super::cgroups::Cgroups;
 use super::cold::Cold;
+use super::company::Company;
 use super::grouped::Grouped;
 use super::left::{Left, Made};
 use super::options::Options;
@@ -28,14 +29,6 @@ pub struct Prepared<'a> {
     pub(super) home: NewSandbox,
     pub(super) origin: Cold,
     pub(super) company: Company,
-}
-
-/// Who is given what the init has for others, and who is told.
-pub(super) struct Company {
-    pub terminal: TerminalTo,
-    pub agent: Option<Agent>,
-    /// Of a container whose notices nobody but this process passes on.
-    pub notices: Option<Notices>,
 }
 
 impl<'a> Prepared<'a> {

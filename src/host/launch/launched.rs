@@ -175,7 +175,7 @@ fn next_report_with(
 pub(super) fn out_of_turn(report: Report, doing: &Doing) -> HostError {
     match report {
         Report::Failed(failure) => said(failure),
-        Report::Closed => doing.died("the container's init"),
+        Report::Closed => HostError::died("the container's init", doing),
         other => HostError::OutOfTurn { said: format!("{other:?}"), doing: doing.clone() },
     }
 }
