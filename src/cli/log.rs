@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::failure::{Failure, Of};
-use super::{output, time};
+use super::failure::Failure;
+use super::{output, time, typed};
 use crate::container::one_line;
 use crate::engine;
 use crate::sys::mountinfo::split_once;
@@ -108,9 +108,9 @@ impl Log {
 /// peer's line has it.
 pub fn show(failure: &Failure) {
     let text = in_one_line(&failure.text);
-    match failure.of {
-        Of::Command => eprintln!("sandkeep: error: {text}"),
-        Of::Program => eprintln!("sandkeep: {text}"),
+    match failure.is_of_program() {
+        false => eprintln!("sandkeep: error: {text}"),
+        true => eprintln!("sandkeep: {text}"),
     }
 }
 
@@ -159,7 +159,7 @@ fn named_by(args: &[OsString]) -> Option<Log> {
     while let Some(arg) = rest.next().filter(|arg| arg.as_bytes().starts_with(b"--")) {
         let (name, value) = match split_once(arg.as_bytes(), b"=") {
             Some((name, value)) => (name, Some(OsStr::from_bytes(value))),
-            None if super::FLAGS_WITH_VALUE.iter().any(|flag| arg == *flag) => (arg.as_bytes(), rest.next()),
+            None if typed::FLAGS_WITH_VALUE.iter().any(|flag| arg == *flag) => (arg.as_bytes(), rest.next()),
             None => continue,
         };
         match (name, value) {

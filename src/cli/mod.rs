@@ -2,16 +2,8 @@
 //!
 //! Owns what is typed and what is shown, and nothing else: a crash of a command is the engine's to heal.
 
-/// As in the standard library, but for what happens when nobody reads it: see [`output`].
-macro_rules! print {
-    ($($text:tt)*) => { $crate::cli::output::out(format_args!($($text)*)) };
-}
-macro_rules! println {
-    ($($text:tt)*) => { $crate::cli::output::out(format_args!("{}\n", format_args!($($text)*))) };
-}
-macro_rules! eprintln {
-    ($($text:tt)*) => { $crate::cli::output::err(format_args!("{}\n", format_args!($($text)*))) };
-}
+#[macro_use]
+mod output;
 
 mod context;
 mod create;
@@ -23,13 +15,13 @@ mod exec;
 mod failure;
 mod features;
 mod format;
+mod global;
 mod history;
 mod kill;
 mod launch_flags;
 mod list;
 mod log;
 mod machine;
-mod output;
 mod pause;
 mod ps;
 mod recover;
@@ -38,21 +30,22 @@ mod spec;
 mod start;
 mod state;
 mod time;
+mod typed;
 mod unsupported;
 mod update;
 mod wait;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use context::Context;
-use failure::Failure;
+use failure::{Answer, CodeOf, Done, Failure, exit_code};
+use global::Global;
+use typed::{asks_for_version, command_of};
 
 use crate::host::descriptors;
 
@@ -70,42 +63,6 @@ struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Args)]
-struct Global {
-    /// Where sandboxes are recorded [default: /run/sandkeep; as an ordinary user $XDG_RUNTIME_DIR/sandkeep, or
-    /// /tmp/sandkeep-UID, which only that user can read, where there is no such folder of the user's own]
-    #[arg(long, global = true, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// Append errors to this file too
-    #[arg(long, global = true, value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
-    log: Option<PathBuf>,
-    #[arg(long, global = true, value_enum, default_value = "text")]
-    log_format: log::Format,
-    #[arg(long, global = true, value_enum, default_value = "error")]
-    log_level: log::Level,
-    /// The same as --log-level debug
-    #[arg(long, global = true)]
-    debug: bool,
-    /// The same as --cgroup-manager systemd
-    #[arg(long, global = true)]
-    systemd_cgroup: bool,
-    #[arg(long, global = true, value_enum, default_value = "cgroupfs")]
-    cgroup_manager: CgroupManager,
-    /// true, false or auto: whether to do without the privileges of root
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
-    rootless: String,
-    /// Print the version
-    #[arg(short = 'v', long)]
-    version: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum CgroupManager {
-    Cgroupfs,
-    Systemd,
-    Disabled,
 }
 
 #[derive(Subcommand)]
@@ -163,6 +120,16 @@ enum Command {
     Mounts(unsupported::Arguments),
 }
 
+impl Command {
+    fn code_of(&self) -> CodeOf {
+        match self {
+            Command::Create(_) => CodeOf::Command,
+            Command::Exec(_) => CodeOf::Exec,
+            _ => CodeOf::Application,
+        }
+    }
+}
+
 /// Everything `main` does: from arguments to an exit code.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     descriptors::raise_to_floor();
@@ -177,20 +144,22 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
                 "{} is not UTF-8, which only paths, programs, their arguments and variables may be",
                 misspelt(&args)
             );
-            let exit_code = if command_of(&args).is_some_and(|name| name == "exec") { exec::FAILED } else { 1 };
-            log::show(&Failure::new(text.as_str()));
+            let failure = Failure::new(text.as_str());
+            log::show(&failure);
             log::record_misuse(&args, &text);
-            return ExitCode::from(exit_code);
+            let exec = command_of(&args).is_some_and(|name| name == "exec");
+            return exit_code(&Err(failure), if exec { CodeOf::Exec } else { CodeOf::Command }).into();
         }
         Err(error) => {
-            let wrong = error.use_stderr();
-            if wrong {
+            let outcome = if error.use_stderr() {
                 eprintln!("{}", error.render().to_string().trim_end());
                 log::record_misuse(&args, &error.to_string());
+                Err(Failure::misuse(error.to_string()))
             } else {
                 let _ = error.print();
-            }
-            return ExitCode::from(u8::from(wrong));
+                Ok(Done::Well)
+            };
+            return exit_code(&outcome, CodeOf::Command).into();
         }
     };
     crate::sys::signals::default_for_children();
@@ -198,20 +167,21 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     if let Err(failure) = context.log.open() {
         // Whoever reads nothing but the log would never learn of anything.
         log::show(&failure);
-        return ExitCode::from(failure.exit_code);
+        return exit_code(&Err(failure), CodeOf::Command).into();
     }
     let began = Instant::now();
     context.log.debug(&format!("sandkeep {}, root {:?}: {:?}", env!("CARGO_PKG_VERSION"), context.root, &args[1..]));
-    let outcome = run(&context, cli.command).and_then(|code| output::finish().map(|()| code));
-    let code = outcome.unwrap_or_else(|failure| {
-        context.log.error(&failure);
-        failure.exit_code
-    });
+    let code_of = cli.command.code_of();
+    let outcome = run(&context, cli.command).and_then(|done| output::finish().map(|()| done));
+    if let Err(failure) = &outcome {
+        context.log.error(failure);
+    }
+    let code = exit_code(&outcome, code_of);
     context.log.debug(&format!("exit code {code} after {}", time::duration(began.elapsed().as_nanos() as i64)));
     ExitCode::from(code)
 }
 
-fn run(context: &Context, command: Command) -> Result<u8, Failure> {
+fn run(context: &Context, command: Command) -> Answer {
     if matches!(command, Command::Create(_) | Command::Run(_) | Command::Do(_)) {
         descriptors::check_for_container()?;
     }
@@ -241,32 +211,6 @@ fn run(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Restore(arguments) => arguments.refuse("restore", unsupported::NO_SAVING),
         Command::Mounts(arguments) => arguments.refuse("mounts", unsupported::NO_LATER_MOUNTS),
     }
-}
-
-/// The global flags whose value may be the next word.
-const FLAGS_WITH_VALUE: [&str; 6] =
-    ["--log", "--log-format", "--root", "--log-level", "--cgroup-manager", "--rootless"];
-
-/// `--version` stands alone or before the command; after a command's name it is the container's.
-fn asks_for_version(args: &[OsString]) -> bool {
-    global_flags(args).any(|arg| arg == "--version" || arg == "-v")
-}
-
-/// The global flags before the command, without values that are words of their own.
-fn global_flags(args: &[OsString]) -> impl Iterator<Item = &OsString> {
-    let mut rest = args.iter().skip(1);
-    std::iter::from_fn(move || {
-        let flag = rest.next().filter(|arg| arg.as_encoded_bytes().starts_with(b"-"))?;
-        if FLAGS_WITH_VALUE.iter().any(|with_value| flag == with_value) {
-            rest.next();
-        }
-        Some(flag)
-    })
-}
-
-fn command_of(args: &[OsString]) -> Option<&OsString> {
-    let values = global_flags(args).filter(|flag| FLAGS_WITH_VALUE.iter().any(|with_value| flag == with_value)).count();
-    args.get(1 + global_flags(args).count() + values)
 }
 
 /// Of arguments that may not be what they are: which. A path may be anything, so it need not be the first that is no text.

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done};
 use crate::host::running::Changing;
 use crate::model::{ChangeRequest, Id};
 
@@ -13,20 +13,20 @@ pub struct Arguments {
     id: String,
 }
 
-pub fn pause(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn pause(context: &Context, arguments: &Arguments) -> Answer {
     change(context, &arguments.id, ChangeRequest::Pause)
 }
 
-pub fn resume(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn resume(context: &Context, arguments: &Arguments) -> Answer {
     change(context, &arguments.id, ChangeRequest::Resume)
 }
 
-fn change(context: &Context, id: &str, request: ChangeRequest) -> Result<u8, Failure> {
+fn change(context: &Context, id: &str, request: ChangeRequest) -> Answer {
     let id = Id::parse(id)?;
     let root = context.root_of(&id)?;
     let held = context.hold(&root, &id)?;
     let (folder, snapshot) = (held.folder().try_clone()?, held.snapshot().clone());
     let mut held = held.change(&id, request, &mut Changing::of(&folder, &snapshot))?;
     context.tell_notices(&mut held);
-    Ok(0)
+    Ok(Done::Well)
 }

@@ -7,7 +7,7 @@ use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value};
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use crate::engine::pod_of;
 use crate::host::kept::{self, root_container};
 use crate::host::running::Changing;
@@ -73,7 +73,7 @@ pub struct Arguments {
     id: String,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let id = Id::parse(&arguments.id)?;
     let given = asked_for(context, arguments)?;
     let root = context.root_of(&id)?;
@@ -89,7 +89,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let mut changing = Changing::of(&folder, &snapshot).to_limit(limits);
     let mut held = held.change(&id, ChangeRequest::Update, &mut changing)?;
     context.tell_notices(&mut held);
-    Ok(0)
+    Ok(Done::Well)
 }
 
 fn asked_for(context: &Context, arguments: &Arguments) -> Result<LinuxResources, Failure> {

@@ -16,7 +16,8 @@
 //! A crash before the intent is written leaves nothing. Between the intent and its clearing it leaves an intent whose
 //! lock is free: whoever comes next heals ([`heal`]) before anything else.
 
-mod create;
+mod acquire;
+mod birth;
 mod effects;
 mod facts;
 pub mod heal;
@@ -35,7 +36,7 @@ use std::error::Error;
 use crate::model::{Denial, Event};
 use crate::store::{LockError, StoreError};
 
-pub use create::{NewSandbox, create};
+pub use birth::{Advanced, Born, Left, NewSandbox, OnRecord, Poststop, Stage, Unborn, Undone, bear, is_row_of_launch};
 pub use effects::{Effects, Known, Pace, Performer};
 pub use facts::{Depth, Facts, Probe, apply, inferred, is_orphaned, nobody_saw, observe, pod_of};
 pub use heal::{Mend, Wreck};

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::HostError;
-use super::create::CALL_DEADLINE;
 use super::hooks::Ledger;
+use super::supervisor::CALL_DEADLINE;
 use super::update::{self, Limiting};
 use crate::cgroup;
 use crate::control::{Client, Container, ControlError, Method, Request};

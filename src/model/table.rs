@@ -157,6 +157,18 @@ const _: () = {
     }
 };
 
+/// What a birth does, for the compiler to compare with the steps of who does it.
+pub const fn launch(of: Machine) -> &'static [Make] {
+    let work = match of {
+        Machine::Sandbox => LAUNCH.sandbox,
+        Machine::Container => LAUNCH.container,
+    };
+    match work {
+        Work::Make(effects) => effects,
+        Work::Nothing | Work::Renew(_) | Work::Change(_) | Work::End(_) => &[],
+    }
+}
+
 /// Every transition there is, of one machine after the other.
 pub fn transitions() -> impl Iterator<Item = Transition> {
     Machine::ALL.into_iter().flat_map(|machine| TABLE.iter().map(move |row| row.of(machine)))

@@ -17,6 +17,7 @@ mod large;
 mod lazy;
 mod lifecycle;
 mod notify;
+mod on_disk;
 mod parallel;
 mod process_attributes;
 mod readers;
