@@ -1,7 +1,11 @@
 //! Imports go downward only: this reads the code and holds it.
 
+mod imports;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use imports::{Sources, circles, told};
 
 /// What each layer may import, itself apart. What is not here is not allowed.
 const ALLOWED: [(&str, &[&str]); 12] = [
@@ -19,23 +23,99 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("cli", &["model", "sys", "spec", "store", "engine", "control", "cgroup", "container", "boot", "host", "recover"]),
 ];
 
+/// To be taken out of circles one by one, and out of this list: a circle of none but these is not told yet.
+const CIRCLES_YET: &[&str] = &[
+    "cgroup/error.rs",
+    "cgroup/freeze.rs",
+    "cgroup/hierarchies.rs",
+    "cgroup/join.rs",
+    "cgroup/layout.rs",
+    "cgroup/limits/device_program.rs",
+    "cgroup/limits/device_table.rs",
+    "cgroup/limits/devices.rs",
+    "cgroup/limits/entangled.rs",
+    "cgroup/limits/mod.rs",
+    "cgroup/limits/supervisor.rs",
+    "cgroup/limits/v1.rs",
+    "cgroup/limits/v2.rs",
+    "cgroup/make.rs",
+    "cgroup/mod.rs",
+    "cgroup/stats/mod.rs",
+    "cgroup/stats/parse.rs",
+    "cgroup/stats/v1.rs",
+    "cgroup/stats/v2.rs",
+    "cgroup/systemd/bus.rs",
+    "cgroup/systemd/mod.rs",
+    "cgroup/systemd/properties.rs",
+    "cli/context.rs",
+    "cli/create.rs",
+    "cli/delete.rs",
+    "cli/do_/limits.rs",
+    "cli/do_/mod.rs",
+    "cli/do_/view.rs",
+    "cli/doctor.rs",
+    "cli/events.rs",
+    "cli/exec.rs",
+    "cli/features.rs",
+    "cli/history.rs",
+    "cli/hold.rs",
+    "cli/kill.rs",
+    "cli/list.rs",
+    "cli/log.rs",
+    "cli/look.rs",
+    "cli/machine.rs",
+    "cli/mod.rs",
+    "cli/pause.rs",
+    "cli/ps.rs",
+    "cli/recover.rs",
+    "cli/run.rs",
+    "cli/start.rs",
+    "cli/state.rs",
+    "cli/update.rs",
+    "cli/wait.rs",
+    "container/identity.rs",
+    "container/mod.rs",
+    "container/mounts.rs",
+    "container/seccomp/mod.rs",
+    "container/seccomp/search.rs",
+    "container/source.rs",
+    "container/sysfs.rs",
+    "engine/heal.rs",
+    "engine/hold.rs",
+    "engine/transition.rs",
+    "host/attend.rs",
+    "host/create.rs",
+    "host/destroy.rs",
+    "host/foreground.rs",
+    "host/hooks.rs",
+    "host/launch.rs",
+    "host/update.rs",
+];
+
 /// What may be named in one layer only.
 const FENCED: [(&str, &str); 2] = [("sled::", "store"), ("clap::", "cli")];
 
 #[test]
 fn imports_go_downward_only() {
+    let sources = Sources::read(&source());
     let mut wrong = Vec::new();
-    for (layer, allowed) in ALLOWED {
-        for file in files(layer) {
-            let code = product_code(&file);
-            for used in crate_paths(&code) {
-                let known = ALLOWED.iter().any(|(name, _)| *name == used);
-                if known && used != layer && !allowed.contains(&used.as_str()) {
-                    wrong.push(format!("{}: {layer} imports {used}", file.display()));
-                }
-            }
+    for ((from, to), names) in sources.ties() {
+        let (Some(layer), Some(used)) = (sources.layer(from), sources.layer(to)) else { continue };
+        let allowed = ALLOWED.iter().find(|(name, _)| *name == layer).map_or(&[][..], |(_, allowed)| allowed);
+        if used != layer && !allowed.contains(&used) {
+            wrong.push(format!("{}: {layer} imports {used}: {names:?}", sources.path(from).display()));
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let sources = Sources::read(&source());
+    let ties = sources.ties();
+    let yet = |file: &usize| CIRCLES_YET.iter().any(|path| Path::new(path) == sources.path(*file));
+    let groups = circles(&ties).into_iter().filter(|group| !group.iter().all(yet));
+    let wrong: Vec<String> = groups.map(|group| told(&group, &ties, &sources)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -111,19 +191,6 @@ fn some_crates_are_named_in_one_layer_only() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-#[test]
-fn the_reader_of_imports_reads_all_their_forms() {
-    let paths = |text| crate_paths(&without_comments(text));
-    assert_eq!(paths("use crate::model::Id;"), ["model"]);
-    assert_eq!(
-        paths("use crate::{\n  model::{Id, Phase},\n  store::{self, Root},\n  sys,\n};"),
-        ["model", "store", "sys"]
-    );
-    assert_eq!(paths("fn f(a: crate::engine::Engine) {}"), ["engine"]);
-    assert_eq!(paths("// crate::cli::main\n/// [`crate::boot`]\nlet x = 1;"), [""; 0]);
-    assert_eq!(paths("pub(crate) fn f() {}"), [""; 0]);
-}
-
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
@@ -150,56 +217,9 @@ fn code(file: &Path) -> String {
     without_comments(&fs::read_to_string(file).unwrap())
 }
 
-/// The code without its tests, which may look wherever they need to.
-fn product_code(file: &Path) -> String {
-    let code = code(file);
-    let end = code.find("#[cfg(test)]\nmod tests").unwrap_or(code.len());
-    code[..end].to_owned()
-}
-
 fn without_comments(text: &str) -> String {
     let lines = text.lines().map(|line| if line.trim_start().starts_with("//") { "" } else { line });
     lines.map(|line| line.split(" // ").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
-}
-
-/// The first segments after `crate::`, of plain paths and of groups.
-fn crate_paths(code: &str) -> Vec<String> {
-    let mut paths = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
-        match rest.strip_prefix('{') {
-            Some(group) => paths.extend(top_level_names(group)),
-            None => paths.extend(first_name(rest)),
-        }
-    }
-    paths
-}
-
-/// The first name of each item of a `{…}` group, nested groups left out.
-fn top_level_names(group: &str) -> Vec<String> {
-    let (mut depth, mut item, mut names) = (1, String::new(), Vec::new());
-    for c in group.chars() {
-        match c {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ',' if depth == 1 => {
-                names.extend(first_name(item.trim()));
-                item.clear();
-                continue;
-            }
-            _ => {}
-        }
-        if depth == 0 {
-            break;
-        }
-        item.push(c);
-    }
-    names.extend(first_name(item.trim()));
-    names
-}
-
-fn first_name(path: &str) -> Option<String> {
-    words(path).next().filter(|word| path.starts_with(*word)).map(str::to_owned)
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sandkeep::model::exits;
-use sandkeep::store::{self, schema};
+use sandkeep::store::schema;
 
 /// Decodes; what was accepted must survive being encoded and decoded again.
 macro_rules! survives {
@@ -23,8 +23,8 @@ fuzz_target!(|data: &[u8]| {
     survives!(data, schema::decode_journal_entry, schema::encode_journal_entry);
     survives!(data, schema::decode_pending, schema::encode_pending);
     survives!(data, schema::decode_hook_record, schema::encode_hook_record);
-    survives!(data, store::decode_limits, store::encode_limits);
-    survives!(data, store::decode_scope, store::encode_scope);
+    survives!(data, schema::decode_limits, schema::encode_limits);
+    survives!(data, schema::decode_scope, schema::encode_scope);
 
     let records = exits::decode_all(data);
     let again: Vec<u8> = records.iter().flat_map(exits::encode).collect();

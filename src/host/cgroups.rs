@@ -12,9 +12,9 @@ use crate::cgroup::systemd::{Bus, Limits, Scope, Systemd, limits_of};
 use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
 use crate::container::{CgroupView, Whose};
 use crate::model::Id;
-use crate::model::record::CgroupRecord;
+use crate::model::record::{CgroupRecord, ScopeRecord};
 use crate::spec::plan::{MountKind, NamespaceKind, Plan};
-use crate::store::{Folder, ScopeRecord};
+use crate::store::Folder;
 
 pub struct Cgroups<'a> {
     plan: &'a Plan,

@@ -10,9 +10,9 @@ use crate::cgroup;
 use crate::cgroup::systemd::{Bus, Systemd};
 use crate::engine::heal::Wreck;
 use crate::engine::{Effects, Pace};
-use crate::model::record::{Boot, CgroupRecord, HookKind, PidNamespace, ProcessRef, Snapshot};
+use crate::model::record::{Boot, CgroupRecord, HookKind, PidNamespace, ProcessRef, ScopeRecord, Snapshot};
 use crate::model::{Effect, Event};
-use crate::store::{Folder, ScopeRecord};
+use crate::store::Folder;
 use crate::sys::procfs::Standing;
 use crate::sys::{pidfd, procfs};
 

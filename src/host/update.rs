@@ -1,7 +1,7 @@
 //! The effect of update: other limits on the cgroup of a container, all of them or none.
 //!
 //! The way back is on disk before the first value is written, and the rename of that file is what completes it
-//! (`store::Limits`): a process that dies anywhere in between leaves enough for recovery to do one or the other.
+//! (`record::Limits`): a process that dies anywhere in between leaves enough for recovery to do one or the other.
 
 use oci_spec::runtime::LinuxResources;
 
@@ -11,9 +11,9 @@ use crate::cgroup::systemd::limits_of;
 use crate::cgroup::{Change, Hierarchies};
 use crate::engine::Effects;
 use crate::model::Effect;
-use crate::model::record::CgroupRecord;
+use crate::model::record::{CgroupRecord, Limits, ScopeRecord};
 use crate::spec;
-use crate::store::{Folder, Limits, ScopeRecord};
+use crate::store::Folder;
 
 pub struct Limiting<'a> {
     folder: &'a Folder,

@@ -69,6 +69,26 @@ pub struct FileValue {
     pub value: String,
 }
 
+/// The limits of a container after an update.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Of the transition that set them.
+    pub seq: u64,
+    /// All that have been asked for so far: the `linux.resources` that a later update starts from.
+    pub resources: serde_json::Value,
+    /// What the files of the cgroup said before, in the order in which they were written.
+    pub before: Vec<FileValue>,
+}
+
+/// The unit of systemd that a container is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScopeRecord {
+    /// `libpod-web.scope`
+    pub unit: String,
+    /// Whose systemd: `system` or `user`.
+    pub bus: String,
+}
+
 /// Written once, as soon as every process of it is known, and never changed but for `supervisor`: one that died is
 /// replaced where its container runs on without it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::Root;
-use super::files::open_ours;
-use super::layout::in_dir;
+use super::paths::in_dir;
+use super::place::open_ours;
 
 const CACHE: &str = "cache";
 /// Files that are kept, and how long one may be.

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use super::db::{Trees, Write};
-use super::layout::name_of;
-use super::opening::Witness;
+use super::names::name_of;
 use super::schema::{Change, Pending, Records};
+use super::witness::Witness;
 use super::{StoreError, room};
 use crate::model::Id;
 use crate::model::record::{JournalEntry, Snapshot, State};

@@ -16,11 +16,10 @@ use sled::transaction::{
     ConflictableTransactionError, TransactionError, Transactional, TransactionalTree, UnabortableTransactionError,
 };
 
-use super::StoreError;
-use super::error::is_full;
-use super::layout::name_of;
-use super::pieces;
+use super::error::DbError;
+use super::names::name_of;
 use super::schema::{self, Records};
+use super::{StoreError, pieces};
 
 use crate::model::record::{JournalEntry, Snapshot, State};
 
@@ -29,53 +28,6 @@ const CACHE: u64 = 8 << 20;
 
 const FORMAT_KEY: &[u8] = b"format";
 const ENDS_KEY: &[u8] = b"journal";
-
-/// The database said no.
-#[derive(Debug, thiserror::Error)]
-pub enum DbError {
-    /// sled's own words for it say where it looked in vain, and no more.
-    #[error("a checksum in it does not fit")]
-    Checksum,
-    #[error(transparent)]
-    Sled(sled::Error),
-    #[error("the database gave up: {0}")]
-    Panicked(String),
-    /// What it said may come of that alone.
-    #[error("there is no room left, and the database said: {0}")]
-    NoRoom(String),
-}
-
-impl DbError {
-    pub fn is_full(&self) -> bool {
-        match self {
-            DbError::Sled(sled::Error::Io(error)) => is_full(error),
-            DbError::NoRoom(_) => true,
-            _ => false,
-        }
-    }
-
-    /// What is on disk cannot be what was written; anything that the machine did instead (no room, no permission, a
-    /// broken disk) is not that.
-    pub(super) fn is_corrupt(&self) -> bool {
-        use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
-        match self {
-            DbError::Sled(sled::Error::Io(error)) => {
-                matches!(error.kind(), UnexpectedEof | InvalidData | InvalidInput)
-            }
-            DbError::NoRoom(_) => false,
-            DbError::Checksum | DbError::Sled(_) | DbError::Panicked(_) => true,
-        }
-    }
-}
-
-impl From<sled::Error> for DbError {
-    fn from(error: sled::Error) -> DbError {
-        match error {
-            sled::Error::Corruption { .. } => DbError::Checksum,
-            other => DbError::Sled(other),
-        }
-    }
-}
 
 /// What happens to the two halves of a snapshot, as bytes.
 pub(super) enum Write {

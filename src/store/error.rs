@@ -1,12 +1,11 @@
 //! What can fail in the store: each variant is one operation that was tried.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::db::DbError;
 use super::schema::SchemaError;
-use super::trust::Distrust;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -86,6 +85,77 @@ impl StoreError {
             | StoreError::WriteIntent { source, .. }
             | StoreError::Write { source, .. } => is_full(source),
             _ => false,
+        }
+    }
+}
+
+/// The database said no.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// sled's own words for it say where it looked in vain, and no more.
+    #[error("a checksum in it does not fit")]
+    Checksum,
+    #[error(transparent)]
+    Sled(sled::Error),
+    #[error("the database gave up: {0}")]
+    Panicked(String),
+    /// What it said may come of that alone.
+    #[error("there is no room left, and the database said: {0}")]
+    NoRoom(String),
+}
+
+impl DbError {
+    pub fn is_full(&self) -> bool {
+        match self {
+            DbError::Sled(sled::Error::Io(error)) => is_full(error),
+            DbError::NoRoom(_) => true,
+            _ => false,
+        }
+    }
+
+    /// What is on disk cannot be what was written; anything that the machine did instead (no room, no permission, a
+    /// broken disk) is not that.
+    pub(super) fn is_corrupt(&self) -> bool {
+        use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        match self {
+            DbError::Sled(sled::Error::Io(error)) => {
+                matches!(error.kind(), UnexpectedEof | InvalidData | InvalidInput)
+            }
+            DbError::NoRoom(_) => false,
+            DbError::Checksum | DbError::Sled(_) | DbError::Panicked(_) => true,
+        }
+    }
+}
+
+impl From<sled::Error> for DbError {
+    fn from(error: sled::Error) -> DbError {
+        match error {
+            sled::Error::Corruption { .. } => DbError::Checksum,
+            other => DbError::Sled(other),
+        }
+    }
+}
+
+/// Why something is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distrust {
+    Owner { owner: u32, mode: u32, we: u32 },
+    Writable { owner: u32, mode: u32 },
+    Link { owner: u32, we: u32 },
+}
+
+impl fmt::Display for Distrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Distrust::Owner { owner, mode, we } => {
+                write!(f, "it belongs to uid {owner} (mode {mode:04o}), and we are uid {we}: be that user, chown it")
+            }
+            Distrust::Writable { owner, mode } => {
+                write!(f, "others than its owner, uid {owner}, may write to it (mode {mode:04o}): chmod go-w it")
+            }
+            Distrust::Link { owner, we } => {
+                write!(f, "it is a symbolic link that uid {owner} has put there, and we are uid {we}: remove it")
+            }
         }
     }
 }

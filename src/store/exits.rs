@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use fs2::FileExt;
 
-use super::files::open_ours;
+use super::place::open_ours;
 use super::{Folder, Guard, StoreError};
 use crate::model::exits::{self, ExitRecord};
 

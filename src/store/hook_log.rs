@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use nix::fcntl::{FallocateFlags, fallocate};
 
-use super::files::open_ours;
+use super::place::open_ours;
 use super::schema::{MAX_HOOK_RECORD, decode_hook_record, encode_hook_record};
 use super::{Folder, StoreError, frames};
 use crate::model::record::HookRecord;

@@ -1,36 +1,23 @@
-//! Where things are: the root, the folders of the sandboxes, their names, and the renames that give and take an id.
+//! Where things are: the root and the folders of the sandboxes, opened, found and listed.
 
 use std::ffi::OsStr;
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use nix::fcntl::renameat;
-use sha2::{Digest, Sha256};
 
-use super::files::put_away_unless;
-use super::trust::{self, Distrust, Missing};
-use super::{Guard, LockError, StoreError};
+use super::StoreError;
+use super::error::Distrust;
+use super::names::{is_abandoned_making, is_leftover, is_sandbox, name_of};
+use super::paths::{in_dir, open_dir, same_file};
+use super::trust::{self, Missing};
 use crate::model::Id;
-use crate::sys::procfs;
 
-/// The longest id, in bytes, that is itself the name of its folder.
-const MAX_PLAIN: usize = 200;
-/// How much of a longer id its folder's name begins with.
-const PREFIX: usize = 180;
-
-// `~` is in no id, so that no sandbox can be taken for a leftover, whatever it is called.
-const NEW: &str = ".new-~";
-/// Not yet locked: followed by the pid and the start time of its maker.
-const MAKING: &str = ".mk-~";
-const GONE: &str = ".gone-~";
-
-const SANDBOXES: &str = "sandboxes";
+pub(super) const SANDBOXES: &str = "sandboxes";
 pub(super) const STORE: &str = "store";
 
 /// An opened state folder.
@@ -55,30 +42,7 @@ pub struct Folder {
     doubt: Option<Distrust>,
 }
 
-/// The name of a sandbox's folder, and of files that belong to a container: the id itself up to 200 bytes, else 180
-/// bytes of it, `-`, and the SHA-256 of the whole in hex. That is 245 bytes, longer than any name that is itself an
-/// id, so the two kinds cannot collide; it leaves room for a suffix of 10.
-pub fn name_of(id: &str) -> String {
-    if id.len() <= MAX_PLAIN {
-        return id.to_owned();
-    }
-    let digest: String = Sha256::digest(id).iter().map(|byte| format!("{byte:02x}")).collect();
-    // Ids are ASCII; anything else is cut at a character.
-    let prefix = id.char_indices().take_while(|(at, c)| at + c.len_utf8() <= PREFIX).map(|(_, c)| c);
-    format!("{}-{digest}", prefix.collect::<String>())
-}
-
 impl Root {
-    /// For commands that change something: makes what is missing, private to its owner. See `trust` for what is refused.
-    pub fn open_or_make(path: &Path) -> Result<Root, StoreError> {
-        let path = absolute(path)?;
-        let dir = trust::folder(&path, Missing::Make)?;
-        let dir = dir.ok_or_else(|| StoreError::MakeRoot { path: path.clone(), source: ErrorKind::NotFound.into() })?;
-        let root = Root::make_parts(path, dir)?;
-        super::pending::reserve(&root);
-        Ok(root)
-    }
-
     /// For readers: None when nothing was ever made there.
     pub fn open(path: &Path) -> Result<Option<Root>, StoreError> {
         let path = absolute(path)?;
@@ -96,26 +60,12 @@ impl Root {
         }
     }
 
-    /// For who puts in order: a part that was lost is made again, if there is another, and what lies in the place of one
-    /// is put away.
-    pub fn open_to_mend(path: &Path) -> Result<Option<Root>, StoreError> {
+    /// For who changes something: what is missing is made, private to its owner. The sandboxes come first: a store without
+    /// them was once complete.
+    pub(super) fn make(path: &Path) -> Result<Root, StoreError> {
         let path = absolute(path)?;
-        let Some(dir) = trust::folder(&path, Missing::Report)? else { return Ok(None) };
-        trust::ours(&dir, &|| path.clone())?;
-        for part in [SANDBOXES, STORE] {
-            if let Err(StoreError::NotAFolder { path }) = trust::below(&dir, part, &|| path.join(part)) {
-                put_away_unless(&dir, part, Metadata::is_dir)
-                    .map_err(|source| StoreError::MakeRoot { path, source })?;
-            }
-        }
-        match Root::open(&path) {
-            Err(StoreError::LostSandboxes { .. }) => Root::open_or_make(&path).map(Some),
-            opened => opened,
-        }
-    }
-
-    /// The sandboxes come first: a store without them was once complete.
-    fn make_parts(path: PathBuf, dir: File) -> Result<Root, StoreError> {
+        let dir = trust::folder(&path, Missing::Make)?;
+        let dir = dir.ok_or_else(|| StoreError::MakeRoot { path: path.clone(), source: ErrorKind::NotFound.into() })?;
         trust::ours(&dir, &|| path.clone())?;
         let sandboxes = make_part(&path, &dir, SANDBOXES)?;
         make_part(&path, &dir, STORE)?;
@@ -141,6 +91,10 @@ impl Root {
         &self.0.path
     }
 
+    pub(super) fn sandboxes(&self) -> &File {
+        &self.0.sandboxes
+    }
+
     /// The folder of this sandbox, if there is one.
     pub fn find(&self, id: &Id) -> Result<Option<Folder>, StoreError> {
         self.open_folder(&name_of(id.as_str()))
@@ -148,42 +102,13 @@ impl Root {
 
     /// The folders of all sandboxes, by name.
     pub fn folders(&self) -> Result<Vec<Folder>, StoreError> {
-        self.list(|name| !is_leftover(name) && !name.starts_with(MAKING))
+        self.list(is_sandbox)
     }
 
     /// What a crash left of sandboxes that were being made or removed, or another process is making right now: whoever
     /// wants to remove one must hold its lock.
     pub fn leftovers(&self) -> Result<Vec<Folder>, StoreError> {
         self.list(|name| is_leftover(name) || is_abandoned_making(name))
-    }
-
-    /// Makes a folder that has no id yet, with its lock held. Nobody but the caller and `leftovers` sees it, and whoever
-    /// finds it there finds it held: until then it has a name that nobody looks at while it is young.
-    pub fn prepare(&self) -> Result<(Folder, Guard), StoreError> {
-        let failed = |source| StoreError::Prepare { path: self.path().join(SANDBOXES), source };
-        let random = random_name().map_err(failed)?;
-        let pid = std::process::id();
-        let start = start_time(pid as i32).unwrap_or_default();
-        let making = format!("{MAKING}{pid}.{start}.{random}");
-        DirBuilder::new().mode(0o700).create(in_dir(&self.0.sandboxes, &making)).map_err(failed)?;
-        let mut folder = self.open_folder(&making)?.ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
-        let locked = folder.make_lock().map_err(failed).and_then(|()| match folder.lock(Duration::ZERO) {
-            Ok(guard) => Ok(guard),
-            Err(LockError::Gone) => Err(failed(ErrorKind::NotFound.into())),
-            Err(LockError::Busy { .. }) => Err(failed(ErrorKind::TimedOut.into())),
-            Err(LockError::Store(error)) => Err(error),
-        });
-        let name = format!("{NEW}{random}");
-        match locked.and_then(|guard| folder.rename(&name).map_err(failed).map(|()| guard)) {
-            Ok(guard) => {
-                folder.name = name;
-                Ok((folder, guard))
-            }
-            Err(error) => {
-                let _ = folder.remove();
-                Err(error)
-            }
-        }
     }
 
     fn list(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Folder>, StoreError> {
@@ -207,7 +132,8 @@ impl Root {
         Ok(folders)
     }
 
-    fn open_folder(&self, name: &str) -> Result<Option<Folder>, StoreError> {
+    /// The folder with this name, whatever it is.
+    pub(super) fn open_folder(&self, name: &str) -> Result<Option<Folder>, StoreError> {
         match open_dir(&in_dir(&self.0.sandboxes, name)) {
             Ok(dir) => {
                 let path = || self.path().join(SANDBOXES).join(name);
@@ -255,54 +181,6 @@ impl Folder {
         is_leftover(&self.name)
     }
 
-    /// Takes the id: when this returns, the sandbox exists; before, it never did. The caller holds the folder's lock
-    /// and has written the intent, so that whoever finds the sandbox finds that too. When the id is taken, nothing is
-    /// left of the folder.
-    pub fn claim(mut self, id: &Id) -> Result<Folder, StoreError> {
-        let name = name_of(id.as_str());
-        // rename(2) replaces an empty folder only; a sandbox's holds at least its lock.
-        match self.rename(&name) {
-            Ok(()) => {
-                self.name = name;
-                Ok(self)
-            }
-            Err(source) => {
-                let _ = self.remove();
-                let id = id.as_str().to_owned();
-                match source.raw_os_error() {
-                    Some(libc::EEXIST | libc::ENOTEMPTY | libc::ENOTDIR) => Err(StoreError::Exists { id }),
-                    _ => Err(StoreError::Claim { id, source }),
-                }
-            }
-        }
-    }
-
-    /// Gives the id back: when this returns, the sandbox is gone and its id is free. The caller holds the lock.
-    pub fn retire(&mut self) -> Result<(), StoreError> {
-        let failed = |source| StoreError::Retire { path: self.path(), source };
-        let name = format!("{GONE}{}", random_name().map_err(failed)?);
-        self.rename(&name).map_err(failed)?;
-        self.name = name;
-        Ok(())
-    }
-
-    /// Removes the folder and all that is in it; that others removed some or all of it already is fine. The lock goes
-    /// last: whoever looks meanwhile at what is left finds it held.
-    pub fn remove(self) -> Result<(), StoreError> {
-        let path = in_dir(&self.root.0.sandboxes, &self.name);
-        // A file that appears while we remove the others makes the folder "not empty": again, a bounded number of times.
-        for _ in 0..8 {
-            match remove_but_lock(&path).and_then(|()| std::fs::remove_dir_all(&path)) {
-                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => continue,
-                Err(error) if error.kind() == ErrorKind::NotFound && path.symlink_metadata().is_ok() => continue,
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-                Err(source) => return Err(StoreError::Remove { path: self.path(), source }),
-                Ok(()) => return Ok(()),
-            }
-        }
-        Err(StoreError::Remove { path: self.path(), source: ErrorKind::DirectoryNotEmpty.into() })
-    }
-
     /// Whether the folder's name still leads to this very folder: not once it was claimed, retired or removed by
     /// another process.
     pub fn is_current(&self) -> io::Result<bool> {
@@ -320,71 +198,13 @@ impl Folder {
         in_dir(&self.dir, name)
     }
 
-    fn rename(&self, to: &str) -> io::Result<()> {
+    /// From here on it has that name. What else has it is replaced only if it is an empty folder, see rename(2).
+    pub(super) fn rename(&mut self, to: &str) -> io::Result<()> {
         let sandboxes = Some(self.root.0.sandboxes.as_raw_fd());
-        Ok(renameat(sandboxes, self.name.as_str(), sandboxes, to)?)
+        renameat(sandboxes, self.name.as_str(), sandboxes, to)?;
+        to.clone_into(&mut self.name);
+        Ok(())
     }
-}
-
-fn remove_but_lock(path: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => std::fs::remove_dir_all(entry.path())?,
-            false if entry.file_name() == super::lock::LOCK => {}
-            false => std::fs::remove_file(entry.path())?,
-        }
-    }
-    Ok(())
-}
-
-/// A preparation whose process, named by pid and start time, is dead.
-fn is_abandoned_making(name: &str) -> bool {
-    let Some(rest) = name.strip_prefix(MAKING) else { return false };
-    let mut parts = rest.split('.');
-    let maker = parts.next().and_then(|pid| pid.parse::<i32>().ok());
-    let start = parts.next().and_then(|start| start.parse::<u64>().ok());
-    match (maker, start) {
-        (Some(pid), Some(start)) => start_time(pid) != Some(start),
-        _ => true,
-    }
-}
-
-/// None for a process that is dead, or past doing anything.
-fn start_time(pid: i32) -> Option<u64> {
-    procfs::stat(pid).ok().flatten().filter(|stat| !stat.is_gone()).map(|stat| stat.start_time)
-}
-
-fn is_leftover(name: &str) -> bool {
-    name.starts_with(NEW) || name.starts_with(GONE)
-}
-
-/// Whether `path` leads to the file that is open here. A path that leads nowhere does not.
-pub(super) fn same_file(open: &File, path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let open = open.metadata()?;
-    match path.symlink_metadata() {
-        Ok(named) => Ok((open.dev(), open.ino()) == (named.dev(), named.ino())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// 16 hex digits that nobody else has.
-pub(super) fn random_name() -> io::Result<String> {
-    let mut bytes = [0; 8];
-    io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut bytes)?;
-    Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
-}
-
-fn open_dir(path: &Path) -> io::Result<File> {
-    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
-}
-
-/// proc(5): a path through an open folder, short however deep that lies.
-pub(super) fn in_dir(dir: &File, name: &str) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name)
 }
 
 /// A folder of the root, which is ours.
@@ -394,7 +214,7 @@ fn make_part(path: &Path, root: &File, name: &str) -> Result<File, StoreError> {
     trust::below(root, name, &|| path.join(name))?.ok_or_else(|| failed(ErrorKind::NotFound.into()))
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
     if path.as_os_str().as_bytes().is_empty() {
         return Err(StoreError::NotAFolder { path: path.to_owned() });
     }
@@ -404,16 +224,6 @@ fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn root() -> (tempfile::TempDir, Root) {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Root::open_or_make(&dir.path().join("state")).unwrap();
-        (dir, root)
-    }
-
-    fn id(text: &str) -> Id {
-        Id::parse(text).unwrap()
-    }
 
     #[test]
     fn a_reader_makes_nothing() {
@@ -425,116 +235,8 @@ mod tests {
     #[test]
     fn a_root_that_is_a_file_is_refused_in_so_many_words() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        for error in [Root::open_or_make(file.path()).unwrap_err(), Root::open(file.path()).unwrap_err()] {
+        for error in [Root::make(file.path()).unwrap_err(), Root::open(file.path()).unwrap_err()] {
             assert!(error.to_string().ends_with("is not a folder"), "{error}");
         }
-    }
-
-    #[test]
-    fn what_is_made_is_private() {
-        use std::os::unix::fs::MetadataExt;
-        let (_dir, root) = root();
-        let (folder, _guard) = root.prepare().unwrap();
-        for path in [root.path().to_owned(), root.path().join("store"), folder.path()] {
-            assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700, "{path:?}");
-        }
-    }
-
-    #[test]
-    fn a_prepared_folder_is_no_sandbox_until_it_is_claimed() {
-        let (_dir, root) = root();
-        let (folder, _guard) = root.prepare().unwrap();
-        assert!(root.folders().unwrap().is_empty());
-        assert_eq!(root.leftovers().unwrap().len(), 1);
-        folder.claim(&id("web")).unwrap();
-        assert_eq!(root.find(&id("web")).unwrap().unwrap().name(), "web");
-        assert!(root.leftovers().unwrap().is_empty());
-    }
-
-    #[test]
-    fn an_id_in_use_cannot_be_claimed_and_nothing_is_left_of_the_attempt() {
-        let (_dir, root) = root();
-        let first = root.prepare().unwrap().0.claim(&id("web")).unwrap();
-        let error = root.prepare().unwrap().0.claim(&id("web")).unwrap_err();
-        assert!(matches!(error, StoreError::Exists { .. }), "{error}");
-        assert!(root.leftovers().unwrap().is_empty());
-        assert!(first.is_current().unwrap());
-    }
-
-    #[test]
-    fn a_retired_id_is_free_at_once_and_removal_may_be_done_twice() {
-        let (_dir, root) = root();
-        let mut first = root.prepare().unwrap().0.claim(&id("web")).unwrap();
-        first.retire().unwrap();
-        root.prepare().unwrap().0.claim(&id("web")).unwrap();
-        let again = root.leftovers().unwrap().pop().unwrap();
-        first.remove().unwrap();
-        again.remove().unwrap();
-        assert!(root.leftovers().unwrap().is_empty());
-    }
-
-    #[test]
-    fn no_id_can_be_taken_for_a_leftover_or_for_the_name_of_a_longer_one() {
-        let (_dir, root) = root();
-        let long = "x".repeat(1000);
-        let longer = "x".repeat(1001);
-        let ids = [".new-1", ".gone-1", "...", &long, &longer, &name_of(&long), &"x".repeat(200)].map(id);
-        for id in &ids {
-            root.prepare().unwrap().0.claim(id).unwrap();
-        }
-        assert_eq!(root.folders().unwrap().len(), ids.len());
-        assert!(root.leftovers().unwrap().is_empty());
-        assert!(name_of(&long).len() <= 245);
-    }
-
-    #[test]
-    fn a_folder_being_prepared_is_held_from_the_start_however_often_leftovers_are_removed() {
-        let (_dir, root) = root();
-        let done = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let recovery = scope.spawn(|| {
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                    for folder in root.leftovers().unwrap() {
-                        if let Ok(Some(_guard)) = folder.try_lock() {
-                            folder.remove().unwrap();
-                        }
-                    }
-                }
-            });
-            let prepared = scope.spawn(|| {
-                for number in 0..300 {
-                    let (folder, guard) = root.prepare().unwrap();
-                    folder.write_file("config.json", b"{}").unwrap();
-                    let folder = folder.claim(&id(&format!("web{number}"))).unwrap();
-                    assert!(folder.is_current().unwrap());
-                    drop(guard);
-                }
-            });
-            let prepared = prepared.join();
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
-            recovery.join().unwrap();
-            prepared.unwrap();
-        });
-        assert_eq!(root.folders().unwrap().len(), 300);
-    }
-
-    #[test]
-    fn twenty_claims_of_one_id_at_once_have_one_winner() {
-        let (_dir, root) = root();
-        let start = std::sync::Barrier::new(20);
-        let won: usize = std::thread::scope(|scope| {
-            let claims: Vec<_> = (0..20)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let (folder, _guard) = root.prepare().unwrap();
-                        start.wait();
-                        folder.claim(&id("web")).is_ok() as usize
-                    })
-                })
-                .collect();
-            claims.into_iter().map(|claim| claim.join().unwrap()).sum()
-        });
-        assert_eq!(won, 1);
-        assert!(root.leftovers().unwrap().is_empty());
     }
 }

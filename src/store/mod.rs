@@ -29,20 +29,26 @@
 #![allow(clippy::disallowed_macros)] // What schemars derives uses it on texts.
 
 mod cache;
+mod claim;
 mod commit;
 mod db;
 mod error;
 mod exits;
 mod files;
+mod flock;
 mod frames;
 mod hook_log;
 mod intent;
 mod layout;
 mod limits;
 mod lock;
+mod mend;
+mod names;
 mod opening;
+mod paths;
 mod pending;
 mod pieces;
+mod place;
 mod rebuild;
 mod room;
 pub mod schema;
@@ -51,15 +57,13 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod witness;
 
 pub use commit::{Commit, Db};
-pub use db::DbError;
-pub use error::StoreError;
+pub use error::{DbError, Distrust, StoreError};
 pub use hook_log::HookLog;
-pub use layout::{Folder, Root, name_of};
-pub use limits::{Limits, decode_limits, encode_limits};
+pub use layout::{Folder, Root};
 pub use lock::{Guard, LockError};
+pub use names::name_of;
 pub use opening::Opening;
 pub use pending::{Recorded, commit_or_pend, pending_bytes};
-pub use scope::{ScopeRecord, decode_scope, encode_scope};
-pub use trust::Distrust;

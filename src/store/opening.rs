@@ -8,15 +8,16 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::files::{open_ours, put_away};
-use super::layout::{STORE, in_dir};
-use super::lock::lock_blocking;
+use super::flock::lock_blocking;
+use super::layout::STORE;
+use super::paths::in_dir;
+use super::place::{open_ours, put_away};
+use super::witness::Witness;
 use super::{Db, Root, StoreError, pending, rebuild, room};
 use crate::sys::sched;
 
@@ -163,7 +164,7 @@ fn open_counted(root: &Root, lock: File) -> Result<Db, StoreError> {
     let witness = Witness::read(&lock);
     // Who dies on a full disk did not die of the database. Without room for one byte there is no counting either.
     if !room::is_short(root.path()) {
-        let _ = lock.write_all_at(&[witness.deaths.saturating_add(1)], 0);
+        let _ = Witness::count(&lock, witness.deaths.saturating_add(1));
     }
     match rebuild::open(root, &witness) {
         Ok((trees, path, notices)) => {
@@ -172,45 +173,9 @@ fn open_counted(root: &Root, lock: File) -> Result<Db, StoreError> {
             Ok(db)
         }
         Err(error) => {
-            let _ = lock.write_all_at(&[witness.deaths], 0);
+            let _ = Witness::count(&lock, witness.deaths);
             let _ = fs2::FileExt::unlock(&lock);
             Err(error)
         }
-    }
-}
-
-/// What the lock file says of the database: byte 0 counts deaths, bytes 8 to 15 (little-endian) the journal entries
-/// that were ever committed. It is written after the database is flushed, so it never says too much.
-#[derive(Debug, Default)]
-pub(super) struct Witness {
-    /// How many processes, one after the other, died while they were opening it.
-    pub deaths: u8,
-    pub committed: u64,
-}
-
-/// So many deaths in a row are not chance: it is the database that kills.
-pub(super) const DEADLY: u8 = 3;
-
-impl Witness {
-    fn read(lock: &File) -> Witness {
-        let mut bytes = [0; 16];
-        match lock.read_exact_at(&mut bytes, 0) {
-            Ok(()) => {
-                Witness { deaths: bytes[0], committed: u64::from_le_bytes(bytes[8..].try_into().unwrap_or([0; 8])) }
-            }
-            Err(_) => Witness::default(),
-        }
-    }
-
-    /// The database is open, and has come so far.
-    pub(super) fn write(lock: &File, committed: u64) -> io::Result<()> {
-        let mut bytes = [0; 16];
-        bytes[8..].copy_from_slice(&committed.to_le_bytes());
-        lock.write_all_at(&bytes, 0)
-    }
-
-    /// As if it had killed enough.
-    pub(super) fn condemn(lock: &File) -> io::Result<()> {
-        lock.write_all_at(&[DEADLY], 0)
     }
 }

@@ -14,11 +14,13 @@ use std::time::Duration;
 use fs2::FileExt;
 use nix::fcntl::{FallocateFlags, fallocate, renameat};
 
-use super::files::{FLAGS, open_ours, put_away};
-use super::layout::{STORE, in_dir, same_file};
-use super::lock::lock_within;
+use super::flock::lock_within;
+use super::layout::STORE;
+use super::paths::{in_dir, same_file};
+use super::place::{FLAGS, open_ours, put_away};
 use super::schema::{Change, MAX_SNAPSHOT, Pending, decode_pending, encode_pending};
 use super::{Commit, Db, Root, StoreError, frames};
+use crate::sys::told::on_one_line;
 
 const PENDING: &str = "pending";
 const FOLDING: &str = "pending.folding";
@@ -50,22 +52,11 @@ pub fn commit_or_pend(opened: Result<Db, StoreError>, root: &Root, commit: &Comm
         Ok(db) => return Recorded::Committed(db),
         Err(error) => error,
     };
-    let why = explain(&error);
+    let why = on_one_line(&error);
     match append(root, commit) {
         Ok(()) => Recorded::Pending { why },
-        Err(second) => Recorded::Lost { why: format!("{why}; and {}", explain(&second)) },
+        Err(second) => Recorded::Lost { why: format!("{why}; and {}", on_one_line(&second)) },
     }
-}
-
-/// An error with its sources, in one line.
-fn explain(error: &StoreError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Allocates room for later, while there is some. That it cannot be had is not worth failing for.

@@ -11,11 +11,13 @@ use std::io::{ErrorKind, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::db::{DbError, Trees, Write};
-use super::files::{FLAGS, open_ours, put_away};
-use super::layout::{STORE, in_dir};
-use super::opening::{DEADLY, Witness};
-use super::trust::{self, Distrust};
+use super::db::{Trees, Write};
+use super::error::{DbError, Distrust};
+use super::layout::STORE;
+use super::paths::in_dir;
+use super::place::{FLAGS, open_ours, put_away};
+use super::trust;
+use super::witness::{DEADLY, Witness};
 use super::{Root, StoreError, room};
 use crate::model::Phase;
 use crate::model::record::JournalEntry;

@@ -1,6 +1,6 @@
 //! `sandbox.json`: what readers see of a sandbox, replaced whole.
 
-use super::layout::name_of;
+use super::names::name_of;
 use super::schema::{MAX_SNAPSHOT, decode_snapshot, encode_snapshot};
 use super::{Folder, Guard, StoreError};
 use crate::model::record::Snapshot;

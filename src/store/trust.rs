@@ -17,7 +17,6 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd};
@@ -29,6 +28,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::geteuid;
 
 use super::StoreError;
+use super::error::Distrust;
 use crate::sys::{open, procfs};
 
 const ROOT: u32 = 0;
@@ -37,30 +37,6 @@ const WRITABLE_BY_OTHERS: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 /// As the kernel, path_resolution(7).
 const MOST_LINKS: u32 = 40;
-
-/// Why something is not believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Distrust {
-    Owner { owner: u32, mode: u32, we: u32 },
-    Writable { owner: u32, mode: u32 },
-    Link { owner: u32, we: u32 },
-}
-
-impl fmt::Display for Distrust {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Distrust::Owner { owner, mode, we } => {
-                write!(f, "it belongs to uid {owner} (mode {mode:04o}), and we are uid {we}: be that user, chown it")
-            }
-            Distrust::Writable { owner, mode } => {
-                write!(f, "others than its owner, uid {owner}, may write to it (mode {mode:04o}): chmod go-w it")
-            }
-            Distrust::Link { owner, we } => {
-                write!(f, "it is a symbolic link that uid {owner} has put there, and we are uid {we}: remove it")
-            }
-        }
-    }
-}
 
 /// What to do about a folder that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

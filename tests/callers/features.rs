@@ -69,7 +69,6 @@ fn a_profile_with_every_seccomp_word_is_taken() {
     });
     let bundle = env.bundle().edit(|config| config["linux"]["seccomp"] = profile);
     runs(&env, &bundle, "seccomp");
-    env.assert_clean();
 }
 
 #[test]
@@ -94,7 +93,6 @@ fn every_mount_option_is_one_and_not_data_for_the_file_system() {
         }
         runs(&env, &bundle, &format!("options{at}"));
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -125,5 +123,4 @@ fn every_memory_policy_and_every_hook_is_taken() {
     assert_eq!(hooks.len(), 6);
     let bundle = env.bundle().edit(|config| config["hooks"] = hooks.into());
     runs(&env, &bundle, "hooks");
-    env.assert_clean();
 }

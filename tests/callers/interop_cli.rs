@@ -41,7 +41,6 @@ fn a_relative_bundle_and_the_current_folder_are_bundles_too() {
     env.cmd(["create", "-b"]).arg(name).arg(&id).current_dir(env.dir()).run().success();
     assert_eq!(env.state(&id)["bundle"], bundle.dir.to_str().unwrap());
     env.delete(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -71,7 +70,6 @@ fn a_success_leaves_the_log_empty() {
     let run = env.cmd(["--log-format=json", "--log"]).arg(&log).args(["run", "--bundle"]).arg(&bundle.dir).arg(&id);
     run.run().success();
     assert_eq!(fs::read_to_string(&log).unwrap_or_default(), "");
-    env.assert_clean();
 }
 
 #[test]
@@ -128,7 +126,6 @@ fn debug_says_what_is_done_with_whom_and_how_it_ended() {
     assert_eq!(told.stderr, "", "with a log it goes there alone");
     assert!(entries(&log).iter().all(|entry| entry["level"] == "debug"));
     assert!(entries(&log).len() >= 2);
-    env.assert_clean();
 }
 
 #[test]
@@ -142,7 +139,6 @@ fn list_prints_runcs_properties_in_runcs_order() {
     let places: Vec<usize> = keys.iter().map(|key| text.find(&format!("\"{key}\":")).expect(key)).collect();
     assert!(places.is_sorted(), "{text}");
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -157,7 +153,6 @@ fn ps_after_the_end_shows_nobody() {
     assert_eq!(table.lines().count(), 1, "the title alone: {table}");
     env.delete(&id);
     env.run(["ps", &id]).fails("does not exist");
-    env.assert_clean();
 }
 
 #[test]
@@ -189,7 +184,6 @@ fn every_success_is_silent_on_stderr_even_with_an_almost_empty_environment() {
     bare(&["kill", &id, "9"]);
     bare(&["wait", &id]);
     bare(&["delete", &id]);
-    env.assert_clean();
 }
 
 #[test]
@@ -210,7 +204,6 @@ fn signals_have_all_their_names() {
     env.run(["kill", &id]).success();
     assert_eq!(lines.next().as_deref(), Some("TERM"));
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -226,7 +219,6 @@ fn a_closed_stderr_pipe_ends_with_the_command() {
     env.run(["start", &id]).success();
     assert_eq!(lines.next(), None, "something long-lived holds the stderr of create");
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 /// A pipe that nobody reads any more.
@@ -246,7 +238,6 @@ fn a_reader_that_leaves_early_is_no_failure_and_a_full_disk_is_one() {
         env.cmd(args).stdout(full).run().fails("cannot write to standard output: no space left");
     }
     env.cmd(["state", "nobody"]).stderr(unread()).run().code(1);
-    env.assert_clean();
 }
 
 #[test]
@@ -280,7 +271,6 @@ fn sockets_of_a_service_manager_are_the_applications() {
     };
     shell("2", "two").success().prints("2 a:b\nmine\npassed on\n6\n");
     shell("3", "three").fails("descriptor 5 is not open");
-    env.assert_clean();
 }
 
 #[test]
@@ -295,7 +285,6 @@ fn preserved_fds_reach_the_container_and_no_others() {
     let shell = shell.args(["run", "--preserve-fds", "1", "--bundle"]).arg(&bundle.dir).arg(env.id("fds"));
     // 0, 1, 2, the one that is passed, and the folder that ls reads.
     shell.run().success().prints("passed on\n5\n");
-    env.assert_clean();
 }
 
 #[test]
@@ -358,7 +347,6 @@ fn the_line_of_a_failure_calls_it_an_error() {
     env.cmd(["--log"]).arg(&log).args(["state", &id]).run().fails("error").fails("does not exist");
     assert!(!fs::read_to_string(&log).unwrap().contains("error: "), "its level says it already");
     env.run(["delete", "--force", &created]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -412,7 +400,6 @@ fn a_log_that_cannot_be_opened_is_an_error_at_once_for_every_command() {
     assert_eq!(env.status(&there), "created", "nothing was done");
     env.gone(&id);
     env.run(["delete", "--force", &there]).success();
-    env.assert_clean();
 }
 
 /// What an ordinary user starts from here is taken to other runtimes too.
@@ -444,5 +431,4 @@ fn what_spec_writes_says_a_version_that_the_peers_on_this_machine_take() {
             assert_eq!(outcome.stdout, "taken\n");
         }
     }
-    env.assert_clean();
 }

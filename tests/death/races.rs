@@ -119,7 +119,6 @@ fn a_device_that_is_swapped_for_a_symlink_gives_nobody_a_file_of_the_host() {
         awaited.store(0, Ordering::Relaxed);
     }
     outside.assert_untouched("devices", swapping.end(), ran);
-    env.assert_clean();
 }
 
 /// CVE-2021-30465, CVE-2024-45310: the targets of mounts of every kind, below a folder that is swapped for a symlink.
@@ -157,7 +156,6 @@ fn a_mount_whose_target_is_swapped_for_a_symlink_lands_inside() {
         fs::remove_dir_all(&volume).unwrap();
     }
     outside.assert_untouched("mounts", swaps, ran);
-    env.assert_clean();
 }
 
 fn bundle_file(env: &Env) -> PathBuf {
@@ -207,7 +205,6 @@ fn a_masked_or_readonly_path_that_is_swapped_covers_and_shows_nothing_of_the_hos
         fs::remove_dir_all(&volume).unwrap();
     }
     outside.assert_untouched("masked and read-only paths", swaps, ran);
-    env.assert_clean();
 }
 
 /// CVE-2025-52565: two containers have the same rootfs, and no /dev of their own: one swaps the place of the other's console
@@ -241,7 +238,6 @@ fn a_console_whose_place_is_swapped_for_a_symlink_covers_nothing_else() {
         swaps += swapping.end();
     }
     outside.assert_untouched("console", swaps, ran);
-    env.assert_clean();
 }
 
 fn not_below_dev(mount: &Value) -> bool {

@@ -43,7 +43,6 @@ fn killing_the_supervisor_ends_the_sandbox() {
     env.run(["exec", "--detach", &id, "true"]).fails_with(255, &[&id, "stopped"]);
     env.delete(&id);
     env.gone(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -62,7 +61,6 @@ fn killing_the_supervisor_of_a_created_sandbox_ends_it_too() {
     env.delete(&id);
     env.created(&bundle, &id);
     env.delete(&id);
-    env.assert_clean();
 }
 
 /// On the v1 freezer not even SIGKILL reaches what is frozen.
@@ -95,7 +93,6 @@ fn a_paused_sandbox_whose_supervisor_dies_is_not_told_stopped_while_anything_in_
         env.delete(&id);
         assert!(!process::runs(init), "deleted, and it lives");
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -114,7 +111,6 @@ fn a_foreground_run_whose_supervisor_dies_says_137() {
     running.finish(DEADLINE).code(137);
     env.run(["recover"]).code(0);
     env.run(["delete", "--force", &id]);
-    env.assert_clean();
 }
 
 /// It dies after the application has begun and before the command has heard of that.
@@ -140,7 +136,6 @@ fn a_foreground_run_whose_supervisor_dies_while_it_starts_says_137_too() {
     send(supervisor, Signal::SIGKILL);
     running.finish(DEADLINE).fails_with(137, &["supervisor is gone"]);
     env.gone(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -158,7 +153,6 @@ fn a_supervisor_that_does_not_answer_is_told_by_doctor() {
     send(supervisor, Signal::SIGCONT);
     env.run(["doctor"]).success();
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -174,7 +168,6 @@ fn a_supervisor_leaves_by_itself_when_its_container_has_ended() {
     assert_eq!(env.wait(&id), 6, "the files answer afterwards");
     assert_eq!(env.status(&id), "stopped");
     env.delete(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -191,7 +184,6 @@ fn a_supervisor_ignores_what_a_terminal_or_a_service_manager_sends() {
     assert_eq!(env.status(&id), "running");
     assert!(process::runs(supervisor));
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]

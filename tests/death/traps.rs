@@ -8,12 +8,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
-use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use support::command::DEADLINE;
-use support::process::{self, in_own_process, reap, send};
+use support::process::{self, as_subreaper, reap, send};
 use support::{Env, Lines, needs_root, needs_tool};
 
 /// On the v1 freezer a killed process stays frozen until it is thawed.
@@ -36,7 +35,6 @@ mod paused_and_killed {
         env.run(["kill", &id, "KILL"]).success();
         assert_eq!(env.wait(&id), 137);
         env.delete(&id);
-        env.assert_clean();
     }
 
     #[test]
@@ -46,7 +44,6 @@ mod paused_and_killed {
         let id = paused(&env);
         env.run(["delete", "--force", &id]).success();
         env.gone(&id);
-        env.assert_clean();
     }
 
     #[test]
@@ -59,7 +56,6 @@ mod paused_and_killed {
         assert_eq!(env.status(&id), "stopped");
         assert_eq!(env.wait(&id), 137);
         env.delete(&id);
-        env.assert_clean();
     }
 
     /// As a pause that has frozen it and not recorded that yet, or `kill --all` in the middle of its work.
@@ -82,7 +78,6 @@ mod paused_and_killed {
         env.run(["kill", &id, "KILL"]).success();
         assert_eq!(env.wait(&id), 137);
         env.delete(&id);
-        env.assert_clean();
     }
 
     #[test]
@@ -97,7 +92,6 @@ mod paused_and_killed {
         env.run(["doctor"]).success();
         env.run(["exec", &id, "true"]).success();
         env.run(["delete", "--force", &id]).success();
-        env.assert_clean();
     }
 
     #[test]
@@ -108,7 +102,6 @@ mod paused_and_killed {
         send(env.pid(&id), Signal::SIGKILL);
         env.run(["delete", "--force", &id]).success();
         env.gone(&id);
-        env.assert_clean();
     }
 }
 
@@ -116,8 +109,7 @@ mod paused_and_killed {
 #[test]
 fn a_supervisor_killed_while_an_outside_parent_does_not_reap() {
     needs_root!();
-    in_own_process("a_supervisor_killed_while_an_outside_parent_does_not_reap", || {
-        set_child_subreaper(true).expect("become a subreaper");
+    as_subreaper(|| {
         let env = Env::new();
         let id = env.id("unreaped");
         let pid_file = env.dir().join("pid");
@@ -165,7 +157,6 @@ fn no_lock_is_inherited_by_what_outlives_a_command() {
     assert_eq!(env.status(&id), "running");
     env.run(["delete", "--force", &id]).success();
     send(child, Signal::SIGKILL);
-    env.assert_clean();
 }
 
 /// A mount tree that is donated while it is shared would carry a container's mounts to the host.
@@ -199,7 +190,6 @@ fn a_donated_shared_mount_does_not_leak_to_the_host() {
     }
     assert_eq!(ours(), before);
     nix::mount::umount(&shared).unwrap();
-    env.assert_clean();
 }
 
 /// Engines' roots are so long that a socket's plain path has no place in sun_path.
@@ -226,7 +216,6 @@ fn a_thousand_byte_id() {
     env.delete(&one);
     assert_eq!(env.state(&two)["id"], two.as_str());
     env.delete(&two);
-    env.assert_clean();
 }
 
 fn whole_life(env: &Env, id: &str) {
@@ -240,7 +229,6 @@ fn whole_life(env: &Env, id: &str) {
     assert_eq!(env.wait(id), 137);
     env.delete(id);
     env.gone(id);
-    env.assert_clean();
 }
 
 /// On a full file system everything that ends things still works, and nothing is thrown away.
@@ -291,7 +279,6 @@ fn a_full_file_system_stops_no_kill_no_delete_and_no_recovery() {
     }
     env.run(["doctor"]).success();
     nix::mount::umount(&small).unwrap();
-    env.assert_clean();
 }
 
 fn fill(ballast: &Path) {
@@ -339,13 +326,11 @@ fn the_hosts_pid_namespace() {
     assert_eq!(env.wait(&id), 137);
     env.delete(&id);
     assert_eq!(lines.next(), None, "a process of it lives on");
-    env.assert_clean();
 
     env.created(&env.bundle().namespace("pid", None).script("exit 5"), &id);
     env.run(["start", &id]).success();
     assert_eq!(env.wait(&id), 5);
     env.delete(&id);
-    env.assert_clean();
 }
 
 /// A PID namespace that somebody else made.
@@ -378,7 +363,6 @@ fn a_pid_namespace_joined_by_path() {
     env.run(["exec", &id, "true"]).success();
     env.run(["delete", "--force", &id]).success();
     env.gone(&id);
-    env.assert_clean();
     drop(keep_open);
     holder.wait().unwrap();
 }
@@ -407,7 +391,6 @@ fn sigchld_ignored_by_the_caller() {
     ignoring(&["start", &id], None).success();
     ignoring(&["wait", &id], None).success().prints("4\n");
     ignoring(&["delete", &id], None).success();
-    env.assert_clean();
 }
 
 /// A root process that shares the supervisor's PID namespace must get no hold of it.
@@ -442,7 +425,6 @@ fn root_in_the_sandbox_can_neither_trace_the_supervisor_nor_open_its_root() {
     assert_eq!(env.status(&host), "running");
     env.run(["exec", &host, "true"]).success();
     env.run(["delete", "--force", &host]).success();
-    env.assert_clean();
 }
 
 /// conmon waits for every child that it has inherited, the supervisor too.
@@ -450,9 +432,8 @@ fn root_in_the_sandbox_can_neither_trace_the_supervisor_nor_open_its_root() {
 fn conmon_leaves_promptly_after_the_container_ends() {
     needs_root!();
     needs_tool!("conmon");
-    in_own_process("conmon_leaves_promptly_after_the_container_ends", || {
+    as_subreaper(|| {
         // conmon leaves its caller: only a subreaper can wait for it.
-        set_child_subreaper(true).expect("become a subreaper");
         let env = Env::new();
         let id = env.id("conmon");
         let bundle = env.bundle().script("echo out; echo err >&2; exit 7");
@@ -477,6 +458,5 @@ fn conmon_leaves_promptly_after_the_container_ends() {
         let log = fs::read_to_string(file("log")).unwrap();
         assert!(log.contains("stdout F out") && log.contains("stderr F err"), "{log}");
         env.delete(&id);
-        env.assert_clean();
     });
 }

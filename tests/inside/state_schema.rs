@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sandkeep::model::machine::{Format, render};
 use sandkeep::model::record::{Exit, RootIdentity};
 use sandkeep::model::{Phase, exits};
-use sandkeep::store::{self, schema};
+use sandkeep::store::schema;
 use serde_json::Value;
 
 fn file(name: &str) -> PathBuf {
@@ -100,8 +100,8 @@ fn golden_bytes_still_load_and_mean_the_same() {
             "pending" => schema::encode_pending(&schema::decode_pending(&bytes).unwrap()),
             "hook-record" => schema::encode_hook_record(&schema::decode_hook_record(&bytes).unwrap()),
             "exit-record" => exits::encode_payload(&exits::decode_payload(&bytes).unwrap()),
-            "limits" => store::encode_limits(&store::decode_limits(&bytes).unwrap()),
-            "scope" => store::encode_scope(&store::decode_scope(&bytes).unwrap()),
+            "limits" => schema::encode_limits(&schema::decode_limits(&bytes).unwrap()),
+            "scope" => schema::encode_scope(&schema::decode_scope(&bytes).unwrap()),
             other => panic!("nobody knows how to load {other}"),
         };
         let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();

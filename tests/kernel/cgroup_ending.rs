@@ -84,7 +84,6 @@ fn who_froze_itself_below_its_own_cgroup_is_deleted() {
     env.run(["delete", "--force", &id]).success();
     assert!(!process::runs(pid));
     env.gone(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -100,7 +99,6 @@ fn who_froze_itself_below_its_own_cgroup_is_killed_by_one_signal_or_by_one_for_a
         assert_eq!(env.wait(&id), 137);
         env.delete(&id);
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -124,7 +122,6 @@ fn whose_supervisor_dies_is_not_told_stopped_while_it_is_frozen_and_is_recovered
     assert_eq!(env.status(&id), "stopped");
     env.run(["doctor"]).success();
     env.delete(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -144,7 +141,6 @@ fn a_pause_and_its_end_leave_alone_what_the_container_froze_itself() {
     env.run(["kill", &id, "KILL"]).success();
     assert_eq!(env.wait(&id), 137);
     env.delete(&id);
-    env.assert_clean();
 }
 
 /// Cgroups one below the other, by descriptor, and the process in the last of them. Returns how many bytes the way is.
@@ -196,7 +192,6 @@ fn cgroups_nested_a_thousand_deep_are_looked_at_frozen_killed_and_removed() {
     env.run(["kill", "--all", &id, "KILL"]).success();
     assert_eq!(env.wait(&id), 137);
     env.delete(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -214,7 +209,6 @@ fn cgroups_nested_a_thousand_deep_stop_no_recovery() {
     assert!(!process::runs(pid));
     env.run(["doctor"]).success();
     env.delete(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -226,7 +220,6 @@ fn a_path_that_is_too_long_for_its_own_files_is_refused_before_anything_is_made(
     let bundle = env.bundle().edit(|config| config["linux"]["cgroupsPath"] = json!(path));
     env.create(&bundle, &id).run().fails_with(1, &["linux.cgroupsPath", "too long"]);
     env.gone(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -251,7 +244,6 @@ fn a_quota_of_a_millisecond_a_second_delays_no_end() {
         }
         env.gone(&id);
     }
-    env.assert_clean();
 }
 
 fn limited_to(bundle: Bundle, pids: u32) -> Bundle {
@@ -274,7 +266,6 @@ fn a_fork_bomb_of_a_thousand_under_a_small_quota_is_ended() {
     until(DEADLINE, "many processes", || current().trim().parse::<u32>().expect("a number") > most * 9 / 10);
     env.run(["update", "--cpu-period", "100000", "--cpu-quota", "5000", &id]).success();
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 /// Children come and go as fast as the machine makes them.
@@ -297,7 +288,6 @@ fn the_processes_of_a_fork_bomb_are_listed_in_bounded_time() {
     }
     env.cmd(["ps", &id]).deadline(SOON).run().success();
     env.cmd(["delete", "--force", &id]).deadline(SOON).run().success();
-    env.assert_clean();
 }
 
 /// One that goes through all of /proc may never come to the end of a fork bomb: this one surely does not.
@@ -323,7 +313,6 @@ fn ps_is_asked_for_the_containers_own_processes() {
     let told = env.cmd(["ps", &id]).env("PATH", &path).deadline(SOON).run().success();
     assert_eq!(told.stdout.lines().count(), 1, "a title: {told}");
     env.delete(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -344,7 +333,6 @@ fn exec_beside_a_cgroup_that_the_container_froze_says_so_at_once() {
     drop(frozen);
     waiting.finish(SOON).success().prints("thawed\n");
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -370,7 +358,6 @@ fn an_exec_that_waits_for_a_thaw_can_be_ended_and_so_can_its_container() {
     env.cmd(["delete", "--force", &id]).deadline(SOON).run().success();
     // Whoever deletes it first sets right what is recorded as running and is frozen: the program may have had its moment.
     waiting.finish(SOON);
-    env.assert_clean();
 }
 
 /// The cgroup that freezes is here, and so is the place for one below it.
@@ -416,7 +403,6 @@ fn a_creation_below_a_frozen_cgroup_is_refused_and_names_it() {
             let _ = fs::remove_dir(hierarchy.path().join(below));
         }
     }
-    env.assert_clean();
 }
 
 /// With too few descriptors to look, nobody is told that nothing is there.
@@ -448,7 +434,6 @@ fn what_cannot_be_looked_at_is_an_error_and_not_empty() {
     }
     assert!(told > 0 && failed > 0, "{told} told, {failed} failed: the limits are not where it matters");
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -464,7 +449,6 @@ fn more_processes_than_descriptors_are_killed() {
     env.cmd(["kill", "--all", &id, "KILL"]).behind("/bin/sh", &["-c", script]).run().success();
     assert_eq!(env.run(["ps", "--format", "json", &id]).success().json(), json!([]));
     env.delete(&id);
-    env.assert_clean();
 }
 
 /// The record of v1 alone: the v2 folder beside it has `cgroup.kill`, which would do everything.

@@ -67,7 +67,6 @@ fn more_bind_mounts_than_the_soft_limit_are_made_and_nobody_notices() {
         config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]);
     });
     limited(env.run_bundle(&bundle, &id), 512, hard).run().success().prints("100\n200\n");
-    env.assert_clean();
 }
 
 #[test]
@@ -80,7 +79,6 @@ fn read_only_file_systems_that_wait_for_their_mount_points_are_as_many() {
     let bundle = more(without_limits(env.bundle()), (0..400).map(tmpfs));
     let bundle = bundle.script(&format!("{LIMITS}; grep -c ' /many/m.* ro,' /proc/self/mounts"));
     limited(env.run_bundle(&bundle, &env.id("tmpfs")), 256, hard).run().success().prints("256\n4096\n400\n");
-    env.assert_clean();
 }
 
 #[test]
@@ -93,7 +91,6 @@ fn a_hard_limit_that_is_too_low_is_told_with_what_it_takes() {
     limited(env.run_bundle(&bundle, &id), 256, 256)
         .run()
         .fails_with(1, &["its mounts take up to", "may have 256", "LimitNOFILE"]);
-    env.assert_clean();
     let bundle = bundle.edit(|config| config["mounts"].as_array_mut().unwrap().truncate(7));
     let refused = limited(env.run_bundle(&bundle, &id), 16, 16).run();
     refused.fails_with(1, &["too many open files (16 may be open", "ulimit -n"]);
@@ -101,7 +98,6 @@ fn a_hard_limit_that_is_too_low_is_told_with_what_it_takes() {
     limited(env.run_bundle(&bundle, &id), 40, 256).run().success().prints("40\n256\n");
     limited(env.run_bundle(&bundle, &id), 80, 80).run().success().prints("80\n80\n");
     env.run(["recover"]).success();
-    env.assert_clean();
 }
 
 /// What a shell that opens nothing says of itself.
@@ -143,7 +139,6 @@ fn a_soft_limit_next_to_nothing_is_no_hindrance_and_everybody_has_it_back() {
     });
     limited(env.run_bundle(&bundle, &id), 16, hard).run().success().prints("100\n200\n");
     assert_eq!(fs::read_to_string(bundle.rootfs().join("tmp/started")).unwrap(), "100\n200\n");
-    env.assert_clean();
 }
 
 #[test]
@@ -164,5 +159,4 @@ fn where_the_hard_limit_is_next_to_nothing_nothing_is_begun() {
             env.run(["list", "--quiet"]).success().prints("");
         }
     }
-    env.assert_clean();
 }

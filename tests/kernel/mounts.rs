@@ -77,7 +77,6 @@ fn an_idmapped_mount_shows_other_owners_and_stores_the_mapped_ones() {
     env.run_bundle(&bundle, &env.id("own")).run().success().prints("5:5\n0:0\n");
     let new = fs::metadata(volume.join("new")).unwrap();
     assert_eq!((new.uid(), new.gid()), (0, 0));
-    env.assert_clean();
 }
 
 #[test]
@@ -94,7 +93,6 @@ fn idmap_is_for_one_mount_and_ridmap_for_all_below_it() {
         env.run_bundle(&bundle, &env.id("reach")).run().success().prints(expected);
     }
     drop(below);
-    env.assert_clean();
 }
 
 #[test]
@@ -104,7 +102,6 @@ fn a_file_system_that_cannot_be_idmapped_is_named() {
     let bundle = idmapped(env.bundle(), Path::new("/proc/sys"), &["bind", "idmap"], Some((0, 300_000)));
     let says = &["map the ids of the mount at \"/data\"", "(proc)", "invalid argument"];
     env.run_bundle(&bundle, &env.id("proc")).run().fails_with(1, says);
-    env.assert_clean();
 }
 
 #[test]
@@ -129,7 +126,6 @@ fn recursive_attributes_reach_every_mount_below_and_plain_ones_only_the_first() 
         env.run_bundle(&bundle, &env.id("recursive")).run().success().prints(&expected);
     }
     drop(below);
-    env.assert_clean();
 }
 
 #[test]
@@ -149,7 +145,6 @@ fn read_only_mounts_are_filled_before_they_are_closed() {
     fs::create_dir(bundle.rootfs().join("scratch")).unwrap();
     fs::write(bundle.rootfs().join("scratch/from-the-image"), "").unwrap();
     env.run_bundle(&bundle, &env.id("filled")).run().success().prints("etc\nfrom-the-image\nfilled\nro\nro\n");
-    env.assert_clean();
 }
 
 #[test]
@@ -162,7 +157,6 @@ fn a_remount_changes_what_an_earlier_mount_has_put_there() {
     env.run_bundle(&bundle, &env.id("again")).run().success().prints("ro,nosuid,relatime\n");
     let bundle = env.bundle().mount(json!({"destination": "/nothing", "options": ["bind", "remount", "ro"]}));
     env.run_bundle(&bundle, &env.id("nothing")).run().fails("remount \"/nothing\"");
-    env.assert_clean();
 }
 
 /// What the container mounts on a volume is seen on the host if, and only if, the volume is shared.
@@ -207,7 +201,6 @@ fn propagation_goes_as_far_as_the_options_say() {
         assert!(!seen_here("inner"), "{option}");
     }
     drop(shared);
-    env.assert_clean();
 }
 
 #[test]
@@ -222,7 +215,6 @@ fn the_propagation_of_the_root_is_what_the_spec_says() {
         let told: String = told.split(' ').filter(|tag| !tag.starts_with("master")).collect::<Vec<_>>().join(" ");
         assert_eq!(told, format!("{expected}.\n"), "{word}");
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -244,7 +236,6 @@ fn files_and_sockets_are_bound_and_missing_destinations_are_made() {
     assert!(bundle.rootfs().join("target/of/link").is_file());
     let bundle = env.bundle().bind(&env.dir().join("missing"), "/data", &["bind"]);
     env.run_bundle(&bundle, &env.id("missing")).run().fails_with(1, &["missing", "no such file or directory"]);
-    env.assert_clean();
 }
 
 #[test]
@@ -265,7 +256,6 @@ fn the_kernels_own_file_systems_are_there_also_in_a_user_namespace() {
         config["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 100000, "size": 2}]);
     });
     env.run_bundle(&unmapped, &env.id("gid")).run().fails_with(1, &["mounts[2].options", "gid=5 is not mapped"]);
-    env.assert_clean();
 }
 
 /// With a cgroup namespace of its own a container sees its cgroup as the root of all, without one the place it has.
@@ -281,7 +271,6 @@ fn a_cgroup_mount_shows_the_containers_own_cgroup_and_nothing_above() {
         config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "cgroup"}));
     });
     env.run_bundle(&bundle, &id).run().success().prints("/\n");
-    env.assert_clean();
 }
 
 #[test]
@@ -302,7 +291,6 @@ fn every_kind_of_device_is_made_with_its_mode_and_owner() {
                     /dev/pipe prw--w--w- 0:0 0:0\n/dev/null crw------- 0:0 1:3\n/dev/zero crw-rw-rw- 0:0 1:5\n\
                     /proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\npts/ptmx\n";
     env.run_bundle(&bundle, &env.id("kinds")).run().success().prints(expected);
-    env.assert_clean();
 }
 
 /// What the host has under that name is bound; what it lacks, or has as another device, is made by root of the host.
@@ -338,7 +326,6 @@ fn in_a_user_namespace_devices_are_the_hosts_or_else_the_containers_own() {
     let bundle = device("/dev/no-such-device", "c", 3).namespace("user", Some(&user));
     env.run_bundle(&bundle, &env.id("joined")).run().fails("\"/dev/no-such-device\"");
     env.run(["delete", "--force", &owner]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -369,7 +356,6 @@ fn a_sysfs_without_a_network_namespace_of_its_own_is_the_hosts_for_reading() {
     // With one of its own it is the container's.
     let bundle = env.bundle().script("ls /sys/class/net").edit(in_user_namespace);
     env.run_bundle(&bundle, &env.id("own")).run().success().prints("lo\n");
-    env.assert_clean();
 }
 
 /// Everything is mounted in a mount namespace of this test's own, in which `prepare` is done first.
@@ -411,7 +397,6 @@ fn what_is_unbindable_on_the_host_is_given_to_a_container_all_the_same() {
         // Everything, with the host's devices and cgroups.
         run_among(&env, &plain, "all", "mount --make-runbindable /").success().prints("of the root\n");
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -437,7 +422,6 @@ fn masked_and_read_only_paths_may_be_files_folders_and_symlinks() {
         config["linux"]["readonlyPaths"] = json!(["/fixed/folder", "/fixed/file", "/etc/fixed-link", "/none"]);
     });
     env.run_bundle(&bundle, &env.id("paths")).run().success().prints("fixed\nfixed\nfixed\nbeside\n");
-    env.assert_clean();
 }
 
 #[test]
@@ -461,7 +445,6 @@ fn what_a_user_namespace_has_locked_stays_on_a_bind_mount() {
     let run = run.arg(env.root()).args(["run", "--bundle"]).arg(&bundle.dir).arg(env.id("locked"));
     run.run().success().prints("ro,nosuid,nodev,noexec,relatime\n");
     drop(locked);
-    env.assert_clean();
 }
 
 /// The runtime looks for devices of the host that nobody asked for. What a hook or the configuration brings was asked for.
@@ -491,7 +474,6 @@ fn devices_that_the_caller_brings_are_no_hole() {
         assert!(outcome.stdout.contains("zero"), "{name}: {outcome}");
         assert!(name == "devtmpfs" || outcome.stdout.contains("brought"), "{name}: {outcome}");
     }
-    env.assert_clean();
 }
 
 /// The last name of the destination may be a symlink of the image, and is what is mounted on.
@@ -539,7 +521,6 @@ fn dest_nofollow_mounts_onto_the_symlink_itself() {
         };
         env.run_bundle(&bundle, &env.id("kernel")).run().fails_with(1, &["refused to mount"]);
     }
-    env.assert_clean();
 }
 
 /// Engines write one list of options for whatever they mount.
@@ -561,7 +542,6 @@ fn options_of_a_file_system_are_ignored_on_a_bind_mount_and_told_with_debug() {
         outcome.stderr.contains("mode\\\" belongs to a file system and has no effect on a bind mount"),
         "{outcome}"
     );
-    env.assert_clean();
 }
 
 #[test]
@@ -578,7 +558,6 @@ fn relative_masked_and_read_only_paths_are_below_the_root() {
         fs::write(bundle.rootfs().join("etc").join(name), "text\n").unwrap();
     }
     env.run_bundle(&bundle, &env.id("relative")).run().success().prints("fixed\n");
-    env.assert_clean();
 }
 
 #[test]
@@ -603,7 +582,6 @@ fn the_option_copy_symlink_makes_the_sources_symlink_anew() {
     // What is no symlink is bound.
     let bundle = env.bundle().bind(&volume.join("file"), "/file", &["bind", "copy-symlink"]).script("stat -c %u /file");
     env.run_bundle(&bundle, &env.id("bound")).run().success().prints("5\n");
-    env.assert_clean();
 }
 
 #[test]
@@ -629,5 +607,4 @@ fn mappings_among_the_options_of_a_mount_are_those_that_crun_documents() {
     let bundle = bundle.bind(&volume, "/data", &["bind", "idmap=uids=@5-77-1;gids=@0-1000-10"]);
     env.run_bundle(&bundle, &env.id("relative")).run().success().prints("77:1005\n");
     drop(below);
-    env.assert_clean();
 }

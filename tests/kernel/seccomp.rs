@@ -48,7 +48,6 @@ fn what_a_profile_denies_and_the_application_does_not_need_keeps_it_from_nothing
             env.run_bundle(&bundle, &env.id(call)).run().success();
         }
     }
-    env.assert_clean();
 }
 
 /// `docs/seccomp.md` has the list.
@@ -79,7 +78,6 @@ fn what_a_profile_denies_and_the_runtime_needs_is_named() {
             assert!(*call == "write" || outcome.stderr.to_lowercase().contains("not permitted"), "{call}: {outcome}");
         }
     }
-    env.assert_clean();
 }
 
 /// A socket that listeners are sent to.
@@ -181,7 +179,6 @@ fn an_agent_is_told_whose_listener_it_gets_and_answers_for_the_call() {
         env.delete(&id);
         assert!(served.join().unwrap().iter().any(|name| name.starts_with("mkdir")));
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -210,7 +207,6 @@ fn what_exec_runs_has_a_listener_of_its_own() {
         env.run(["delete", "--force", &id]).success();
         first.join().unwrap();
     }
-    env.assert_clean();
 }
 
 /// An agent may be asked about the runtime's own last calls: it must have its listener before the first of them.
@@ -229,7 +225,6 @@ fn an_agent_that_is_asked_about_nearly_everything_can_answer() {
         run.finish(DEADLINE).success().prints("done\n");
         assert!(served.join().unwrap().contains(&"execve".to_owned()));
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -248,7 +243,6 @@ fn a_slow_agent_is_waited_for_by_the_application_and_not_by_the_runtime() {
     assert_eq!(lines.rest(), REFUSED);
     env.run(["delete", "--force", &id]).success();
     served.join().unwrap();
-    env.assert_clean();
 }
 
 /// The kernel answers ENOSYS when nobody holds the listener any more: so neither we nor the container may.
@@ -271,7 +265,6 @@ fn when_the_agent_is_gone_no_call_waits_for_it() {
         assert!(fs::read_to_string(&out).unwrap().contains("Function not implemented"));
         env.delete(&id);
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -293,7 +286,6 @@ fn an_agent_that_cannot_be_reached_is_told_before_anything_is_made() {
         let bundle = env.bundle().edit(|config| with_profile(config, asking(&["mkdir"], Path::new(path)), true));
         env.create(&bundle, &id).run().fails("linux.seccomp.listenerPath");
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -308,7 +300,6 @@ fn what_would_lock_the_runtime_up_is_refused() {
         config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": agent});
     });
     env.run_bundle(&bundle, &env.id("default")).run().fails("SCMP_ACT_NOTIFY cannot be used as default action");
-    env.assert_clean();
 }
 
 /// The agent has the listener and says nothing, and the creator is killed: nothing may hang for ever.
@@ -331,7 +322,6 @@ fn an_init_that_waits_for_its_agent_dies_with_its_creator() {
     });
     env.gone(&id);
     drop(listener);
-    env.assert_clean();
 }
 
 /// Beside what the application itself needs, a profile needs next to nothing for us.
@@ -370,7 +360,6 @@ fn a_profile_that_allows_little_is_enough() {
         with_profile(config, json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]}), true);
     });
     env.run_bundle(&bundle, &env.id("little")).run().success().prints("alive\n");
-    env.assert_clean();
 }
 
 #[test]
@@ -397,7 +386,6 @@ fn a_compiled_program_is_kept_and_a_damaged_one_is_made_again() {
     fs::remove_dir_all(&cache).unwrap();
     fs::write(&cache, "in the way").unwrap();
     run();
-    env.assert_clean();
 }
 
 /// Rules that contradict each other: what is made of them is libseccomp's to say.
@@ -485,5 +473,4 @@ fn every_action_does_what_it_says() {
         let expected = if says.starts_with(char::is_uppercase) { 1 } else { code };
         assert_eq!((outcome.status.code(), outcome.stdout.as_str()), (Some(expected), says), "{action}: {outcome}");
     }
-    env.assert_clean();
 }

@@ -66,7 +66,6 @@ fn a_pidfd_socket_receives_the_pidfd_of_the_init_and_of_an_exec() {
     let process = receive(&listener.accept().unwrap().0);
     assert_eq!(pid_of(&process).to_string(), std::fs::read_to_string(&pid_file).unwrap());
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -77,7 +76,6 @@ fn a_pidfd_socket_without_a_listener_leaves_nothing() {
     let path = env.dir().join("nobody.sock");
     env.create(&env.bundle(), &id).arg("--pidfd-socket").arg(&path).run().fails("pidfd socket");
     env.gone(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -98,7 +96,6 @@ fn a_pidfd_socket_that_hangs_up_during_the_creation_leaves_nothing() {
     File::options().write(true).open(&gate).unwrap().write_all(b"go\n").unwrap();
     create.finish(DEADLINE).fails("pidfd socket");
     env.gone(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -127,7 +124,6 @@ fn a_console_socket_receives_the_terminal_of_a_container() {
     lines.until("got typed");
     assert_eq!(env.wait(&id), 5);
     env.delete(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -148,7 +144,6 @@ fn an_exec_gets_a_console_socket_of_its_own() {
     File::from(master).write_all(b"\n").unwrap();
     lines.until("bye");
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -162,7 +157,6 @@ fn a_terminal_without_a_console_socket_is_refused_when_detached() {
         .arg("/no/such/socket")
         .run()
         .fails("console");
-    env.assert_clean();
 }
 
 #[test]
@@ -180,7 +174,6 @@ fn a_console_socket_that_nobody_listens_to_undoes_create() {
         .run()
         .fails("console.sock");
     env.gone(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -206,7 +199,6 @@ fn a_run_on_a_terminal_shows_output_follows_resizes_and_restores_it() {
     terminal.types("end\r");
     running.finish(DEADLINE).code(6);
     assert_eq!(terminal.settings(), before, "the terminal is as it was");
-    env.assert_clean();
 }
 
 #[test]
@@ -225,7 +217,6 @@ fn an_interrupt_typed_into_the_terminal_reaches_the_application_alone() {
     terminal.lines.until("interrupted");
     running.finish(DEADLINE).code(8);
     assert_eq!(terminal.settings(), before);
-    env.assert_clean();
 }
 
 #[test]
@@ -245,7 +236,6 @@ fn an_exec_on_a_terminal_works_the_same_way() {
     running.finish(DEADLINE).code(7);
     assert_eq!(terminal.settings(), before);
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -268,7 +258,6 @@ fn the_terminal_is_restored_when_the_run_fails_or_is_killed_off() {
     env.run(["kill", &id, "KILL"]).success();
     running.finish(DEADLINE).code(137);
     assert_eq!(terminal.settings(), before);
-    env.assert_clean();
 }
 
 #[test]
@@ -292,7 +281,6 @@ fn a_run_that_was_stopped_takes_its_terminal_again() {
     terminal.types("typed\r");
     terminal.lines.until("got typed");
     running.finish(DEADLINE).code(0);
-    env.assert_clean();
 }
 
 #[test]
@@ -306,7 +294,6 @@ fn a_terminal_whose_output_nobody_reads_any_more_hangs_up() {
     drop(lines);
     let outcome = running.finish(DEADLINE);
     assert!(!outcome.status.success() && outcome.stderr.is_empty(), "{outcome}");
-    env.assert_clean();
 }
 
 #[test]
@@ -323,5 +310,4 @@ fn output_that_does_not_fit_a_nonblocking_pipe_is_not_lost() {
     }
     assert_eq!(lines.next().as_deref(), Some("end"));
     running.finish(DEADLINE).code(0);
-    env.assert_clean();
 }

@@ -59,7 +59,6 @@ fn a_run_leaves_five_entries_with_times_of_their_own_and_its_exit_code() {
     let end = &entries[3];
     assert_eq!((&end["exit"]["code"], &end["by"]), (&7.into(), &"supervisor".into()), "{end:#?}");
     assert!(at(&end["exit"]["at"]) <= at(&end["ended"]) && at(&end["ended"]) <= at(&entries[4]["began"]), "{end:#?}");
-    env.assert_clean();
 }
 
 #[test]
@@ -89,7 +88,6 @@ fn an_end_has_its_true_time_whoever_looks_first_and_whenever() {
         // And it is the same ever after.
         assert_eq!(the(&entries(&env, &id), "init-exited"), &end, "{look}");
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -121,7 +119,6 @@ fn a_signal_is_an_entry_that_says_which_and_for_whom_and_comes_before_what_it_br
     run.finish(DEADLINE).code(137);
     let entries = self::entries(&env, &id);
     assert_eq!(events(&entries)[3..], ["signal-requested", "init-exited", "force-delete-requested"], "{entries:#?}");
-    env.assert_clean();
 }
 
 #[test]
@@ -148,7 +145,6 @@ fn a_signal_is_sent_whatever_keeps_it_out_of_the_journal_and_the_end_is_told_whe
     Cmd::new("unshare").args(["--mount", "sh", "-c", &script]).arg(env.binary()).run().success().prints("137\n");
     assert_eq!(the(&entries(&env, &id), "init-exited")["exit"]["signal"], 9);
     env.delete(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -167,7 +163,6 @@ fn of_one_whose_supervisor_was_killed_it_says_what_is_known() {
         env.run(["recover"]).code(0);
     }
     env.delete(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -208,7 +203,6 @@ fn a_deletion_that_kills_says_how_it_ended_when_and_for_whom() {
     let entries = entries(&env, &id);
     let last = the(&entries, "force-delete-requested");
     assert!(last["exit"].is_null() && last["signal"].is_null(), "{last:#?}");
-    env.assert_clean();
 }
 
 /// Of one that nobody wrote down: when it was first seen.
@@ -257,7 +251,6 @@ fn an_end_that_nobody_wrote_down_keeps_the_time_at_which_it_was_first_seen() {
             assert_eq!(the(&entries(&env, &id), "supervisor-gone")["exit"]["at"], first);
         }
     }
-    env.assert_clean();
 }
 
 /// Where nothing ends with the supervisor, and nobody is left who sees the end.
@@ -304,7 +297,6 @@ fn what_ended_after_its_supervisor_in_the_hosts_pid_namespace_keeps_one_time_and
         assert!(!support::process::runs(left));
         assert_eq!(the(&entries(&env, &id), "init-exited")["exit"]["at"], at);
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -340,5 +332,4 @@ fn many_signals_are_many_entries_and_what_waits_for_the_store_stays_small() {
     assert!(waits < 64 << 10, "{waits} bytes wait");
     assert_eq!(events(&entries(&env, &id))[3..], ["signal-requested"; 24]);
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }

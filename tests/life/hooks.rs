@@ -91,7 +91,6 @@ fn every_kind_of_hook_finds_its_state_its_environment_and_its_folder() {
         names.sort();
         assert_eq!(names, ["A=b=c", "PATH=/bin:/usr/bin"], "{kind}");
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -125,7 +124,6 @@ fn a_hook_without_an_environment_has_the_commands_or_the_applications() {
         // The shell has a PATH of its own where it is given none.
         assert!(told(kind, "empty").starts_with("||"), "{kind}: {}", told(kind, "empty"));
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -152,7 +150,6 @@ fn a_runtime_hook_may_add_a_mount_by_way_of_the_containers_mount_namespace() {
     let bundle = with_hooks(bundle, hooks);
     env.run_bundle(&bundle, &id).run().success().prints("addedadded");
     assert_eq!(fs::read_to_string(etc.join("added")).unwrap(), "", "it was mounted on the host");
-    env.assert_clean();
 }
 
 #[test]
@@ -172,7 +169,6 @@ fn a_create_container_hook_finds_the_mounts_below_the_rootfs_and_may_add_to_them
     let bundle = with_hooks(bundle, json!({"createContainer": [hook(&script)]}));
     env.run_bundle(&bundle, &id).run().success().prints("from outside and added\n");
     assert!(!bundle.rootfs().join("root/added").exists(), "it was mounted on the host");
-    env.assert_clean();
 }
 
 #[test]
@@ -198,7 +194,6 @@ fn a_create_that_a_hook_fails_runs_the_poststop_hooks_once_and_says_why() {
         assert_eq!(noted(&said), [&before[..], &["one", "two"]].concat(), "{kind}");
         env.gone(&id);
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -211,7 +206,6 @@ fn a_create_that_fails_before_there_is_a_container_runs_no_hook() {
     let bundle = with_hooks(bundle, json!({"prestart": [note("a", &said)], "poststop": [note("b", &said)]}));
     env.create(&bundle, &id).run().fails("/no/such/source");
     assert!(!said.exists());
-    env.assert_clean();
 }
 
 #[test]
@@ -223,7 +217,6 @@ fn a_run_whose_program_is_missing_ends_with_its_poststop_hooks() {
     let bundle = with_hooks(env.bundle().args(&["no-such-program"]), json!({"poststop": [note("stopped", &said)]}));
     env.run_bundle(&bundle, &id).run().fails_with(127, &["no-such-program"]);
     assert_eq!(noted(&said), ["stopped"]);
-    env.assert_clean();
 }
 
 #[test]
@@ -242,7 +235,6 @@ fn a_failed_start_container_hook_is_the_end_of_the_container_before_its_applicat
     assert!(!bundle.rootfs().join("ran").exists());
     assert_eq!(noted(&said), ["stopped"]);
     env.gone(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -262,7 +254,6 @@ fn a_failed_poststart_hook_is_the_end_of_the_container_and_the_hooks_after_it_do
         env.gone(&id);
     }
     assert_eq!(noted(&said), ["stopped"; 3]);
-    env.assert_clean();
 }
 
 /// What the hook does in between is nobody else's fault: a sandbox that has the id by then is left alone.
@@ -283,7 +274,6 @@ fn a_poststart_hook_that_fails_ends_no_other_sandbox_of_that_id() {
     env.run(["start", &id]).fails_with(1, &["poststart", "exit code 4"]);
     assert_eq!(env.status(&id), "created");
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -300,7 +290,6 @@ fn a_failed_poststop_hook_is_a_warning_and_the_next_ones_run() {
     assert!(delete.stderr.contains("poststop") && delete.stderr.contains("exit code 2: no"), "{delete}");
     assert_eq!(noted(&said), ["next"]);
     env.gone(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -313,7 +302,6 @@ fn a_hook_that_outlives_its_timeout_fails_create() {
     let bundle = with_hooks(env.bundle(), json!({"createRuntime": [slow]}));
     env.create(&bundle, &id).run().fails_with(1, &["createRuntime", "timeout of 1 s"]);
     env.gone(&id);
-    env.assert_clean();
 }
 
 /// Its command dies while it runs: the hook goes on, is waited for, and is not run again.
@@ -340,7 +328,6 @@ fn a_poststop_hook_that_outlives_its_delete_is_waited_for_and_not_run_again() {
     assert!(recover.stdout.contains("it is not run again"), "{recover}");
     assert_eq!(noted(&said), ["first", "begun", "ended", "last"]);
     env.gone(&id);
-    env.assert_clean();
 }
 
 /// What it prepares is being undone: it is ended first.
@@ -362,7 +349,6 @@ fn a_create_hook_that_outlives_its_create_is_killed_before_the_poststop_hooks() 
     assert_eq!(words[1..], ["stopped"]);
     assert!(!support::process::runs(words[0].parse().unwrap()), "the hook still runs");
     env.gone(&id);
-    env.assert_clean();
 }
 
 /// The start is on record, its command is dead: `recover` does what is left of its work.
@@ -390,7 +376,6 @@ fn poststart_hooks_that_a_killed_start_left_are_run_by_recover() {
     env.run(["recover"]).success().prints("");
     env.run(["doctor"]).success();
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -412,7 +397,6 @@ fn a_poststart_hook_that_fails_in_recover_is_the_end_of_the_container_too() {
     env.run(["recover"]).success().says("exit code 5");
     assert_eq!(noted(&said), ["begun", "stopped"]);
     env.gone(&id);
-    env.assert_clean();
 }
 
 /// The hook has failed, and the start is killed before it has destroyed the container.
@@ -447,7 +431,6 @@ fn a_start_that_is_killed_after_its_poststart_hook_failed_leaves_the_end_to_reco
         assert_eq!(noted(&said), ["begun", "stopped"]);
         env.gone(&id);
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -460,7 +443,6 @@ fn a_start_container_hook_may_take_longer_than_any_call() {
     env.run(["start", &id]).success();
     assert_eq!(env.status(&id), "running");
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -485,7 +467,6 @@ fn a_poststart_hook_that_hangs_keeps_nobody_from_deleting() {
     // The hook reads the end of its pipe now, and start ends with it.
     drop(fs::File::options().write(true).open(&pipe).unwrap());
     start.finish(Duration::from_secs(10)).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -500,7 +481,6 @@ fn poststop_hooks_run_when_the_rootfs_is_gone() {
     env.run(["start", &id]).success();
     env.run(["delete", "--force", &id]).success();
     assert_eq!(noted(&said), ["stopped"]);
-    env.assert_clean();
 }
 
 #[test]
@@ -526,7 +506,6 @@ fn a_hook_that_cannot_be_executed_says_why_wherever_it_was_to_run() {
         env.run_bundle(&bundle, &id).run().fails_with(1, &[kind, path, "cannot be started: ", reason]);
         fs::remove_dir_all(&bundle.dir).unwrap();
     }
-    env.assert_clean();
 }
 
 /// clone3(2) is not among the system calls of docker's profile.
@@ -543,5 +522,4 @@ fn start_container_hooks_run_under_the_default_profile() {
         assert!(fs::read_to_string(bundle.rootfs().join("tmp/state")).unwrap().contains("created"));
         fs::remove_dir_all(&bundle.dir).unwrap();
     }
-    env.assert_clean();
 }

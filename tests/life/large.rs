@@ -43,7 +43,6 @@ fn a_configuration_of_thirty_megabytes_is_run_told_and_deleted() {
     env.cmd(["exec", &id, "/bin/true"]).deadline(LONG).run().success();
     env.cmd(["update", "--pids-limit=100", &id]).deadline(LONG).run().success();
     env.cmd(["delete", "--force", &id]).deadline(LONG).run().success();
-    env.assert_clean();
 }
 
 #[test]
@@ -53,7 +52,6 @@ fn what_is_larger_than_32_mebibytes_is_refused_with_that_number() {
     let bundle = env.bundle().edit(|config| config["future"] = json!("z".repeat(33 << 20)));
     let refused = env.run_bundle(&bundle, &env.id("larger")).deadline(LONG).run();
     refused.fails_with(1, &["config.json", &(32 << 20).to_string()]);
-    env.assert_clean();
 }
 
 fn profile(rules: impl Iterator<Item = Value>) -> Value {
@@ -71,7 +69,6 @@ fn a_profile_that_says_everything_fifty_times_is_compiled_at_once() {
         config["linux"]["seccomp"] = profile((0..50).map(|_| json!({"names": names, "action": "SCMP_ACT_ALLOW"})));
     });
     env.run_bundle(&bundle, &env.id("fifty")).deadline(LONG).run().success().prints("ran\ndenied\n");
-    env.assert_clean();
 }
 
 #[test]
@@ -86,7 +83,6 @@ fn a_profile_that_no_filter_can_hold_is_refused_at_once() {
     });
     let refused = env.run_bundle(&bundle, &env.id("long")).deadline(LONG).run();
     refused.fails_with(1, &["seccomp profile needs", "4096", "give fewer rules"]);
-    env.assert_clean();
 }
 
 #[test]
@@ -103,5 +99,4 @@ fn thousands_of_mounts_devices_groups_and_masks_are_made() {
         config["mounts"].as_array_mut().unwrap().extend((0..2000).map(mount));
     });
     env.run_bundle(&bundle, &env.id("many")).deadline(LONG).run().success().prints("60000\n8000\n2000\n");
-    env.assert_clean();
 }

@@ -37,7 +37,6 @@ fn a_foreground_run_stays_the_process_that_is_watched_and_passes_on_all_that_a_s
     let ready = format!("READY=1\nSTATUS=goes\nMAINPID={pid}");
     run.finish(DEADLINE).success().prints("NOTIFY_SOCKET=/run/notify/notify.sock\n");
     assert_eq!(manager.has_heard(), ["STATUS=begins", &ready, "WATCHDOG=1", "STOPPING=1"]);
-    env.assert_clean();
 }
 
 #[test]
@@ -64,7 +63,6 @@ fn start_waits_until_the_service_is_ready_and_the_supervisor_goes_on_without_it(
     // Whom to watch it has been told.
     assert_eq!(manager.hears_until("STOPPING"), ["RELOADING=1", "READY=1", "STOPPING=1"]);
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -89,7 +87,6 @@ fn a_detached_run_returns_when_the_service_is_ready_and_what_was_its_client_may_
     assert_eq!(manager.hears_until("BARRIER").len(), 4);
     assert_eq!(env.status(&id), "running");
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -110,7 +107,6 @@ fn a_service_that_ends_without_being_ready_keeps_nobody_waiting() {
     assert_eq!(manager.has_heard(), Vec::<String>::new());
     let run = env.cmd(["run", "--detach", "--bundle"]).arg(&bundle.dir).arg(&id);
     told(run.env("NOTIFY_SOCKET", manager.address()).stdin(std::process::Stdio::null()).run());
-    env.assert_clean();
 }
 
 #[test]
@@ -136,7 +132,6 @@ fn one_that_is_killed_or_deleted_before_it_is_ready_is_told_of() {
     let start = started();
     env.run(["delete", "--force", &id]).success();
     start.finish(DEADLINE).fails_with(0, &["before it was ready"]);
-    env.assert_clean();
 }
 
 /// As long as the container wants: so that is ended by whoever does not want to wait.
@@ -164,7 +159,6 @@ fn a_signal_ends_the_wait_for_a_service_and_says_that_it_runs_on() {
             env.run(["delete", "--force", &id]).success();
         }
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -190,7 +184,6 @@ fn whoever_sets_nothing_gets_nothing_and_exec_gets_none() {
     exec.env("NOTIFY_SOCKET", manager.address()).run().success().prints("none\n");
     assert_eq!(manager.has_heard(), Vec::<String>::new());
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -215,7 +208,6 @@ fn a_manager_that_is_not_there_is_told_and_stops_nobody() {
         let outcome = outcome.code(0).prints("NOTIFY_SOCKET=\n");
         assert!(outcome.stderr.contains(address) && outcome.stderr.contains("ready"), "{outcome}");
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -243,7 +235,6 @@ fn a_flood_and_what_is_too_long_hurt_nobody() {
     env.run(["kill", &id, "KILL"]).success();
     until(DEADLINE, "the end is seen", || env.status(&id) == "stopped");
     env.run(["delete", &id]).success();
-    env.assert_clean();
 }
 
 /// User and system time so far, in hundredths of a second; none is known of a process that is not named.
@@ -264,7 +255,6 @@ fn the_socket_can_be_sent_to_and_nothing_else_be_done_with_it() {
     let outcome = env.run_bundle(&env.bundle().script(script), &id).env("NOTIFY_SOCKET", manager.address()).run();
     let outcome = outcome.code(0).prints("notify.sock\n1\n");
     assert_eq!(outcome.stderr.matches("Read-only file system").count(), 4, "{outcome}");
-    env.assert_clean();
 }
 
 #[test]
@@ -287,7 +277,6 @@ fn it_works_from_a_user_namespace_on_a_tmpfs_and_below_a_read_only_root() {
     let pid = run.pid();
     run.finish(DEADLINE).success();
     assert_eq!(manager.has_heard(), [format!("READY=1\nMAINPID={pid}")]);
-    env.assert_clean();
 }
 
 #[test]

@@ -4,21 +4,13 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
-use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use sandkeep::sys::pidfd;
 use support::command::DEADLINE;
-use support::process::{self, in_own_process, reap};
+use support::process::{self, as_subreaper, reap};
 use support::{Env, Lines, needs_root};
-
-fn subreaper(name: &str, body: impl FnOnce()) {
-    in_own_process(name, || {
-        set_child_subreaper(true).expect("become a subreaper");
-        body();
-    });
-}
 
 /// Creates with a pid file, and gives the pid in it.
 fn create_with_pid_file(env: &Env, bundle: &support::Bundle, id: &str) -> i32 {
@@ -32,7 +24,7 @@ fn create_with_pid_file(env: &Env, bundle: &support::Bundle, id: &str) -> i32 {
 #[test]
 fn a_caller_that_asked_for_a_pid_file_reaps_the_containers_process() {
     needs_root!();
-    subreaper("a_caller_that_asked_for_a_pid_file_reaps_the_containers_process", || {
+    as_subreaper(|| {
         let env = Env::new();
         for code in [0, 7, 255] {
             let id = env.id(&format!("code{code}"));
@@ -47,14 +39,13 @@ fn a_caller_that_asked_for_a_pid_file_reaps_the_containers_process() {
             env.delete(&id);
         }
         drain_zombies();
-        env.assert_clean();
     });
 }
 
 #[test]
 fn a_caller_sees_the_signal_that_ended_the_containers_process() {
     needs_root!();
-    subreaper("a_caller_sees_the_signal_that_ended_the_containers_process", || {
+    as_subreaper(|| {
         let env = Env::new();
         let id = env.id("signal");
         let pid = create_with_pid_file(&env, &env.bundle().args(&["sleep", "1000"]), &id);
@@ -64,14 +55,13 @@ fn a_caller_sees_the_signal_that_ended_the_containers_process() {
         assert_wait_agrees(&env, &id, 137);
         env.delete(&id);
         drain_zombies();
-        env.assert_clean();
     });
 }
 
 #[test]
 fn without_a_pid_file_the_supervisor_reaps() {
     needs_root!();
-    subreaper("without_a_pid_file_the_supervisor_reaps", || {
+    as_subreaper(|| {
         let env = Env::new();
         let id = env.id("own");
         let bundle = env.bundle().script("echo up; read line; exit 7");
@@ -87,14 +77,13 @@ fn without_a_pid_file_the_supervisor_reaps() {
         assert!(waitpid(Pid::from_raw(pid), None).is_err(), "it was never ours to reap");
         env.delete(&id);
         drain_zombies();
-        env.assert_clean();
     });
 }
 
 #[test]
 fn an_exec_with_a_pid_file_is_the_callers_to_reap() {
     needs_root!();
-    subreaper("an_exec_with_a_pid_file_is_the_callers_to_reap", || {
+    as_subreaper(|| {
         let env = Env::new();
         let id = env.id("exec");
         env.started(&env.bundle().args(&["sleep", "1000"]), &id);
@@ -105,14 +94,13 @@ fn an_exec_with_a_pid_file_is_the_callers_to_reap() {
         assert_eq!(reap(pid, DEADLINE), WaitStatus::Exited(Pid::from_raw(pid), 9));
         env.run(["delete", "--force", &id]).success();
         drain_zombies();
-        env.assert_clean();
     });
 }
 
 #[test]
 fn a_caller_that_is_slow_to_reap_stops_nobody_else() {
     needs_root!();
-    subreaper("a_caller_that_is_slow_to_reap_stops_nobody_else", || {
+    as_subreaper(|| {
         let env = Env::new();
         let id = env.id("slow");
         let pid = create_with_pid_file(&env, &env.bundle().script("exit 3"), &id);
@@ -124,18 +112,16 @@ fn a_caller_that_is_slow_to_reap_stops_nobody_else() {
         env.gone(&id);
         assert_eq!(reap(pid, DEADLINE), WaitStatus::Exited(Pid::from_raw(pid), 3), "its status is still the caller's");
         drain_zombies();
-        env.assert_clean();
     });
 }
 
 #[test]
 fn a_foreground_run_leaves_no_child_to_its_caller() {
     needs_root!();
-    subreaper("a_foreground_run_leaves_no_child_to_its_caller", || {
+    as_subreaper(|| {
         let env = Env::new();
         env.run_bundle(&env.bundle().script("sleep 0 & exit 4"), &env.id("none")).run().code(4);
         assert!(waitpid(None, None).is_err(), "run has left a child behind");
-        env.assert_clean();
     });
 }
 
@@ -153,6 +139,7 @@ fn the_pid_file_appears_whole() {
     assert_eq!(fs::read_to_string(&pid_file).unwrap(), env.pid(&id).to_string());
     let beside: Vec<_> = fs::read_dir(env.dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!beside.iter().any(|name| name.to_string_lossy().contains("tmp")), "{beside:?}");
+    env.delete(&id);
 }
 
 #[test]
@@ -164,7 +151,6 @@ fn a_pid_file_that_cannot_be_written_undoes_create() {
     let create = env.cmd(["create", "--bundle"]).arg(&bundle.dir).args(["--pid-file", "/no/such/folder/pid", &id]);
     create.run().fails("/no/such/folder/pid");
     env.gone(&id);
-    env.assert_clean();
 }
 
 /// `wait` says what the caller saw; where the kernel tells that to nobody but the caller, `wait` says so.

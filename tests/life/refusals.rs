@@ -45,6 +45,7 @@ impl Drop for Victim {
 /// A sandbox that never was: its snapshot calls `victim` its supervisor and its init. Version 1, which has no checksum
 /// and is read by every binary.
 fn forge(env: &Env, id: &str, victim: &Victim) -> PathBuf {
+    env.leaves("what was forged: the test holds that nobody touches it");
     let folder = env.root().join("sandboxes").join(id);
     fs::create_dir_all(&folder).unwrap();
     fs::create_dir_all(env.root().join("store")).unwrap();
@@ -267,7 +268,6 @@ fn roots_as_callers_have_them_are_used() {
     open_up(env.root(), 0o711);
     env.run(["list"]).success();
     env.run_bundle(&env.bundle(), &env.id("web")).run().success();
-    env.assert_clean();
 }
 
 #[test]
@@ -338,7 +338,6 @@ fn a_kept_configuration_that_was_changed_is_used_by_nobody() {
     assert!(deleted.stderr.contains("poststop hooks") && deleted.stderr.contains(why), "{deleted}");
     assert!(!witness.exists(), "a hook ran that no creation has seen");
     env.gone(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -352,7 +351,6 @@ fn a_created_sandbox_whose_configuration_was_changed_does_not_start() {
     fs::write(&kept, format!("{text}\n")).unwrap();
     env.run(["start", &id]).fails("is not the one it was created with");
     env.run(["delete", "--force", &id]).code(0);
-    env.assert_clean();
 }
 
 #[test]
@@ -385,7 +383,6 @@ fn a_pid_file_is_written_where_it_was_asked_for_and_nowhere_else() {
     assert!(fs::read_to_string(folder.join("pid")).unwrap().parse::<i32>().unwrap() > 1);
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "no temporary is left");
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -463,7 +460,6 @@ fn a_listener_that_never_accepts_is_given_up_by_name() {
         outcome.fails_with(1, &[name, "deaf.sock", "nobody accepted it within 10 s"]);
     }
     env.gone(&id);
-    env.assert_clean();
 }
 
 #[test]
@@ -498,7 +494,6 @@ fn nothing_that_a_terminal_obeys_is_printed() {
     clean(env.run(["state", "\u{1b}[31m"]));
     clean(env.run(["--no-such-flag\u{1b}[31m"]));
     clean(env.run(["exec", "\u{9b}31m", "true"]));
-    env.assert_clean();
 }
 
 #[test]

@@ -13,7 +13,6 @@ fn the_output_is_the_applications_and_nothing_else() {
     let bundle = env.bundle().script("echo out; echo err >&2");
     let outcome = env.run_bundle(&bundle, &env.id("out")).run().code(0);
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("out\n", "err\n"));
-    env.assert_clean();
 }
 
 #[test]
@@ -34,7 +33,6 @@ fn the_exit_code_is_the_applications() {
         let bundle = env.bundle().script(&format!("exit {code}"));
         env.run_bundle(&bundle, &env.id(&format!("code{code}"))).run().code(code);
     }
-    env.assert_clean();
 }
 
 #[test]
@@ -49,7 +47,6 @@ fn a_missing_program_is_127_and_one_without_permission_126() {
     env.run_bundle(&missing, &env.id("missing-path")).run().fails_with(127, &needles);
     let forbidden = env.bundle().args(&["/etc/passwd"]);
     env.run_bundle(&forbidden, &env.id("forbidden")).run().fails_with(126, &["permission denied", "/etc/passwd"]);
-    env.assert_clean();
 }
 
 #[test]
@@ -70,7 +67,6 @@ fn a_signal_that_ends_the_application_is_128_and_its_number() {
         env.run(["kill", &id, signal.as_str()]).success();
         drop(keep_open);
         running.finish(support::command::DEADLINE).code(code);
-        env.assert_clean();
     }
 }
 
@@ -85,7 +81,6 @@ fn a_signal_by_the_hosts_hand_is_told_the_same_way() {
     lines.until("ready");
     send(env.pid(&id), Signal::SIGKILL);
     running.finish(support::command::DEADLINE).code(137);
-    env.assert_clean();
 }
 
 #[test]
@@ -99,7 +94,6 @@ fn a_signal_to_a_foreground_run_reaches_the_application() {
     lines.until("ready");
     send(running.pid(), Signal::SIGTERM);
     running.finish(support::command::DEADLINE).code(9);
-    env.assert_clean();
 }
 
 #[test]
@@ -117,7 +111,6 @@ fn a_foreground_run_that_is_killed_takes_its_sandbox_along() {
     let _ = running.finish(support::command::DEADLINE);
     env.run(["recover"]).code(0);
     env.run(["delete", "--force", &id]);
-    env.assert_clean();
 }
 
 #[test]
@@ -129,7 +122,6 @@ fn a_detached_run_returns_while_the_application_goes_on() {
     env.cmd(["run", "--detach", "--bundle"]).arg(&bundle.dir).arg(&id).run().success().prints("");
     assert_eq!(env.status(&id), "running");
     env.run(["delete", "--force", &id]).success();
-    env.assert_clean();
 }
 
 #[test]
@@ -213,7 +205,6 @@ fn a_debian_root_works_as_a_debian_machine_does() {
     assert!(lines[2].starts_with("apt "), "{outcome}");
     assert_eq!(lines[3], "written", "{outcome}");
     assert!(lines[4].starts_with("12"), "{outcome}");
-    env.assert_clean();
 }
 
 #[test]
@@ -241,12 +232,10 @@ fn a_signal_ends_a_run_whose_hooks_still_prepare_it_and_reaches_an_application_t
     begun();
     send(running.pid(), Signal::SIGINT);
     running.finish(support::command::DEADLINE).fails_with(130, &["was killed, since this command was told to end"]);
-    env.assert_clean();
 
     let running = env.run_bundle(&hooked("startContainer", "/shared"), &env.id("beginning")).spawn();
     begun();
     send(running.pid(), Signal::SIGTERM);
     fs::write(shared.join("go"), "").unwrap();
     running.finish(support::command::DEADLINE).code(143);
-    env.assert_clean();
 }

@@ -2,9 +2,13 @@
 
 use serde::Serialize;
 
-use super::v1::{ExitV1, IdV1, IntentV1, JournalEntryV1, PathV1, SignalAskedV1, StoredStateV1};
+use super::parts::{Change, Pending, Records};
+use super::seal;
+use super::v1::{
+    ExitV1, HookRecordV1, IdV1, IntentV1, JournalEntryV1, LimitsV1, PathV1, ScopeV1, SignalAskedV1, StoredStateV1,
+};
 use super::v2::{ChangeV2, ContainerRecordV2, PendingV2, RecordsV2, SnapshotV2, WholeV2};
-use super::{Change, Pending, Records, UNCHANGED, VERSION, seal};
+use super::version::{UNCHANGED, VERSION};
 use crate::model::record::*;
 
 pub fn encode_snapshot(snapshot: &Snapshot) -> Vec<u8> {
@@ -42,6 +46,18 @@ pub fn encode_pending(pending: &Pending) -> Vec<u8> {
         change,
         journal: pending.journal.iter().map(JournalEntryV1::from).collect(),
     })
+}
+
+pub fn encode_hook_record(record: &HookRecord) -> Vec<u8> {
+    to_json(&HookRecordV1::from(record))
+}
+
+pub fn encode_limits(limits: &Limits) -> Vec<u8> {
+    to_json(&LimitsV1::from(limits))
+}
+
+pub fn encode_scope(scope: &ScopeRecord) -> Vec<u8> {
+    to_json(&ScopeV1::from(scope))
 }
 
 impl From<&Snapshot> for SnapshotV2 {

@@ -1,7 +1,7 @@
 //! The harness of the integration tests: everything goes through the real binary, as a caller's would.
 //!
 //! * [`Env`] is one test's world: a root, bundles and ids of its own, all carrying one tag, so that tests can run beside
-//!   each other and whatever is left behind can be told to be ours. Dropping it removes what the test made, nothing else.
+//!   each other and whatever is left behind can be told to be ours. Dropping it asserts that nothing is.
 //! * [`Cmd`] runs a command under a deadline; [`Outcome`] says what came of it, and says all of it when it disappoints.
 //! * [`Bundle`] is a busybox or Debian bundle, whose config.json is edited as JSON.
 //!
@@ -37,7 +37,7 @@ pub use env::Env;
 pub use host_nodes::HostNodes;
 pub use manager::Manager;
 pub use ordinary::Ordinary;
-pub use process::{in_own_process, until};
+pub use process::{as_subreaper, in_own_process, until};
 pub use stream::Lines;
 pub use swapping::Swapping;
 pub use terminal::Terminal;

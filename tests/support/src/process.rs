@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollTimeout, poll};
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -97,13 +98,32 @@ pub fn on_path(tool: &str) -> bool {
     path.split(':').chain(["/usr/sbin", "/sbin"]).any(|dir| Path::new(dir).join(tool).is_file())
 }
 
-/// Runs `body` in a process of its own, for what changes a process as a whole: being a subreaper, ignored signals.
-/// `name` is the full name of the calling test, which is run again there, alone.
+/// Runs `body` in a process of its own, for what changes a process as a whole: its limits, being a subreaper, ignored
+/// signals. It must be a closure of the test itself: the test is found by the closure's type, and run again there, alone.
 #[track_caller]
-pub fn in_own_process(name: &str, body: impl FnOnce()) {
+pub fn in_own_process<F: FnOnce()>(body: F) {
+    if is_alone::<F>() {
+        body();
+    }
+}
+
+/// The same, in a process that inherits the children of those below it which end.
+#[track_caller]
+pub fn as_subreaper<F: FnOnce()>(body: F) {
+    if is_alone::<F>() {
+        set_child_subreaper(true).expect("become a subreaper");
+        body();
+    }
+}
+
+/// Whether this process was started for this test alone. If not, one is, and has ended well when this returns.
+#[track_caller]
+fn is_alone<F>() -> bool {
     const MARK: &str = "SANDKEEP_TEST_IN_OWN_PROCESS";
+    let closure = std::any::type_name::<F>().trim_end_matches("::{{closure}}");
+    let (_, name) = closure.split_once("::").unwrap_or_else(|| panic!("{closure} is not in a test"));
     if std::env::var(MARK).is_ok_and(|marked| marked == name) {
-        return body();
+        return true;
     }
     let mut command = Command::new(std::env::current_exe().expect("the path of this test"));
     command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(MARK, name);
@@ -114,4 +134,5 @@ pub fn in_own_process(name: &str, body: impl FnOnce()) {
     for line in told.lines().filter(|line| line.starts_with("skipped:")) {
         eprintln!("{line}");
     }
+    false
 }

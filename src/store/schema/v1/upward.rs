@@ -91,6 +91,12 @@ impl Up<PathBuf> for PathV1 {
     }
 }
 
+impl From<PathV1> for PathBuf {
+    fn from(path: PathV1) -> PathBuf {
+        path.up()
+    }
+}
+
 impl From<&PathBuf> for PathV1 {
     fn from(path: &PathBuf) -> PathV1 {
         Up::down(path)

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::super::parts::{Change, Pending, Records};
 use super::super::v1::{ChangeV1, ContainerRecordV1, PendingV1, RecordsV1, SnapshotV1};
-use super::super::{Change, Pending, Records, VERSION};
+use super::super::version::VERSION;
 use super::*;
 use crate::model::record::{ContainerRecord, JournalEntry, RootIdentity, Snapshot};
 
