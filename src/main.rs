@@ -5,15 +5,13 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use sandkeep::boot;
 use sandkeep::container::helper;
-
-/// What a supervisor is started as; see `boot`.
-const SUPERVISOR: &str = "sandkeep-sandbox";
 
 fn main() -> ExitCode {
     let called_as = std::env::args_os().next().unwrap_or_default();
     match Path::new(&called_as).file_name().and_then(|name| name.to_str()) {
-        Some(SUPERVISOR) => sandkeep::boot::main(std::env::args_os().skip(1)),
+        Some(boot::NAME) => boot::main(std::env::args_os().skip(1)),
         Some(helper::NAME) => helper::main(std::env::args_os().skip(1)),
         _ => sandkeep::cli::main(std::env::args_os()),
     }

@@ -1,4 +1,4 @@
-//! The supervisor's command line, written by this same program:
+//! The supervisor's command line, written and read:
 //!
 //! ```text
 //! sandkeep-sandbox [--log-fd=N] [--debug-log-fd=N] boot --bundle=PATH --controller-fd=N --spec-fd=N --start-sync-fd=N
@@ -90,6 +90,39 @@ impl Args {
             Some(pair) => Err(ArgsError::Shared(pair[0])),
             None => Ok(args),
         }
+    }
+
+    /// The words of the command line, without the program's name. What [`Args::parse`] reads.
+    pub fn words(&self) -> Vec<OsString> {
+        let mut words = Vec::new();
+        let mut number = |flag: &str, number: RawFd| words.push(OsString::from(format!("{flag}={number}")));
+        self.log.into_iter().for_each(|log| number("--log-fd", log));
+        self.debug_log.into_iter().for_each(|log| number("--debug-log-fd", log));
+        words.push("boot".into());
+        let mut bundle = OsString::from("--bundle=");
+        bundle.push(&self.bundle);
+        words.push(bundle);
+        let mut number = |flag: &str, number: RawFd| words.push(OsString::from(format!("{flag}={number}")));
+        number("--controller-fd", self.controller);
+        number("--spec-fd", self.spec);
+        number("--start-sync-fd", self.start_sync);
+        number("--exits-fd", self.exits);
+        number("--creator-fd", self.creator);
+        if let Some((from, to)) = self.notices {
+            number("--notices-fd", from);
+            number("--manager-fd", to);
+        }
+        self.cgroups.iter().for_each(|&cgroup| number("--cgroup-fd", cgroup));
+        if self.attached {
+            words.push("--attached".into());
+        }
+        let namespace = match self.pid_namespace {
+            PidNamespace::Own => "own",
+            PidNamespace::Foreign => "foreign",
+        };
+        words.push(format!("--pid-namespace={namespace}").into());
+        words.push(self.id.as_str().into());
+        words
     }
 
     /// Every descriptor, by number and name.
@@ -206,6 +239,18 @@ mod tests {
         assert_eq!((args.log, args.debug_log, args.controller, args.creator), (Some(3), None, 4, 8));
         assert_eq!((args.cgroups, args.attached, args.id.as_str()), (vec![9, 10], false, "web"));
         assert!(parse(&GOOD.replace("--pid-namespace=own", "--attached --pid-namespace=foreign")).unwrap().attached);
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let both = GOOD.replace("--pid-namespace", "--notices-fd=11 --manager-fd=12 --pid-namespace");
+        let debug = both.replace("--log-fd=3", "--log-fd=3 --debug-log-fd=13");
+        for line in [GOOD, &both, &debug, &debug.replace("--pid-namespace=own", "--attached --pid-namespace=foreign")] {
+            let args = parse(line).unwrap();
+            assert_eq!(Args::parse(&args.words()), Ok(args));
+        }
+        let named = Args { bundle: "/b=c d".into(), id: Id::parse("--attached").unwrap(), ..parse(GOOD).unwrap() };
+        assert_eq!(Args::parse(&named.words()), Ok(named));
     }
 
     #[test]

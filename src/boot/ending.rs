@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::keeper::{Cause, Keeper, MAX_UNASKED, Process, Role, Start, Token, Unasked, refusal, short};
 use super::strays::{Stray, Strays};
-use crate::container::channel;
+use crate::container::channel::{Failure, Of};
 use crate::control::method::{ErrorCode, Exited, Reply};
 use crate::model::Id;
 use crate::model::exits::ExitRecord;
@@ -120,8 +120,12 @@ impl Keeper {
         let (start, outcome) = match seqpacket::receive(socket.as_fd(), &mut buffer) {
             Ok(Received::End) => (Start::Started, Ok(Reply::Done)),
             Ok(Received::Message { length, .. }) => {
-                let text = channel::failure_text(&buffer[..length.min(MAX_START_ERROR)]);
-                (Start::Failed, Err(refusal(ErrorCode::StartFailed, text)))
+                let Failure { of, text, .. } = Failure::read(&buffer[..length.min(MAX_START_ERROR)]);
+                let code = match of {
+                    Of::Setup => ErrorCode::StartFailed,
+                    Of::Hook => ErrorCode::HookFailed,
+                };
+                (Start::Failed, Err(refusal(code, text)))
             }
             Ok(Received::Nothing) if !ended => return,
             Ok(Received::Nothing) => {

@@ -6,7 +6,8 @@
 //!        creator dies before a Create that detaches: exit at once
 //! ```
 //!
-//! * `args` owns the command line, `donated` the descriptors that it names.
+//! * `args` owns the command line, written and read, `donated` the descriptors that it names, `start_sync` what is said of
+//!   the start.
 //! * `confine` gives up everything that the loop does not need; `filter` closes the door behind it.
 //! * [`supervisor`] is the loop: one thread, one epoll. `connection` owns a client's two queues.
 //! * `keeper` owns the containers and processes; `requests` answers for them, `ending` sees them end,
@@ -31,12 +32,12 @@ mod keeper;
 pub mod log;
 pub(crate) mod relay;
 mod requests;
+pub mod start_sync;
 mod strays;
 pub mod supervisor;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::io;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -45,6 +46,7 @@ use self::confine::ConfineError;
 use self::donated::{Donated, DonatedError};
 use self::log::Log;
 use self::relay::Relay;
+use self::start_sync::Speaking;
 use self::supervisor::{Outcome, Settings, Supervisor};
 use crate::model::record::PidNamespace;
 use crate::sys::memory::Code;
@@ -85,8 +87,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             }
         },
         Err(error) => {
-            if let Some(start_sync) = start_sync.or_else(|| donated::start_sync_of(&args)) {
-                let _ = std::fs::File::from(start_sync).write_all(format!("E{}", chain(&error)).as_bytes());
+            if let Some(start_sync) = start_sync.or_else(|| donated::start_sync_of(&args).map(Speaking::on)) {
+                start_sync.failed(&chain(&error));
             }
             ExitCode::FAILURE
         }
@@ -94,9 +96,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// Everything up to the byte that says: the control server answers. `start_sync` is left to the caller until then.
-fn start(args: &[OsString], start_sync: &mut Option<OwnedFd>) -> Result<(Supervisor, Rc<Log>), BootError> {
+fn start(args: &[OsString], start_sync: &mut Option<Speaking>) -> Result<(Supervisor, Rc<Log>), BootError> {
     let args = Args::parse(args)?;
-    *start_sync = Some(donated::take_start_sync(&args)?);
+    *start_sync = Some(Speaking::on(donated::take_start_sync(&args)?));
     let donated = Donated::take(&args)?;
     let log = Rc::new(Log::new(donated.log, donated.debug_log));
     log.install_panic_hook();
@@ -127,8 +129,8 @@ fn start(args: &[OsString], start_sync: &mut Option<OwnedFd>) -> Result<(Supervi
         supervisor = supervisor.with_relay(Relay::new(from, to)).map_err(BootError::Loop)?;
     }
     filter::install()?;
-    if let Some(fd) = start_sync.take() {
-        std::fs::File::from(fd).write_all(b"K").map_err(BootError::StartSync)?;
+    if let Some(start_sync) = start_sync.take() {
+        start_sync.ready().map_err(BootError::StartSync)?;
     }
     Ok((supervisor, log))
 }

@@ -8,7 +8,7 @@ use super::keeper::{
     Cause, Closing, Container, Keeper, MAX_CONTAINERS, MAX_PROCESSES, MAX_UNRECORDED, Outcome, Process, Role, Start,
     Waiter, never_ready, no_container, refusal, short,
 };
-use crate::container::channel;
+use crate::container::channel::{self, Failure};
 use crate::control::method::{
     ContainerStatus, Create, ErrorCode, ExecuteAsync, Handshake, ProcessStatus, Refusal, Reply, Request, Signal, State,
     VERSION, WaitPid,
@@ -16,9 +16,6 @@ use crate::control::method::{
 use crate::model::Id;
 use crate::sys::poller::Interest;
 use crate::sys::{pidfd, seqpacket};
-
-/// The one message that an init waits for.
-pub const START: &[u8] = b"S";
 
 /// Of a State reply, leaving room in the frame for one more container of any size.
 const STATE_BUDGET: usize = 8 * 1024;
@@ -129,7 +126,7 @@ impl Keeper {
                 return Err(refusal(ErrorCode::WrongState, message));
             }
         };
-        if let Err(error) = seqpacket::send(socket.as_fd(), START, &[]) {
+        if let Err(error) = seqpacket::send(socket.as_fd(), channel::START, &[]) {
             // It has given up meanwhile, and may have said why.
             let why = last_words(socket.as_fd()).unwrap_or_else(|| error.to_string());
             let message = format!("the init of container {:?} cannot be started: {why}", short(cid));
@@ -333,7 +330,7 @@ impl Keeper {
 fn last_words(socket: BorrowedFd<'_>) -> Option<String> {
     let mut buffer = vec![0; 16 * 1024];
     match seqpacket::receive(socket, &mut buffer) {
-        Ok(seqpacket::Received::Message { length, .. }) => Some(channel::failure_text(&buffer[..length.min(4096)])),
+        Ok(seqpacket::Received::Message { length, .. }) => Some(Failure::read(&buffer[..length.min(4096)]).text),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use super::launch_flags::{LaunchArguments, Mode, tell_processes, terminal_for};
 use crate::host::claim::{self, Made};
 use crate::host::pidfile;
@@ -17,22 +17,17 @@ pub struct Arguments {
     id: String,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
-    // There is no application yet whose exit code could be meant: engines expect 1.
-    create(context, arguments).map_err(|failure| failure.with_exit_code(1))
-}
-
-fn create(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let launch = &arguments.launch;
     let request = launch.request(context, &arguments.id, launch.reaper(), Lifetime::Own)?;
     let terminal = terminal_for(&request.plan, launch.console_socket.as_deref(), Mode::Detached)?;
     let root = context.open_or_make_root()?;
     let made = claim::create(&root, &request, terminal, &mut |warning| context.log.warn(warning));
-    let Made { mut held, creation } = made.map_err(|error| Failure::from(error).or_interrupted())?;
+    let Made { mut held, newborn } = made.map_err(|error| Failure::from(error).or_interrupted())?;
     context.tell_notices(&mut held);
-    tell_processes(context, &request.options.id, &creation);
-    if let (Some(path), Some(init)) = (&launch.pid_file, creation.init())
-        && let Err(error) = pidfile::write(path, init.pid)
+    tell_processes(context, &request.options.id, &newborn);
+    if let Some(path) = &launch.pid_file
+        && let Err(error) = pidfile::write(path, newborn.init.pid)
     {
         drop(held);
         if let Err(failure) = super::delete::force(context, &root, &request.options.id) {
@@ -40,5 +35,5 @@ fn create(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         }
         return Err(error.into());
     }
-    Ok(0)
+    Ok(Done::Well)
 }

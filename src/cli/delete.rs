@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use crate::engine::Held;
 use crate::engine::heal::Wreck;
 use crate::host::kept::destruction_of;
@@ -25,7 +25,7 @@ pub struct Arguments {
     ids: Vec<String>,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     super::unsupported::refuse_regex("delete", arguments.regex)?;
     let root = context.open_root()?;
     let mut failures = Vec::new();
@@ -38,7 +38,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     for failure in failures {
         context.log.error(&failure);
     }
-    last.map_or(Ok(0), Err)
+    last.map_or(Ok(Done::Well), Err)
 }
 
 fn delete(context: &Context, root: Option<&Root>, id: &str, forced: bool) -> Result<(), Failure> {

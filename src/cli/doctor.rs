@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done};
 use super::format::Format;
 use super::output;
 use crate::recover;
@@ -17,7 +17,7 @@ pub struct Arguments {
     format: Format,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let findings = match context.open_root()? {
         Some(root) => recover::examine(&root)?,
         None => Vec::new(),
@@ -35,5 +35,5 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
             println!("`sandkeep recover` finishes or undoes what was cut short");
         }
     }
-    Ok(u8::from(!findings.is_empty()))
+    Ok(if findings.is_empty() { Done::Well } else { Done::FoundWanting })
 }

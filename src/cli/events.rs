@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use crate::cgroup::{self, Hierarchies, OomWatch, Stats};
 use crate::host::kept::root_container;
 use crate::host::probe;
@@ -39,7 +39,7 @@ struct Event<'a> {
     data: Option<Stats>,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let interval = duration(&arguments.interval).ok_or_else(|| {
         Failure::new(format!("--interval {:?}: give a duration such as 500ms or 5s", arguments.interval))
     })?;
@@ -65,11 +65,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let source = Source { id: &id, cgroup: &container.cgroup, hierarchies: Hierarchies::read()? };
     if arguments.stats {
         source.print_stats()?;
-        return Ok(0);
+        return Ok(Done::Well);
     }
     let init = probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?.ok_or_else(not_running)?;
     source.follow(init.as_fd(), interval)?;
-    Ok(0)
+    Ok(Done::Well)
 }
 
 struct Source<'a> {

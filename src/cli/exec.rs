@@ -7,13 +7,13 @@ use caps::Capability;
 use clap::Args;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use super::launch_flags::{Mode, terminal};
 use crate::cgroup;
 use crate::host::agent::Agent;
 use crate::host::console::PidfdSocket;
-use crate::host::exec::{Execution, IfFrozen, Waits};
-use crate::host::foreground::{self, Screen};
+use crate::host::exec::{Execution, IfFrozen, Started, Waits};
+use crate::host::foreground::{self, End, Screen};
 use crate::host::kept::{self, Kept};
 use crate::host::{self, HostError, pidfile, preserved, rootless};
 use crate::model::record::Reaper;
@@ -83,14 +83,7 @@ pub struct Arguments {
     command: Vec<OsString>,
 }
 
-/// As runc, so that callers can tell our failure from the program's own exit code.
-pub const FAILED: u8 = 255;
-
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
-    exec(context, arguments).map_err(|failure| failure.with_exit_code(FAILED))
-}
-
-fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     if arguments.process.is_none() && arguments.command.is_empty() {
         return Err(Failure::new("exec needs a program to run: exec ID COMMAND [ARG…], or --process FILE"));
     }
@@ -104,7 +97,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     if kept.plan.rootfs.switch == RootSwitch::Cover {
         spec::check_covered(&process)?;
     }
-    let seccomp = host::donate::seccomp(&kept.plan, seen.folder.root())?;
+    let seccomp = host::launch::donate::seccomp(&kept.plan, seen.folder.root())?;
     let container = kept::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let notify = seccomp.as_ref().is_some_and(|program| program.notify);
     let state = kept::state_of(snapshot).document(Phase::Running, container.init.pid);
@@ -115,7 +108,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     };
     let mode = if arguments.detach { Mode::Detached } else { Mode::Foreground };
     let socket = arguments.console_socket.as_deref();
-    let mut terminal = terminal(process.terminal, socket, mode)?;
+    let terminal = terminal(process.terminal, socket, mode)?;
     let pidfd_socket = arguments.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?;
     // In the foreground we wait ourselves; whoever asks for a pid file gets a process it can wait for.
     let reaper = match (mode, &arguments.pid_file) {
@@ -137,8 +130,9 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         if_frozen: if arguments.ignore_paused { IfFrozen::Wait } else { IfFrozen::Refuse },
         waits: if mode == Mode::Foreground { Waits::Caller } else { Waits::Nobody },
     };
-    let outcome = host::exec::run(execution, &mut terminal);
-    let (launched, signals) = outcome.map_err(|error| Failure::from(error).or_interrupted())?;
+    let outcome = host::exec::run(execution, &terminal);
+    let Started { process: launched, terminal, signals } =
+        outcome.map_err(|error| Failure::from(error).or_interrupted())?;
     if let Some(path) = &arguments.pid_file
         && let Err(error) = pidfile::write(path, launched.pid)
     {
@@ -146,9 +140,12 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         return Err(error.into());
     }
     context.log.debug(&format!("process {} runs in container {:?}", launched.pid, id.as_str()));
-    let Some(signals) = signals else { return Ok(0) };
-    let screen = terminal.into_master().map(|master| Screen { master, kept: &[] });
-    Ok(foreground::wait(&launched, screen, signals, None)?.code())
+    let Some(signals) = signals else { return Ok(Done::Well) };
+    let screen = terminal.map(|master| Screen { master, kept: &[] });
+    match foreground::wait(&launched, screen, signals, None)? {
+        End::Exited(code) => Ok(Done::Application(code)),
+        End::TimeUp => Err(Failure::time_up("the process runs on")),
+    }
 }
 
 fn plan(arguments: &Arguments, kept: &Kept) -> Result<ProcessPlan, Failure> {

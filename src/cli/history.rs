@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use super::format::Format;
 use super::{kill, output, time};
 use crate::container::one_line;
@@ -27,7 +27,7 @@ pub struct Arguments {
     id: Option<String>,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let id = arguments.id.as_deref().map(Id::parse).transpose()?;
     let entries = match context.open_root()? {
         Some(root) => {
@@ -54,7 +54,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         Format::Json => println!("{}", json!(entries.iter().map(document).collect::<Vec<_>>())),
         Format::Table => print_table(&entries),
     }
-    Ok(0)
+    Ok(Done::Well)
 }
 
 /// Now that they are seen, they get the time that everybody is told from now on. Where that is not to be had they are shown

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use crate::host::signal;
 
 #[derive(Args)]
@@ -21,7 +21,7 @@ pub struct Arguments {
     signal: String,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     super::unsupported::refuse_regex("kill", arguments.regex)?;
     let number = parse_signal(&arguments.signal)?;
     let (root, id, seen) = context.see(&arguments.id)?;
@@ -29,7 +29,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     if let Some(why) = send(&root, &id, &seen, number)?.unnoted {
         context.log.debug(&format!("the journal lacks this signal: {why}"));
     }
-    Ok(0)
+    Ok(Done::Well)
 }
 
 /// `9`, `KILL`, `SIGKILL`, `sigkill`, `RTMIN+3`.

@@ -8,7 +8,8 @@ use super::context::Context;
 use super::failure::Failure;
 use super::log::Level;
 use crate::host::console::Console;
-use crate::host::create::{Creation, TerminalTo};
+use crate::host::create::Newborn;
+use crate::host::launch::attend::TerminalTo;
 use crate::host::request::{Asked, Lifetime, NoticesTo, Request};
 use crate::host::rootless::Ids;
 use crate::model::Id;
@@ -129,7 +130,7 @@ pub fn terminal(wanted: bool, socket: Option<&Path>, mode: Mode) -> Result<Termi
         (true, None, Mode::Detached) => Err(Failure::new(
             "the container wants a terminal (process.terminal): give --console-socket, or set it to false",
         )),
-        (true, None, Mode::Foreground) => Ok(TerminalTo::Us(None)),
+        (true, None, Mode::Foreground) => Ok(TerminalTo::Us),
         (true, Some(_), Mode::Foreground) => {
             Err(Failure::new("--console-socket needs --detach: in the foreground the terminal is this one"))
         }
@@ -137,8 +138,7 @@ pub fn terminal(wanted: bool, socket: Option<&Path>, mode: Mode) -> Result<Termi
 }
 
 /// For `--debug`.
-pub fn tell_processes(context: &Context, id: &Id, creation: &Creation<'_>) {
-    let supervisor = creation.supervisor().map_or(0, |supervisor| supervisor.pid);
-    let init = creation.init().map_or(0, |init| init.pid);
+pub fn tell_processes(context: &Context, id: &Id, newborn: &Newborn) {
+    let (supervisor, init) = (newborn.supervisor.pid, newborn.init.pid);
     context.log.debug(&format!("container {:?}: supervisor {supervisor}, init {init}", id.as_str()));
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done};
 use super::format::Format;
 use super::state;
 use crate::host::kept::root_container;
@@ -22,7 +22,7 @@ pub struct Arguments {
     quiet: bool,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let seen = match context.open_root()? {
         Some(root) => look::all(&root)?,
         None => Vec::new(),
@@ -58,7 +58,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     } else {
         print_table(&documents);
     }
-    Ok(u8::from(unreadable > 0))
+    Ok(if unreadable == 0 { Done::Well } else { Done::FoundWanting })
 }
 
 fn print_table(documents: &[serde_json::Value]) {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::failure::{Failure, Of};
+use super::failure::Failure;
 use super::{output, time};
 use crate::container::one_line;
 use crate::engine;
@@ -108,9 +108,9 @@ impl Log {
 /// peer's line has it.
 pub fn show(failure: &Failure) {
     let text = in_one_line(&failure.text);
-    match failure.of {
-        Of::Command => eprintln!("sandkeep: error: {text}"),
-        Of::Program => eprintln!("sandkeep: {text}"),
+    match failure.is_of_program() {
+        false => eprintln!("sandkeep: error: {text}"),
+        true => eprintln!("sandkeep: {text}"),
     }
 }
 

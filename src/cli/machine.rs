@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::failure::Failure;
+use super::failure::{Answer, Done};
 use crate::model::machine;
 
 #[derive(Args)]
@@ -19,7 +19,7 @@ enum Format {
     Mermaid,
 }
 
-pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(arguments: &Arguments) -> Answer {
     let format = match arguments.format {
         Format::Table => machine::Format::Table,
         Format::Json => machine::Format::Json,
@@ -27,5 +27,5 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Format::Mermaid => machine::Format::Mermaid,
     };
     print!("{}", machine::render(format));
-    Ok(0)
+    Ok(Done::Well)
 }

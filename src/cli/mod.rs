@@ -52,7 +52,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use context::Context;
-use failure::Failure;
+use failure::{Answer, CodeOf, Done, Failure, exit_code};
 
 use crate::host::descriptors;
 
@@ -163,6 +163,16 @@ enum Command {
     Mounts(unsupported::Arguments),
 }
 
+impl Command {
+    fn code_of(&self) -> CodeOf {
+        match self {
+            Command::Create(_) => CodeOf::Command,
+            Command::Exec(_) => CodeOf::Exec,
+            _ => CodeOf::Application,
+        }
+    }
+}
+
 /// Everything `main` does: from arguments to an exit code.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     descriptors::raise_to_floor();
@@ -177,20 +187,22 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
                 "{} is not UTF-8, which only paths, programs, their arguments and variables may be",
                 misspelt(&args)
             );
-            let exit_code = if command_of(&args).is_some_and(|name| name == "exec") { exec::FAILED } else { 1 };
-            log::show(&Failure::new(text.as_str()));
+            let failure = Failure::new(text.as_str());
+            log::show(&failure);
             log::record_misuse(&args, &text);
-            return ExitCode::from(exit_code);
+            let exec = command_of(&args).is_some_and(|name| name == "exec");
+            return exit_code(&Err(failure), if exec { CodeOf::Exec } else { CodeOf::Command }).into();
         }
         Err(error) => {
-            let wrong = error.use_stderr();
-            if wrong {
+            let outcome = if error.use_stderr() {
                 eprintln!("{}", error.render().to_string().trim_end());
                 log::record_misuse(&args, &error.to_string());
+                Err(Failure::misuse(error.to_string()))
             } else {
                 let _ = error.print();
-            }
-            return ExitCode::from(u8::from(wrong));
+                Ok(Done::Well)
+            };
+            return exit_code(&outcome, CodeOf::Command).into();
         }
     };
     crate::sys::signals::default_for_children();
@@ -198,20 +210,21 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     if let Err(failure) = context.log.open() {
         // Whoever reads nothing but the log would never learn of anything.
         log::show(&failure);
-        return ExitCode::from(failure.exit_code);
+        return exit_code(&Err(failure), CodeOf::Command).into();
     }
     let began = Instant::now();
     context.log.debug(&format!("sandkeep {}, root {:?}: {:?}", env!("CARGO_PKG_VERSION"), context.root, &args[1..]));
-    let outcome = run(&context, cli.command).and_then(|code| output::finish().map(|()| code));
-    let code = outcome.unwrap_or_else(|failure| {
-        context.log.error(&failure);
-        failure.exit_code
-    });
+    let code_of = cli.command.code_of();
+    let outcome = run(&context, cli.command).and_then(|done| output::finish().map(|()| done));
+    if let Err(failure) = &outcome {
+        context.log.error(failure);
+    }
+    let code = exit_code(&outcome, code_of);
     context.log.debug(&format!("exit code {code} after {}", time::duration(began.elapsed().as_nanos() as i64)));
     ExitCode::from(code)
 }
 
-fn run(context: &Context, command: Command) -> Result<u8, Failure> {
+fn run(context: &Context, command: Command) -> Answer {
     if matches!(command, Command::Create(_) | Command::Run(_) | Command::Do(_)) {
         descriptors::check_for_container()?;
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done};
 use crate::engine::Outcome;
 use crate::host::running::Freezing;
 use crate::model::{Event, Id};
@@ -14,15 +14,15 @@ pub struct Arguments {
     id: String,
 }
 
-pub fn pause(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn pause(context: &Context, arguments: &Arguments) -> Answer {
     change(context, &arguments.id, Event::PauseRequested)
 }
 
-pub fn resume(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn resume(context: &Context, arguments: &Arguments) -> Answer {
     change(context, &arguments.id, Event::ResumeRequested)
 }
 
-fn change(context: &Context, id: &str, event: Event) -> Result<u8, Failure> {
+fn change(context: &Context, id: &str, event: Event) -> Answer {
     let id = Id::parse(id)?;
     let root = context.root_of(&id)?;
     let held = context.hold(&root, &id)?;
@@ -33,5 +33,5 @@ fn change(context: &Context, id: &str, event: Event) -> Result<u8, Failure> {
     if let Outcome::Held(mut held) = held.transition(&id, event, &mut effects)? {
         context.tell_notices(&mut held);
     }
-    Ok(0)
+    Ok(Done::Well)
 }

@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use super::format::Format;
 use crate::cgroup;
 use crate::host::kept::root_container;
@@ -33,7 +33,7 @@ pub struct Arguments {
     ps: Vec<String>,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let (root, id, seen) = context.see(&arguments.id)?;
     let snapshot = seen.snapshot.as_ref().filter(|_| seen.phase().is_alive() || seen.phase() == Phase::Stopped);
     let Some(snapshot) = snapshot else {
@@ -52,7 +52,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         Format::Json => println!("{}", json!(pids)),
         Format::Table => print_table(&pids, &arguments.ps)?,
     }
-    Ok(0)
+    Ok(Done::Well)
 }
 
 /// Without a cgroup, or the privilege to make one: whoever shares the init's PID namespace.

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use super::format::Format;
 use super::output;
 use crate::model::Id;
@@ -23,7 +23,7 @@ pub struct Arguments {
     ids: Vec<String>,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let ids = arguments.ids.iter().map(|id| Id::parse(id)).collect::<Result<Vec<_>, _>>()?;
     let root = if arguments.dry_run { context.open_root() } else { context.open_root_to_mend() };
     let reports = match root? {
@@ -43,7 +43,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         }
     }
     let failures: Vec<String> = reports.into_iter().filter_map(|report| report.failure).collect();
-    if failures.is_empty() { Ok(0) } else { Err(Failure::new(failures.join("; "))) }
+    if failures.is_empty() { Ok(Done::Well) } else { Err(Failure::new(failures.join("; "))) }
 }
 
 fn would_do(root: &crate::store::Root, ids: &[Id]) -> Result<Vec<Report>, Failure> {

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use super::launch_flags::{LaunchArguments, Mode, tell_processes, terminal_for};
 use super::{delete, start};
 use crate::host::claim::{self, Made};
-use crate::host::create::Creation;
+use crate::host::create::{Newborn, killed_with_supervisor};
 use crate::host::foreground::{self, End, Forwarding, Screen};
+use crate::host::launch::Launched;
 use crate::host::notify::Notices;
 use crate::host::pidfile;
 use crate::host::request::{Lifetime, Request};
@@ -36,7 +37,7 @@ pub struct Arguments {
     pub id: String,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let launch = &arguments.launch;
     let (reaper, lifetime, mode) = if arguments.detach {
         (launch.reaper(), Lifetime::Own, Mode::Detached)
@@ -74,20 +75,22 @@ pub enum Ending {
     Keep,
 }
 
-pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Result<u8, Failure> {
+pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Answer {
     let id = &request.options.id;
     let mode = course.mode;
     let terminal = terminal_for(&request.plan, course.console_socket, mode)?;
     let root = context.open_or_make_root()?;
     let made = claim::create(&root, request, terminal, &mut |warning| context.log.warn(warning));
-    let Made { held, mut creation } = made.map_err(|error| Failure::from(error).or_interrupted())?;
+    let Made { held, newborn } = made.map_err(|error| Failure::from(error).or_interrupted())?;
+    tell_processes(context, id, &newborn);
+    let Newborn { init, supervisor, client, notices, terminal } = newborn;
     let sandbox = held.snapshot().sandbox.clone();
     let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
     // While it waits: an application may be short.
-    let unreached = course.network_hint.zip(creation.init().and_then(|init| Unreached::watch(init.pid)));
+    let unreached = course.network_hint.zip(Unreached::watch(init.pid));
     let hooks = &request.plan.hooks;
     let started = start::Poststart::of(&held, hooks).and_then(|poststart| {
-        let mut held = start::release(held, id, creation.take_client(), hooks, poststart.as_ref())?;
+        let mut held = start::release(held, id, Some(client), hooks, poststart.as_ref())?;
         context.tell_notices(&mut held);
         let (snapshot, folder) = (held.snapshot().clone(), held.folder().dir().try_clone_to_owned()?);
         // The transition is complete: a hook that hangs must not keep `delete` from the sandbox.
@@ -95,7 +98,7 @@ pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Res
         if let Some(poststart) = &poststart {
             poststart.run(&snapshot)?;
         }
-        if let (Some(path), Some(init)) = (course.pid_file, creation.init()) {
+        if let Some(path) = course.pid_file {
             pidfile::write(path, init.pid)?;
         }
         Ok(folder)
@@ -104,28 +107,27 @@ pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Res
         Ok(folder) => folder,
         Err(failure) => {
             // Before the deletion, which kills whatever still lives.
-            let killed = signals.as_ref().and_then(|_| creation.killed_with_supervisor());
+            let killed = signals.as_ref().and_then(|_| killed_with_supervisor(&init, &supervisor));
             warn_of(context, "delete", delete::force_this(context, &root, &sandbox));
             return Err(match killed {
-                Some(code) => failure.with_exit_code(code),
+                Some(code) => failure.after_application(code),
                 None => failure,
             });
         }
     };
-    tell_processes(context, id, &creation);
     let Some(signals) = signals else {
-        start::await_ready(context, folder.as_fd(), id, creation.init().map_or(0, |init| init.pid))?;
-        return Ok(0);
+        start::await_ready(context, folder.as_fd(), id, init.pid)?;
+        return Ok(Done::Well);
     };
-    let relaying = creation.take_notices().map(Notices::relay_here);
+    let relaying = notices.map(Notices::relay_here);
     let deadline = course.time.and_then(|time| Instant::now().checked_add(time));
     let kept = request.plan.process.as_ref().map_or(&[][..], |process| &process.kept_stdio);
-    let code = match wait(context, &mut creation, kept, signals, deadline) {
-        Ok(End::Exited(code)) => Ok(code),
-        Ok(end @ End::TimeUp) => {
+    let outcome = match wait(context, &init, terminal.map(|master| Screen { master, kept }), signals, deadline) {
+        Ok(End::Exited(code)) => Ok(Done::Application(code)),
+        Ok(End::TimeUp) => {
             delete::force_this(context, &root, &sandbox)?;
             let seconds = course.time.unwrap_or_default().as_secs_f64();
-            return Err(Failure::new(format!("ended after {seconds} s, as --time says")).with_exit_code(end.code()));
+            return Err(Failure::time_up(format!("ended after {seconds} s, as --time says")));
         }
         Err(failure) => Err(failure),
     };
@@ -133,34 +135,30 @@ pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Res
         warn_of(context, "pass on what was said by", Err(error.into()));
     }
     if let Some((hint, unreached)) = unreached
-        && code.as_ref().is_ok_and(|code| *code != 0)
+        && matches!(outcome, Ok(Done::Application(1..)))
         && unreached.was_asked_for()
     {
         context.log.warn(hint);
     }
     signals.forget();
     // Whatever fails from here on, the application's exit code is what the caller asked for.
-    if let Some(supervisor) = creation.supervisor() {
-        warn_of(context, "reap the supervisor of", supervisor.reap().map_err(Failure::from));
-    }
+    warn_of(context, "reap the supervisor of", supervisor.reap().map_err(Failure::from));
     if course.ending == Ending::Delete {
         // Somebody may have deleted the sandbox meanwhile.
         warn_of(context, "delete", delete::force_this(context, &root, &sandbox));
     }
-    code
+    outcome
 }
 
 /// Without its terminal, if that is what fails: the application then sees it hang up, and its code is still to be had.
 fn wait(
     context: &Context,
-    creation: &mut Creation<'_>,
-    kept: &[i32],
+    init: &Launched,
+    screen: Option<Screen<'_>>,
     signals: Forwarding,
     deadline: Option<Instant>,
 ) -> Result<End, Failure> {
-    let screen = creation.take_terminal().map(|master| Screen { master, kept });
     let with_terminal = screen.is_some();
-    let Some(init) = creation.init() else { return Err(Failure::new("the container's init is unknown")) };
     match foreground::wait(init, screen, signals, deadline) {
         Err(error) if with_terminal => {
             warn_of(context, "go on with the terminal of", Err(error.into()));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use crate::spec;
 
 #[derive(Args)]
@@ -18,7 +18,7 @@ pub struct Arguments {
     rootless: bool,
 }
 
-pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(arguments: &Arguments) -> Answer {
     let path = arguments.bundle.join("config.json");
     let text = spec::to_json(&spec::default_spec(arguments.rootless));
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
@@ -26,5 +26,5 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         std::io::ErrorKind::AlreadyExists => Failure::new(format!("{path:?} exists already: remove it first")),
         _ => Failure::new(format!("write {path:?}: {error}")),
     })?;
-    Ok(0)
+    Ok(Done::Well)
 }

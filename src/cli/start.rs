@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use clap::Args;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use super::wait;
-use crate::container::{hooks, one_line};
-use crate::control::Client;
+use crate::container::one_line;
+use crate::control::{Client, ControlError, ErrorCode};
 use crate::engine::{EngineError, Held, Outcome, Pace};
 use crate::host::hooks::Ledger;
 use crate::host::kept::root_container;
@@ -27,7 +27,7 @@ pub struct Arguments {
     id: String,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let id = Id::parse(&arguments.id)?;
     if notify::of_caller().is_some() {
         // Before the first thread of this process: it will wait for as long as the container wants.
@@ -51,7 +51,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
         poststart.run(&snapshot).map_err(|failure| ended_by_hook(context, &root, &sandbox, failure))?;
     }
     await_ready(context, folder.as_fd(), &id, root_container(&snapshot).map_or(0, |container| container.init.pid))?;
-    Ok(0)
+    Ok(Done::Well)
 }
 
 /// A hook that fails now is the end of the container: it is stopped and destroyed, and its poststop hooks are run
@@ -123,12 +123,9 @@ pub fn release<'a>(
         ledger: poststart.map(|poststart| &poststart.0),
     };
     match held.transition(id, Event::StartRequested, &mut effects) {
-        // The init's own words: it is the only one that knows.
-        Err(EngineError::Effect(HostError::Control(error)))
-            if hooks::is_failure("startContainer", &error.to_string()) =>
-        {
-            Err(NotReleased::ByHook(error.into()))
-        }
+        Err(EngineError::Effect(HostError::Control(
+            error @ ControlError::Refused { code: ErrorCode::HookFailed, .. },
+        ))) => Err(NotReleased::ByHook(error.into())),
         Err(error) => Err(NotReleased::Else(error.into())),
         Ok(Outcome::Held(mut held)) => {
             // What runs next may take its time, and others want the store.

@@ -7,7 +7,7 @@ use serde::ser::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done};
 use super::time;
 use crate::host::kept::{root_container, state_of};
 use crate::model::Phase;
@@ -20,7 +20,7 @@ pub struct Arguments {
     id: String,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let (_, id, seen) = context.see(&arguments.id)?;
     let state = match &seen.snapshot {
         Some(snapshot) => document(snapshot),
@@ -28,7 +28,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     };
     // Never fails: every key is a string.
     println!("{}", serde_json::to_string_pretty(&InOrder(&state)).unwrap_or_default());
-    Ok(0)
+    Ok(Done::Well)
 }
 
 /// A state with its properties in runc's order, which some callers match as text; what is ours alone comes last.

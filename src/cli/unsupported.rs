@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use super::failure::Failure;
+use super::failure::{Answer, Failure};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -13,7 +13,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    pub fn refuse(&self, command: &str, why: &str) -> Result<u8, Failure> {
+    pub fn refuse(&self, command: &str, why: &str) -> Answer {
         Err(Failure::new(format!("{command} is not supported: {why}")))
     }
 }

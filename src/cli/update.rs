@@ -7,7 +7,7 @@ use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value};
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use crate::engine::{Outcome, pod_of};
 use crate::host::kept::{self, root_container};
 use crate::host::update::Limiting;
@@ -72,7 +72,7 @@ pub struct Arguments {
     id: String,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let id = Id::parse(&arguments.id)?;
     let given = asked_for(context, arguments)?;
     let root = context.root_of(&id)?;
@@ -88,7 +88,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     if let Outcome::Held(mut held) = held.transition(&id, Event::UpdateRequested, &mut effects)? {
         context.tell_notices(&mut held);
     }
-    Ok(0)
+    Ok(Done::Well)
 }
 
 fn asked_for(context: &Context, arguments: &Arguments) -> Result<LinuxResources, Failure> {

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Done, Failure};
 use super::time;
 use crate::container::one_line;
 use crate::control::{Client, ControlError, ErrorCode};
@@ -49,7 +49,7 @@ enum Format {
     Json,
 }
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let exit = match arguments.pid {
         Some(pid) => of_process(context, &arguments.id, pid)?,
         None => {
@@ -74,7 +74,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
                     "at": time::rfc3339(exit.at), "inferred": exit.inferred })
         ),
     }
-    Ok(0)
+    Ok(Done::Well)
 }
 
 /// Now that it was seen. What keeps the journal from having it already is no matter of ours: it will have it.

@@ -54,8 +54,7 @@ pub fn leave(channel: BorrowedFd<'_>, cloned: Result<OwnedFd, SetupError>, then:
             clone::exit_now(0)
         }
         Err(error) => {
-            let text = super::one_line(&error);
-            let _ = channel::report(channel, &Report::Failed { exit_code: error.exit_code(), text });
+            let _ = channel::report(channel, &Report::Failed(error.told()));
             clone::exit_now(1)
         }
     }

@@ -47,7 +47,7 @@ pub struct Donations {
     pub session_keyring: Option<CString>,
     /// What sd_listen_fds(3) looks for, if anybody has activated us.
     pub listen: Option<Listen>,
-    /// Moved into our network namespace before the first Go after Made.
+    /// Moved into our network namespace before the order to mount.
     pub net_devices: Vec<super::net::NetDevice>,
     /// The soft limit of descriptors that hooks and the application have, if this process has more.
     pub descriptor_limit: Option<u64>,
@@ -81,8 +81,7 @@ pub fn run(donations: &mut Donations) -> ! {
         Err(SetupError::CreatorGone) => clone::exit_now(1),
         Err(error) => error,
     };
-    let report = Report::Failed { exit_code: error.exit_code(), text: super::one_line(&error) };
-    let _ = channel::report(donations.channel.as_fd(), &report);
+    let _ = channel::report(donations.channel.as_fd(), &Report::Failed(error.told()));
     clone::exit_now(1)
 }
 
@@ -99,8 +98,8 @@ fn prepare(donations: &mut Donations) -> Result<std::convert::Infallible, SetupE
     if plan.has(NamespaceKind::User) {
         if plan.makes(NamespaceKind::User) {
             // Mappings are written by the creator; until then we are nobody.
-            say(channel, &Report::Made)?;
-            hear_go(channel)?;
+            say(channel, &Report::Unmapped)?;
+            hear(channel, Order::Mapped)?;
         }
         become_root_of_namespace()?;
     }
@@ -117,8 +116,8 @@ fn prepare(donations: &mut Donations) -> Result<std::convert::Infallible, SetupE
     if let Some(name) = &plan.domainname {
         process::set_domainname(name).step(|| format!("set the domainname {name:?}"))?;
     }
-    say(channel, &Report::Made)?;
-    hear_go(channel)?;
+    say(channel, &Report::Namespaces)?;
+    hear(channel, Order::Mount)?;
 
     super::net::set_up_all(&donations.net_devices)?;
     if let Some(name) = &donations.session_keyring {
@@ -129,7 +128,7 @@ fn prepare(donations: &mut Donations) -> Result<std::convert::Infallible, SetupE
 
     let Some(mut application) = plan.process.clone() else {
         say(channel, &Report::Ready(Some(root)))?;
-        hear_start(channel)?;
+        hear(channel, Order::Start)?;
         return Err(SetupError::Refused("the configuration has no process to start".into()));
     };
     descriptors::close_on_exec_from(3 + donations.preserved_fds as i32).step(|| "close descriptors at exec".into())?;
@@ -137,13 +136,12 @@ fn prepare(donations: &mut Donations) -> Result<std::convert::Infallible, SetupE
     let to_come = if plan.hooks.start_container.is_empty() { ToCome::Program } else { ToCome::HooksAndProgram };
     let entry = finish_process(&application, donations.seccomp.as_ref(), terminal.as_ref(), groups, channel, to_come)?;
     say(channel, &Report::Ready(Some(root)))?;
-    hear_start(channel)?;
+    hear(channel, Order::Start)?;
     if !plan.hooks.start_container.is_empty() {
         let state = hook_state(donations, Phase::Booted)?;
         let env = Environment::Of(entry.env());
         let call = Call { kind: "startContainer", state_json: &state, folder: None, env };
-        super::hooks::run(&plan.hooks.start_container, call)
-            .map_err(|error| SetupError::Refused(super::one_line(&error)))?;
+        super::hooks::run(&plan.hooks.start_container, call)?;
     }
     go_back_to_own_limit()?;
     Err(match application.first {
@@ -235,10 +233,10 @@ fn enter_rootfs(plan: &Plan, donations: &Donations, binds: Vec<Option<OwnedFd>>)
         devices::link_all(&root)?;
     }
     let before_hooks = if plan.hooks.look_at_rootfs() { seen.mounts()? } else { Vec::new() };
+    say(donations.channel.as_fd(), &Report::Mounted)?;
     if plan.hooks.wait_for_mounts() {
         // Those of the runtime may mount something more into the rootfs, by way of our mount namespace.
-        say(donations.channel.as_fd(), &Report::Made)?;
-        hear_go(donations.channel.as_fd())?;
+        hear(donations.channel.as_fd(), Order::HooksRan)?;
     }
     let terminal = match &plan.process {
         Some(process) if process.terminal => {
@@ -259,8 +257,7 @@ fn enter_rootfs(plan: &Plan, donations: &Donations, binds: Vec<Option<OwnedFd>>)
         let env = plan.process.as_ref().map_or(Vec::new(), |process| environment(&process.env));
         let env = Environment::Of(&env);
         let call = Call { kind: "createContainer", state_json: &state, folder: None, env };
-        super::hooks::run(&plan.hooks.create_container, call)
-            .map_err(|error| SetupError::Refused(super::one_line(&error)))?;
+        super::hooks::run(&plan.hooks.create_container, call)?;
     }
     if plan.hooks.look_at_rootfs() {
         provenance.gives_new(&before_hooks, &seen.mounts()?);
@@ -301,6 +298,7 @@ fn enter_rootfs(plan: &Plan, donations: &Donations, binds: Vec<Option<OwnedFd>>)
     if own_mounts {
         verify::mounts(&seen, plan, &provenance, place)?;
     }
+    say(donations.channel.as_fd(), &Report::Entered)?;
     Ok(Entered { root: place, terminal })
 }
 
@@ -361,14 +359,6 @@ pub(super) fn finish_process(
 
 fn say(channel: BorrowedFd<'_>, report: &Report) -> Result<(), SetupError> {
     channel::report(channel, report).map_err(|_| SetupError::CreatorGone)
-}
-
-fn hear_go(channel: BorrowedFd<'_>) -> Result<(), SetupError> {
-    hear(channel, Order::Go)
-}
-
-fn hear_start(channel: BorrowedFd<'_>) -> Result<(), SetupError> {
-    hear(channel, Order::Start)
 }
 
 fn hear(channel: BorrowedFd<'_>, expected: Order) -> Result<(), SetupError> {

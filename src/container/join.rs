@@ -110,8 +110,7 @@ pub fn run(donations: &Donations) -> ! {
         Err(SetupError::CreatorGone) => clone::exit_now(1),
         Err(error) => error,
     };
-    let report = Report::Failed { exit_code: error.exit_code(), text: super::one_line(&error) };
-    let _ = channel::report(donations.channel.as_fd(), &report);
+    let _ = channel::report(donations.channel.as_fd(), &Report::Failed(error.told()));
     clone::exit_now(1)
 }
 

@@ -7,13 +7,15 @@
 //! ```text
 //! creator                               init
 //!    │ ◀─────────── Forked (pidfd) ────── (the helper that cloned it)
-//!    │ ◀─────────── Made ──────────────── its namespaces exist
-//!    │ id mappings
-//!    │ ──────────── Go ─────────────────▶ mounts, devices
-//!    │ ◀─────────── Made ──────────────── only with hooks of the runtime, which run now
-//!    │ ──────────── Go ─────────────────▶ createContainer hooks, pivot, identity
+//!    │ ◀─────────── Unmapped ──────────── only with a new user namespace
+//!    │ ──────────── Mapped ─────────────▶ the other namespaces
+//!    │ ◀─────────── Namespaces ────────── they exist
+//!    │ ──────────── Mount ──────────────▶ mounts, devices
+//!    │ ◀─────────── Mounted ───────────── with hooks of the runtime they run now
+//!    │ ──────────── HooksRan ───────────▶ only then; createContainer hooks, pivot
 //!    │ ◀─────────── Terminal (master) ─── only with a terminal
-//!    │ ◀─────────── Listener (number) ─── only with a seccomp agent; answered with Go
+//!    │ ◀─────────── Entered ───────────── the rootfs is /; what is left is to become the application's user
+//!    │ ◀─────────── Listener (number) ─── only with a seccomp agent; answered with Listening
 //!    │ ◀─────────── Ready ─────────────── (or Failed: what it tried, and why that failed)
 //!    │ hands its end to the supervisor
 //!  supervisor ───── Start ──────────────▶ startContainer hooks, execve
@@ -80,6 +82,8 @@ pub enum SetupError {
     Step { what: String, source: io::Error },
     #[error("{0}")]
     Refused(String),
+    #[error(transparent)]
+    Hook(#[from] hooks::HookError),
     #[error("exec {program:?}: executable file not found in $PATH")]
     NotInPath { program: OsString },
     #[error("exec {program:?}")]
@@ -99,6 +103,12 @@ impl SetupError {
             SetupError::Exec { .. } => 126,
             _ => 1,
         }
+    }
+
+    /// As it goes to whoever launched it.
+    fn told(&self) -> channel::Failure {
+        let of = if matches!(self, SetupError::Hook(_)) { channel::Of::Hook } else { channel::Of::Setup };
+        channel::Failure { of, exit_code: self.exit_code(), text: one_line(self) }
     }
 }
 
@@ -164,7 +174,7 @@ fn load_seccomp(
     let gone = |_| SetupError::CreatorGone;
     channel::report(channel, &channel::Report::Listener(listener.as_raw_fd())).map_err(gone)?;
     match channel::next_order(channel).map_err(gone)? {
-        channel::Order::Go => Ok(()),
+        channel::Order::Listening => Ok(()),
         _ => Err(SetupError::CreatorGone),
     }
 }

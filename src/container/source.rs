@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use super::channel::{self, Report};
+use super::channel::{self, Failure, Report};
 use super::mounts::set_propagation;
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::mount::{self, Extent};
@@ -36,7 +36,7 @@ pub fn from_elsewhere(make: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<
         let made = descriptors::close_others(&[theirs.as_raw_fd()]).and_then(|()| make_private()).and_then(|()| make());
         let report = match made {
             Ok(tree) => Report::Tree(tree),
-            Err(error) => Report::Failed { exit_code: 1, text: super::one_line(&error) },
+            Err(error) => Report::Failed(Failure::of_helper(super::one_line(&error))),
         };
         let _ = channel::report(theirs.as_fd(), &report);
         clone::exit_now(0)
@@ -46,7 +46,7 @@ pub fn from_elsewhere(make: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<
     pidfd::wait_exit(pidfd.as_fd(), None).and_then(|_| pidfd::wait_child(pidfd.as_fd()))?;
     match report? {
         Report::Tree(tree) => Ok(tree),
-        Report::Failed { text, .. } => Err(io::Error::other(text)),
+        Report::Failed(failure) => Err(io::Error::other(failure.text)),
         _ => Err(io::Error::other("the process that was to make it ended without a word")),
     }
 }

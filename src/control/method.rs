@@ -309,6 +309,8 @@ pub enum ErrorCode {
     WrongState,
     /// The init said why it could not execute the application.
     StartFailed,
+    /// One of the hooks that the init runs before that failed; in its words.
+    HookFailed,
     /// A limit of the supervisor is reached.
     Busy,
     /// The kernel refused.

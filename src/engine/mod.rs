@@ -12,7 +12,7 @@
 //! A crash before the intent is written leaves nothing. Between the intent and its clearing it leaves an intent whose
 //! lock is free: whoever comes next heals ([`heal`]) before anything else.
 
-mod create;
+mod birth;
 mod facts;
 pub mod heal;
 mod hold;
@@ -32,7 +32,7 @@ use crate::model::{Denial, Effect, Event};
 use crate::store::{LockError, StoreError};
 use crate::sys::procfs;
 
-pub use create::{NewSandbox, create};
+pub use birth::{Born, Known, Left, NewSandbox, Poststop, Stage, TakenBack, Unborn, bear, is_row_of_launch};
 pub use facts::{Depth, Facts, Probe, apply, inferred, is_orphaned, nobody_saw, observe, pod_of};
 pub use hold::Held;
 pub use recorder::Recorder;

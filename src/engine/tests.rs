@@ -133,44 +133,6 @@ fn a_start_that_was_cut_short_in_a_sandbox_without_a_snapshot_is_judged_by_what_
     assert_eq!(done, []);
 }
 
-/// A prepared creation of web, and the machine that makes it.
-fn creation(root: &Root) -> NewSandbox {
-    let (folder, guard) = root.prepare().unwrap();
-    NewSandbox { id: samples::id("web"), folder, guard, cgroups: Vec::new() }
-}
-
-#[test]
-fn a_failed_creation_is_taken_back_last_first_and_leaves_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = Root::open_or_make(dir.path()).unwrap();
-    let mut machine = Machinery { broken: vec![Effect::LaunchInit], ..Machinery::default() };
-    let error = create(&root, creation(&root), &mut machine).map(drop).unwrap_err();
-    assert_eq!(error.to_string(), "launch-init failed");
-    assert_eq!(machine.done[3..], [Effect::KillContainer, Effect::KillSandbox, Effect::RemoveCgroups]);
-    assert!(!is_there(&root) && root.leftovers().unwrap().is_empty());
-}
-
-#[test]
-fn a_creation_that_cannot_be_taken_back_keeps_what_recovery_needs_and_tells_both_failures() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = Root::open_or_make(dir.path()).unwrap();
-    let broken = vec![Effect::AdoptInit, Effect::KillSandbox];
-    let mut machine = Machinery { broken, ..Machinery::default() };
-    let error = create(&root, creation(&root), &mut machine).map(drop).unwrap_err();
-    let text = one_line(&error);
-    assert!(text.starts_with("adopt-init failed; ") && text.ends_with(": kill-sandbox failed"), "{text}");
-    // One that fails does not stop the others.
-    assert_eq!(machine.done.last(), Some(&Effect::RemoveCgroups));
-
-    let folder = root.find(&samples::id("web")).unwrap().expect("the folder is kept");
-    assert_eq!(folder.intent_unlocked().unwrap().expect("the intent is kept").event, Event::LaunchRequested);
-    let guard = folder.lock(Duration::ZERO).expect("the lock is free");
-    let (outcome, done) = healed(&root, folder, guard, Facts::default());
-    assert!(outcome.unwrap().is_none());
-    assert_eq!(done[..2], [Effect::KillSandbox, Effect::RemoveCgroups]);
-    assert!(!is_there(&root));
-}
-
 #[test]
 fn what_undo_cannot_do_it_says_and_it_tries_all_of_it() {
     use super::transition::{Undone, undo};

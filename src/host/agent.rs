@@ -29,8 +29,7 @@ impl Agent {
         let agent = Agent { path: path.clone(), metadata: profile.listener_metadata().clone(), state };
         let found = std::fs::metadata(path).trying(|| agent.unreachable())?;
         if !found.file_type().is_socket() {
-            let text = format!("{}: it is not a socket", agent.unreachable());
-            return Err(HostError::Container { text, exit_code: 1 });
+            return Err(HostError::AgentIsNoSocket { trying: agent.unreachable() });
         }
         Ok(Some(agent))
     }

@@ -3,19 +3,20 @@
 //! On an error nothing is left. A crash before the id is claimed leaves a folder without a name, which `recover` removes;
 //! after it, what the intent of the creation names.
 
-use super::create::{Creation, TerminalTo};
+use super::create::{Newborn, Prepared};
+use super::launch::attend::TerminalTo;
 use super::request::Request;
 use super::{Failed, Trying, hold, look};
 use crate::engine::taken::{InTheWay, in_the_way};
-use crate::engine::{self, Effects, Held, NewSandbox};
+use crate::engine::{self, Held, NewSandbox};
 use crate::model::{Event, Id};
 use crate::store::Root;
 use crate::sys::interrupt::{self, Kept};
 
-/// What was made, held; and what the user must be told of it.
+/// A sandbox that is there, held.
 pub struct Made<'r> {
     pub held: Held<'r>,
-    pub creation: Creation<'r>,
+    pub newborn: Newborn,
 }
 
 /// Claims the id and launches. `warn` is told what the user must know, also of a creation that failed.
@@ -31,8 +32,8 @@ pub fn create<'r>(
     let kept = if options.attached { Kept::ForApplication } else { Kept::Ending };
     interrupt::begin(kept).trying(|| "keep signals".into())?;
     let (folder, guard) = root.prepare()?;
-    let mut creation = match Creation::prepare(plan, options, &folder, terminal) {
-        Ok(creation) => creation,
+    let prepared = match Prepared::new(plan, options, &folder, terminal) {
+        Ok(prepared) => prepared,
         Err(error) => {
             folder.remove()?;
             // Somebody who took the id meanwhile is a better reason than what he has made.
@@ -40,10 +41,16 @@ pub fn create<'r>(
             return Err(error.into());
         }
     };
-    let new = NewSandbox { id: options.id.clone(), folder, guard, cgroups: creation.cgroups() };
-    let created = engine::create(root, new, &mut creation);
-    creation.take_warnings().iter().for_each(|warning| warn(warning));
-    Ok(Made { held: created?, creation })
+    let new = NewSandbox { id: options.id.clone(), folder, guard, cgroups: prepared.cgroups() };
+    let (made, warnings) = match engine::bear(root, new, prepared) {
+        Ok((held, adopted)) => {
+            let (newborn, warnings) = adopted.settle();
+            (Ok(Made { held, newborn }), warnings)
+        }
+        Err(unborn) => (Err(unborn.why), unborn.warnings),
+    };
+    warnings.iter().for_each(|warning| warn(warning));
+    made
 }
 
 /// A sandbox of that id stands in the way, unless it is about to leave.

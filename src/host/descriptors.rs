@@ -30,11 +30,7 @@ pub fn check_for_container() -> Result<(), HostError> {
     if needed <= soft {
         return Ok(());
     }
-    let text = format!(
-        "too many open files ({hard} may be open, and a container takes {needed}: raise that, with ulimit -n or LimitNOFILE= of a \
-         service)"
-    );
-    Err(HostError::Container { text, exit_code: 1 })
+    Err(HostError::TooFewDescriptors { needed, hard })
 }
 
 /// Call before anything of a container is made: from then on this process may have as many open as its hard limit says, if
@@ -54,11 +50,7 @@ pub fn raise_for_mounts(plan: &Plan) -> Result<(), HostError> {
     }
     // What is set aside beside them is plenty.
     if mounts + open + LEAST > hard {
-        let text = format!(
-            "its mounts take up to {needed} open files, and this process may have {hard}: raise the hard limit of \
-             whoever starts it (ulimit -Hn, LimitNOFILE= of a service)"
-        );
-        return Err(HostError::Container { text, exit_code: 1 });
+        return Err(HostError::TooManyMounts { needed, hard });
     }
     descriptor_limit::raise_to(hard).trying(|| format!("raise the limit of open files to {hard}"))
 }

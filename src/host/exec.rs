@@ -8,14 +8,15 @@ use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 
 use super::agent::Agent;
-use super::attend::Attendant;
 use super::console::{PidfdOf, PidfdSocket};
-use super::create::{CALL_DEADLINE, TerminalTo, pid_inside};
 use super::foreground::Forwarding;
-use super::launch::{self, Inside, Launched, Target};
+use super::launch::attend::{Attendant, TerminalTo};
+use super::launch::exec::Target;
+use super::launch::{self, Inside, Launched, namespaces};
 use super::protect::Binary;
+use super::supervisor::{CALL_DEADLINE, pid_inside};
 use super::verify::{self, Promise};
-use super::{HostError, Trying, namespaces, probe};
+use super::{HostError, Trying, probe};
 use crate::cgroup::{self, Joiner};
 use crate::container::{Groups, Owner, join, seccomp, stdio};
 use crate::control::{Client, ExecuteAsync, Request};
@@ -65,9 +66,17 @@ pub enum Waits {
 /// A freeze that only makes a signal to all exact is over by then.
 const PASSING_FREEZE: Duration = Duration::from_millis(300);
 
-/// Launches it, hands its terminal on, and starts it. On an error nothing of it is left. The signals are those that are
-/// to be forwarded, if this process waits for it.
-pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launched, Option<Forwarding>), HostError> {
+/// One that has been started.
+pub struct Started {
+    pub process: Launched,
+    /// The master of its terminal, if that was to be kept here.
+    pub terminal: Option<OwnedFd>,
+    /// Those that are to be forwarded, if this process waits for it.
+    pub signals: Option<Forwarding>,
+}
+
+/// Launches it, hands its terminal on, and starts it. On an error nothing of it is left.
+pub fn run(execution: Execution<'_>, terminal: &TerminalTo) -> Result<Started, HostError> {
     let (boot, container, supervisor) = (&execution.sandbox.boot, execution.container, &execution.sandbox.supervisor);
     let needs_supervisor = execution.sandbox.pid_namespace == PidNamespace::Own;
     let is_stopped =
@@ -80,7 +89,7 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launc
         }
     };
     match launch(execution, terminal) {
-        Ok(launched) => Ok((launched, signals)),
+        Ok((process, terminal)) => Ok(Started { process, terminal, signals }),
         // One that ended meanwhile is reason enough, wherever it was noticed.
         Err(error) if error.signal().is_none() && is_stopped() => Err(stopped(container)),
         Err(error) => Err(error),
@@ -88,11 +97,10 @@ pub fn run(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<(Launc
 }
 
 fn stopped(container: &ContainerRecord) -> HostError {
-    let text = format!("cannot exec in a stopped container: {:?}", container.id.as_str());
-    HostError::Container { text, exit_code: 1 }
+    HostError::Stopped { id: container.id.clone() }
 }
 
-fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launched, HostError> {
+fn launch(execution: Execution<'_>, terminal: &TerminalTo) -> Result<(Launched, Option<OwnedFd>), HostError> {
     let boot = &execution.sandbox.boot;
     let gone = || stopped(execution.container);
     let init = probe::open_if_alive(&execution.container.init, boot)?.ok_or_else(gone)?;
@@ -138,28 +146,29 @@ fn launch(execution: Execution<'_>, terminal: &mut TerminalTo) -> Result<Launche
         root: execution.container.root.map(Place::from),
         may_change_root: execution.may_change_root,
     };
-    let launched = launch::exec(donate, &target, inside, execution.reaper, &binary, patience)?;
+    let launched = launch::exec::launch(donate, &target, inside, execution.reaper, &binary, patience)?;
     let promise = Promise {
         process: execution.process,
         filtered,
         preserved_fds: execution.preserve_fds,
         our_users: !namespaces.contains(CloneFlags::CLONE_NEWUSER),
     };
-    let started = launched
-        .expect_ready(patience, &mut Attendant::new(terminal, execution.agent.as_ref()))
-        .and_then(|_| verify::ready(launched.pid, &promise))
-        .and_then(|()| match execution.reaper {
-            // In a foreign PID namespace the container may run on without one; then nobody keeps what is launched either.
-            Reaper::Supervisor if supervisor.is_some() => adopt(execution.folder, execution.container, &launched),
-            Reaper::Supervisor | Reaper::Caller => Ok(()),
-        })
-        .and_then(|()| match &execution.pidfd_socket {
-            Some(socket) => socket.send(PidfdOf::Exec, launched.pidfd.as_fd()),
-            None => Ok(()),
-        })
-        .and_then(|()| launched.start((execution.waits == Waits::Nobody).then_some(launch::STEP_DEADLINE)));
-    match started {
-        Ok(()) => Ok(launched),
+    let started = || {
+        let attendant = &mut Attendant::new(terminal, execution.agent.as_ref());
+        let ready = launched.expect_ready(patience, attendant)?;
+        verify::ready(launched.pid, &promise)?;
+        // In a foreign PID namespace the container may run on without one; then nobody keeps what is launched either.
+        if execution.reaper == Reaper::Supervisor && supervisor.is_some() {
+            adopt(execution.folder, execution.container, &launched)?;
+        }
+        if let Some(socket) = &execution.pidfd_socket {
+            socket.send(PidfdOf::Exec, launched.pidfd.as_fd())?;
+        }
+        launched.start((execution.waits == Waits::Nobody).then_some(launch::STEP_DEADLINE))?;
+        Ok(ready.terminal)
+    };
+    match started() {
+        Ok(terminal) => Ok((launched, terminal)),
         Err(error) => {
             launched.abort();
             Err(error)

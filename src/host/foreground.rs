@@ -44,16 +44,6 @@ pub enum End {
     TimeUp,
 }
 
-impl End {
-    /// When the time is up, that of timeout(1).
-    pub fn code(self) -> u8 {
-        match self {
-            End::Exited(code) => code,
-            End::TimeUp => 124,
-        }
-    }
-}
-
 /// Waits for the process, our child, with its terminal if it has one.
 pub fn wait(
     process: &Launched,

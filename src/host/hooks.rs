@@ -67,8 +67,7 @@ impl Ledger {
             match self.last(&records, kind, index).map(|record| &record.step) {
                 None => self.execute(kind, index, hook, given, |pid| self.begins(kind, index, pid))?,
                 Some(HookStep::Ended(HookEnd::Failed)) => {
-                    let text = format!("the {} hook {:?} had failed", kind.name(), hook.path);
-                    return Err(HostError::Container { text, exit_code: 1 });
+                    return Err(HostError::HookHadFailed { kind: kind.name(), path: hook.path.clone() });
                 }
                 Some(_) => {}
             }

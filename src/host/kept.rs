@@ -3,6 +3,7 @@
 use oci_spec::runtime::Spec;
 
 use super::destroy::{Destruction, Hooks};
+use super::error::Unusable;
 use super::hooks::Ledger;
 use super::{HostError, resctrl};
 use crate::engine::heal::Wreck;
@@ -33,12 +34,12 @@ pub fn load(folder: &Folder, snapshot: &Snapshot) -> Result<Kept, HostError> {
 
 /// What was kept, byte for byte: what an exec may do, and which hooks run on the host, stands in it.
 fn read(folder: &Folder, snapshot: &Snapshot) -> Result<Vec<u8>, HostError> {
-    let text = |what: &str| HostError::Container { text: format!("{:?} {what}", folder.path()), exit_code: 1 };
-    let bytes = folder.read_file(CONFIG, spec::MAX_BYTES)?.ok_or_else(|| text("has lost its config.json"))?;
+    let unusable = |problem| HostError::Config { folder: folder.path().to_owned(), problem };
+    let bytes = folder.read_file(CONFIG, spec::MAX_BYTES)?.ok_or_else(|| unusable(Unusable::Lost))?;
     match root_container(snapshot) {
         Some(container) if spec::digest(&bytes) == container.spec_digest => Ok(bytes),
-        Some(_) => Err(text("has a config.json that is not the one it was created with: nothing of it is used")),
-        None => Err(text("has no record of a container that its config.json could be of")),
+        Some(_) => Err(unusable(Unusable::Another)),
+        None => Err(unusable(Unusable::Nobodys)),
     }
 }
 

@@ -10,10 +10,9 @@
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use super::create::{CALL_DEADLINE, pid_inside};
 use super::kept::root_container;
 use super::protect::Binary;
-use super::supervisor::{self, Donation, Supervisor};
+use super::supervisor::{self, CALL_DEADLINE, Donation, Supervisor, pid_inside};
 use super::{HostError, Trying, destroy, probe};
 use crate::cgroup::Joiner;
 use crate::control::method::ContainerStatus;
@@ -34,8 +33,7 @@ pub struct Renewal<'a> {
 impl<'a> Renewal<'a> {
     /// `snapshot` is of a sandbox whose supervisor is dead.
     pub fn of(folder: &'a Folder, snapshot: &'a Snapshot) -> Result<Renewal<'a>, HostError> {
-        let nobody = || HostError::Supervisor { text: "there is no container that it could keep".into() };
-        let container = root_container(snapshot).ok_or_else(nobody)?;
+        let container = root_container(snapshot).ok_or(HostError::NothingToKeep)?;
         Ok(Renewal { folder, snapshot, container, renewed: None })
     }
 
@@ -59,9 +57,8 @@ impl<'a> Renewal<'a> {
             attached: false,
         })?;
         supervisor.wait_until_ready()?;
-        let died = || HostError::Supervisor { text: "it died as soon as it was ready".into() };
         let reference = procfs::process_ref(supervisor.pid).trying(|| format!("look at process {}", supervisor.pid))?;
-        self.renewed = Some((supervisor, reference.ok_or_else(died)?));
+        self.renewed = Some((supervisor, reference.ok_or(HostError::SupervisorDied)?));
         Ok(())
     }
 

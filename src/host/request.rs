@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use super::console::PidfdSocket;
 use super::create::Options;
+use super::launch::idmap;
 use super::rootless::{self, Ids};
-use super::{Failed, HostError, idmap, notify, preserved};
+use super::{Failed, HostError, notify, preserved};
 use crate::cgroup::Driver;
 use crate::model::Id;
 use crate::model::record::Reaper;

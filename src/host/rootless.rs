@@ -17,7 +17,7 @@ use std::process::Command;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::{HostError, Trying, probe};
-use crate::container::channel::{self, Order, Report};
+use crate::container::channel::{self, Failure, Order, Report};
 use crate::model::record::{PidNamespace, SandboxRecord};
 use crate::spec::plan::{IdMapping, Plan};
 use crate::sys::clone::{self, Cloned, Parent};
@@ -104,7 +104,7 @@ pub fn enter_own_namespaces(ids: Ids) -> Result<Option<String>, HostError> {
     };
     let told = match unmapped {
         None => None,
-        Some(text) if ids == Ids::Further => return Err(HostError::Container { text, exit_code: 1 }),
+        Some(why) if ids == Ids::Further => return Err(HostError::FurtherIds { why }),
         Some(text) => {
             map_ourselves(uid, gid)?;
             Some(format!("{text}; so the container has no ids but this user's own"))
@@ -145,7 +145,7 @@ pub fn join_sandbox(sandbox: &SandboxRecord, without_supervisor: Option<Borrowed
         Some(process) => join_namespace_of(process),
         // Nothing of it lives, as whoever goes on will see.
         None if sandbox.pid_namespace == PidNamespace::Own => Ok(()),
-        None => Err(HostError::NoWayIn { id: sandbox.id.to_string() }),
+        None => Err(HostError::NoWayIn { id: sandbox.id.clone() }),
     }
 }
 
@@ -207,7 +207,7 @@ fn map_by_helpers(uids: (u32, &[Range]), gids: (u32, &[Range])) -> Result<Option
         let outcome = run_mapper("newuidmap", target, uids).and_then(|()| run_mapper("newgidmap", target, gids));
         let report = match outcome {
             Ok(()) => Report::Ready(None),
-            Err(error) => Report::Failed { exit_code: 1, text: crate::container::one_line(&error) },
+            Err(error) => Report::Failed(Failure::of_helper(crate::container::one_line(&error))),
         };
         let _ = channel::report(theirs.as_fd(), &report);
         clone::exit_now(0)
@@ -220,7 +220,7 @@ fn map_by_helpers(uids: (u32, &[Range]), gids: (u32, &[Range])) -> Result<Option
     pidfd::wait_exit(helper.as_fd(), None).and_then(|_| pidfd::wait_child(helper.as_fd())).trying(what)?;
     match mapped? {
         Report::Ready(_) => Ok(None),
-        Report::Failed { text, .. } => Ok(Some(text)),
+        Report::Failed(failure) => Ok(Some(failure.text)),
         _ => Err(io::Error::other("the helper ended without a word")).trying(what),
     }
 }
@@ -236,8 +236,8 @@ fn run_mapper(program: &str, target: u32, (own, further): (u32, &[Range])) -> Re
     if output.status.success() {
         return Ok(());
     }
-    let text = format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Err(HostError::Container { text, exit_code: 1 })
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(HostError::Mapper { program: program.to_owned(), said })
 }
 
 /// The user's ranges in a file like /etc/subuid, by number or name (subuid(5)). What would overlap with an earlier one,

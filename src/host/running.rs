@@ -4,8 +4,8 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use super::HostError;
-use super::create::CALL_DEADLINE;
 use super::hooks::Ledger;
+use super::supervisor::CALL_DEADLINE;
 use crate::cgroup;
 use crate::control::{Client, Container, ControlError, Method, Request};
 use crate::engine::{Effects, Pace};

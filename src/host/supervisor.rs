@@ -2,14 +2,18 @@
 
 use std::cell::Cell;
 use std::ffi::{CString, OsString};
-use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::launch::Doing;
 use super::protect::Binary;
 use super::{HostError, Trying};
+use crate::boot;
+use crate::boot::args::Args;
+use crate::boot::start_sync::{self, Listening, Said};
 use crate::cgroup::Joiner;
 use crate::container::one_line;
 use crate::model::Id;
@@ -20,11 +24,12 @@ use crate::sys::interrupt::{self, Waited};
 use crate::sys::ready::Readiness;
 use crate::sys::{descriptors, pidfd, ready, text};
 
+/// How long it may take for one call.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
 /// How long it may take to answer; it does nothing that waits for anybody.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-const NO_WORD: &str =
-    "it ended without a word: a memory limit that is too low, of its cgroup or of one above, is the usual reason";
 /// How long it may take to end after its root container has.
 const REAP_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -53,7 +58,7 @@ pub struct Donation<'a> {
 pub struct Supervisor {
     pub pid: i32,
     pub pidfd: OwnedFd,
-    start_sync: OwnedFd,
+    start_sync: Listening,
     /// Its message has been read, and there is nothing more to read.
     ready: Cell<bool>,
 }
@@ -61,45 +66,33 @@ pub struct Supervisor {
 /// Forks and executes it. The child allocates nothing before that, so that other threads of this process do no harm.
 pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
     let what = || "spawn the supervisor".to_owned();
-    let (ours, theirs) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).trying(what)?;
+    let (ours, theirs) = start_sync::pair().trying(what)?;
     let creator = pidfd::open(std::process::id() as i32).trying(what)?;
-    let mut command = CommandLine::default();
-    if let Some(log) = donation.log {
-        command.donate("--log-fd", log);
-    }
-    if let Some(log) = donation.debug_log {
-        command.donate("--debug-log-fd", log);
-    }
-    command.word("boot");
-    let mut bundle = OsString::from("--bundle=");
-    bundle.push(donation.bundle);
-    command.word(bundle);
-    command.donate("--controller-fd", donation.controller);
-    command.donate("--spec-fd", donation.spec);
-    command.donate("--start-sync-fd", theirs.as_fd());
-    command.donate("--exits-fd", donation.exits);
-    command.donate("--creator-fd", creator.as_fd());
-    if let Some((from, to)) = donation.notices {
-        command.donate("--notices-fd", from);
-        command.donate("--manager-fd", to);
-    }
-    if donation.attached {
-        command.word("--attached");
-    }
-    let (namespace, flags) = match donation.pid_namespace {
-        PidNamespace::Own => ("own", libc::CLONE_NEWPID),
-        PidNamespace::Foreign => ("foreign", 0),
+    let mut donated = Donated::default();
+    let args = Args {
+        log: donation.log.map(|log| donated.give(log)),
+        debug_log: donation.debug_log.map(|log| donated.give(log)),
+        bundle: donation.bundle.to_owned(),
+        controller: donated.give(donation.controller),
+        spec: donated.give(donation.spec),
+        start_sync: donated.give(theirs.as_fd()),
+        exits: donated.give(donation.exits),
+        creator: donated.give(creator.as_fd()),
+        notices: donation.notices.map(|(from, to)| (donated.give(from), donated.give(to))),
+        attached: donation.attached,
+        pid_namespace: donation.pid_namespace,
+        cgroups: donation.joiner.v1_fds().map(|cgroup| donated.give(cgroup)).collect(),
+        id: donation.id.clone(),
     };
-    command.word(format!("--pid-namespace={namespace}"));
-    for cgroup in donation.joiner.v1_fds() {
-        command.donate("--cgroup-fd", cgroup);
-    }
-    command.word(donation.id.as_str());
-    let image = command.image(donation.binary).trying(what)?;
+    let flags = match donation.pid_namespace {
+        PidNamespace::Own => libc::CLONE_NEWPID,
+        PidNamespace::Foreign => 0,
+    };
+    let image = donated.image(args.words(), donation.binary).trying(what)?;
     match clone::clone(flags, Parent::Me, donation.joiner.v2_folder()).trying(what)? {
         Cloned::Child => {
             let error = image.execute();
-            let _ = nix::unistd::write(&theirs, format!("E{}", one_line(&error)).as_bytes());
+            theirs.failed(&one_line(&error));
             clone::exit_now(1)
         }
         Cloned::Parent { pid, pidfd } => Ok(Supervisor { pid, pidfd, start_sync: ours, ready: Cell::new(false) }),
@@ -107,33 +100,26 @@ pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
 }
 
 impl Supervisor {
-    /// Reads the one byte that says the control server answers, or the supervisor's own error text.
+    /// Until the control server answers; else the supervisor's own error text.
     pub fn wait_until_ready(&self) -> Result<(), HostError> {
-        let (started, deadline) = (self.start_sync.as_fd(), Some(Instant::now() + DEADLINE));
-        let waited = interrupt::wait(started, Readiness::Readable, deadline, Duration::ZERO);
+        let deadline = Some(Instant::now() + DEADLINE);
+        let waited = interrupt::wait(self.start_sync.as_fd(), Readiness::Readable, deadline, Duration::ZERO);
         let what = || "the supervisor's start".to_owned();
         match waited.trying(|| "wait for the supervisor".into())? {
             Waited::Ready => {}
             Waited::TimeUp => return Err(HostError::Timeout { what: what(), seconds: DEADLINE.as_secs() }),
             Waited::Interrupted(signal) => return Err(HostError::Interrupted { what: what(), signal }),
         }
-        let mut first = [0u8; 1];
-        let what = || "read the supervisor's start message".to_owned();
-        let mut pipe = std::fs::File::from(self.start_sync.try_clone().trying(what)?);
-        match pipe.read(&mut first).trying(what)? {
-            1 if first[0] == b'K' => {
+        match self.start_sync.hear().trying(|| "read the supervisor's start message".into())? {
+            Said::Ready => {
                 self.ready.set(true);
-                return Ok(());
+                Ok(())
             }
-            0 => return Err(HostError::Supervisor { text: NO_WORD.into() }),
-            _ => {}
+            Said::Failed(text) => Err(HostError::Supervisor { text }),
+            Said::Nothing => Err(HostError::SupervisorSilent),
         }
-        let text = text::all_of(&mut pipe.take(4096)).trying(what)?;
-        Err(HostError::Supervisor { text })
     }
-}
 
-impl Supervisor {
     /// It ends by itself once its root container's end is recorded, and is our child: nobody else will reap it. One that
     /// does not end in time is left to whoever deletes the sandbox.
     pub fn reap(&self) -> Result<(), HostError> {
@@ -142,44 +128,54 @@ impl Supervisor {
         pidfd::wait_child(self.pidfd.as_fd()).trying(what).map(drop)
     }
 
-    /// Its error text, if it has already died with one. What goes wrong once it was ready has another reason.
-    pub fn last_words(&self) -> Option<String> {
-        if self.ready.get() || !ready::is_readable(self.start_sync.as_fd()).unwrap_or(false) {
-            return None;
+    /// An init that was killed may be the second victim: pid 1 of its namespace, the supervisor, says what was first, if it
+    /// died before it was ready. What goes wrong once it was has another reason.
+    pub fn cause_of(&self, error: HostError) -> HostError {
+        let silent = self.ready.get() || !ready::is_readable(self.start_sync.as_fd()).unwrap_or(false);
+        if silent || error.signal().is_some() {
+            return error;
         }
         match self.wait_until_ready() {
-            Err(HostError::Supervisor { text }) => Some(text),
-            _ => None,
+            Err(first @ (HostError::Supervisor { .. } | HostError::SupervisorSilent)) => first,
+            _ => error,
         }
     }
 }
 
-/// The argument list and, beside it, what each `--…-fd=N` in it stands for.
-#[derive(Default)]
-struct CommandLine {
-    words: Vec<OsString>,
-    donated: Vec<io::Result<OwnedFd>>,
+/// The process's pid in the sandbox's PID namespace, one level below ours: the second number of NSpid (proc(5)).
+pub fn pid_inside(host_pid: i32) -> Result<i32, HostError> {
+    let path = format!("/proc/{host_pid}/status");
+    let status = match text::read(&path) {
+        // Callers take "no such file" for a program that is missing.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {
+            return Err(Doing::Waiting.died("the container's process"));
+        }
+        other => other.trying(|| format!("read {path}"))?,
+    };
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    let pids: Vec<i32> = line.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    Ok(pids.get(1).or(pids.first()).copied().unwrap_or(host_pid))
 }
 
-impl CommandLine {
-    fn word(&mut self, word: impl Into<OsString>) {
-        self.words.push(word.into());
+/// What the numbers of the command line stand for, from 3 on.
+#[derive(Default)]
+struct Donated(Vec<io::Result<OwnedFd>>);
+
+impl Donated {
+    /// Its number over there.
+    fn give(&mut self, fd: BorrowedFd<'_>) -> RawFd {
+        self.0.push(fd.try_clone_to_owned());
+        2 + self.0.len() as RawFd
     }
 
-    fn donate(&mut self, flag: &str, fd: BorrowedFd<'_>) {
-        let number = 3 + self.donated.len();
-        self.words.push(format!("{flag}={number}").into());
-        self.donated.push(fd.try_clone_to_owned());
-    }
-
-    fn image(self, binary: &Binary) -> io::Result<Image> {
-        let mut args = vec![CString::new("sandkeep-sandbox").map_err(io::Error::other)?];
-        for word in self.words {
+    fn image(self, words: Vec<OsString>, binary: &Binary) -> io::Result<Image> {
+        let mut args = vec![CString::new(boot::NAME).map_err(io::Error::other)?];
+        for word in words {
             args.push(CString::new(word.into_vec()).map_err(io::Error::other)?);
         }
         // Copies above the numbers that they will be placed at, and no higher than that: limits may be low.
-        let free = 3 + self.donated.len() as i32;
-        let moved = self.donated.into_iter().map(|copy| match copy {
+        let free = 3 + self.0.len() as i32;
+        let moved = self.0.into_iter().map(|copy| match copy {
             Ok(low) if low.as_raw_fd() < free => descriptors::above(low.as_fd(), free),
             other => other,
         });

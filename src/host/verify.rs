@@ -28,10 +28,7 @@ pub fn ready(pid: i32, promise: &Promise<'_>) -> Result<(), HostError> {
     let broken = judge(&Status::of(&text), promise, &groups).or(descriptors(pid, promise.preserved_fds)?);
     match broken {
         None => Ok(()),
-        Some(why) => {
-            let text = format!("the process would not be confined as planned, so it was not started: {why}");
-            Err(HostError::Container { text, exit_code: 1 })
-        }
+        Some(why) => Err(HostError::Unconfined { why }),
     }
 }
 

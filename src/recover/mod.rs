@@ -114,8 +114,7 @@ fn see_to_orphan<'a>(held: Held<'a>, actions: &mut Vec<String>) -> Result<Held<'
         return Ok(held);
     }
     if rootless::needed() {
-        let text = format!("{id:?} runs on without a supervisor: only root can give it another");
-        return Err(EngineError::Effect(HostError::Supervisor { text }));
+        return Err(EngineError::Effect(HostError::OnlyRootRenews { id: snapshot.sandbox.id.clone() }));
     }
     let folder = held.folder().try_clone()?;
     let mut renewal = Renewal::of(&folder, &snapshot).map_err(EngineError::Effect)?;

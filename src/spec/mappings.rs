@@ -43,7 +43,7 @@ pub(super) fn of_container(
         }
         Some(_) => {
             for (field, mappings) in [("linux.uidMappings", &uid), ("linux.gidMappings", &gid)] {
-                // Without any, the creator gives it all the ids that it can (`host::idmap::all`), as crun does.
+                // Without any, the creator gives it all the ids that it can (`host::launch::idmap::all`), as crun does.
                 if mappings.is_empty() {
                     continue;
                 }

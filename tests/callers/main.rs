@@ -11,6 +11,7 @@ mod images;
 mod interop_cli;
 mod isolation_engines;
 mod notify;
+mod oci_state;
 mod pages;
 mod podman;
 mod readme;

@@ -67,7 +67,7 @@ const ALLOWED: &[Allowed] = &[
     allowed("container/node.rs", "mknodat(", 1, "with the wanted mode, and never touched by name again"),
     allowed("container/pivot.rs", "mount::umount2", 2, "of the old root, in which no container has been"),
     allowed("container/pivot.rs", "unistd::chroot", 1, "to \".\", which is a descriptor's"),
-    allowed("host/idmap.rs", "fs::write", 2, "/proc/PID of our own child"),
+    allowed("host/launch/idmap.rs", "fs::write", 2, "/proc/PID of our own child"),
     allowed("host/resctrl.rs", "fs::create_dir", 2, "resctrl, a file system of the kernel that root alone may write"),
     allowed("host/resctrl.rs", "fs::write", 2, "resctrl"),
     allowed("host/resctrl.rs", "fs::remove_dir", 1, "resctrl"),

@@ -36,7 +36,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Answer, Failure};
 use super::launch_flags::{Mode, attached_request};
 use super::run::{self, Course, Ending};
 use crate::container::landlock;
@@ -121,7 +121,7 @@ const UID_0_IS_A_NUMBER: u32 = 0b1110_1111;
 
 const NETWORK_HINT: &str = "the command asked for the network, and has none: `do --network host` gives it the caller's";
 
-pub fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let ids = Ids::of_caller();
     refusals::check(ids, arguments.writable)?;
     let (rootfs, identity) = pinned::pin(&arguments.rootfs)

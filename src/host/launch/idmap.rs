@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use super::{HostError, Trying, rootless};
 use crate::container::channel;
+use crate::host::{HostError, Trying, rootless};
 use crate::spec::plan::{IdMapping, Plan};
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::{descriptors, pidfd};
@@ -80,11 +80,7 @@ fn write_map(pid: i32, name: &str, mappings: &[IdMapping]) -> Result<(), HostErr
     let ours = crate::sys::text::read(format!("/proc/self/{name}")).trying(|| format!("read our own {name}"))?;
     let mappings = mappings.iter().map(|mapping| in_our_numbers(&ours, mapping)).collect::<Option<Vec<_>>>();
     let Some(mappings) = mappings else {
-        let (kind, file) = if name == "uid_map" { ("uid", "/etc/subuid") } else { ("gid", "/etc/subgid") };
-        let text = format!(
-            "linux.{kind}Mappings (or those of a mount) name ids of the host that are not this user's: {file} gives them"
-        );
-        return Err(HostError::Container { text, exit_code: 1 });
+        return Err(HostError::ForeignIds { kind: if name == "uid_map" { "uid" } else { "gid" } });
     };
     let lines: String = mappings.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect();
     std::fs::write(&path, &lines).trying(|| format!("write the mappings {:?} to {path:?}", lines.trim()))

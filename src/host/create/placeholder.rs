@@ -4,7 +4,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use super::{HostError, Trying};
+use crate::host::{HostError, Trying};
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::{descriptors, pidfd};
 

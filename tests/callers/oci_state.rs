@@ -1,16 +1,14 @@
 //! One state document: whoever is told of a container, as a hook of any kind, as a seccomp agent or as the reader of
 //! `state`, is told the same of it, but for what changes.
 
-mod common;
-
 use std::fs;
 use std::io::Read;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::thread;
 
-use common::{Env, needs_root};
 use serde_json::{Value, json};
+use support::{Env, needs_root};
 
 const KINDS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
@@ -76,5 +74,4 @@ fn hooks_of_every_kind_the_seccomp_agent_and_state_tell_the_same() {
         assert!(told["status"].is_string() && told["pid"].is_i64(), "{who}: {told}");
         assert_eq!(lasting(told), expected, "{who}");
     }
-    env.assert_clean();
 }

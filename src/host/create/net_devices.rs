@@ -9,8 +9,8 @@ use std::os::fd::AsFd;
 
 use nix::sched::{CloneFlags, setns};
 
-use super::{HostError, Trying};
 use crate::container::net::NetDevice;
+use crate::host::{HostError, Trying};
 use crate::spec::plan::NetDevicePlan;
 use crate::sys::netlink::{self, Netlink};
 

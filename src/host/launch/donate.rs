@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use super::{HostError, Trying};
 use crate::container::{forgiven, seccomp, source, sysfs};
+use crate::host::{HostError, Trying};
 use crate::spec::plan::{IdMapping, IdmapPlan, MountKind, MountPlan, NamespaceKind, Plan, Unsupported};
 use crate::store::Root;
 use crate::sys::mount::{self, Attributes, Extent};
@@ -90,8 +90,7 @@ fn check_identity(tree: BorrowedFd<'_>, wanted: Option<(u64, u64)>, path: &Path)
     if (found.st_dev, found.st_ino) == wanted {
         return Ok(());
     }
-    let text = format!("{path:?} is not what it was a moment ago: somebody has put another in its place");
-    Err(HostError::Container { text, exit_code: 1 })
+    Err(HostError::Replaced { path: path.to_owned() })
 }
 
 /// A mount that came into a user namespace from outside has its nosuid, nodev, noexec, read-only and access time locked

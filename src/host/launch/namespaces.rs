@@ -8,10 +8,10 @@ use std::path::Path;
 
 use nix::sched::CloneFlags;
 
-use super::{HostError, Trying};
 use crate::container::forgiven;
 use crate::container::helper::flag;
 use crate::container::letter::Joined;
+use crate::host::{HostError, Trying};
 use crate::spec::plan::{NamespaceKind, Plan};
 
 /// Namespaces joined by path, the user namespace first: it decides what we may do to the others.
