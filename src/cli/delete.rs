@@ -4,12 +4,11 @@ use clap::Args;
 
 use super::context::Context;
 use super::failure::{Answer, Done, Failure};
-use crate::engine::Held;
-use crate::engine::heal::Wreck;
+use crate::engine::{Held, Performer, Wreck};
 use crate::host::kept::destruction_of;
 use crate::host::{hold, signal};
 use crate::model::record::SandboxRecord;
-use crate::model::{Event, Id};
+use crate::model::{EndRequest, Id};
 use crate::store::Root;
 
 #[derive(Args)]
@@ -47,14 +46,14 @@ fn delete(context: &Context, root: Option<&Root>, id: &str, forced: bool) -> Res
         (None, true) => Ok(()),
         (None, false) => Err(Failure::does_not_exist(id.as_str())),
         (Some(root), true) => force(context, root, &id),
-        (Some(root), false) => finish(context, context.hold(root, &id)?, &id, Event::DeleteRequested),
+        (Some(root), false) => finish(context, context.hold(root, &id)?, &id, EndRequest::Delete),
     }
 }
 
 /// Whatever it is doing. One that does not exist is a success.
 pub fn force(context: &Context, root: &Root, id: &Id) -> Result<(), Failure> {
     match seize(context, root, id)? {
-        Some(held) => finish(context, held, id, Event::ForceDeleteRequested),
+        Some(held) => finish(context, held, id, EndRequest::ForceDelete),
         None => Ok(()),
     }
 }
@@ -63,7 +62,7 @@ pub fn force(context: &Context, root: &Root, id: &Id) -> Result<(), Failure> {
 pub fn force_this(context: &Context, root: &Root, seen: &SandboxRecord) -> Result<(), Failure> {
     match seize(context, root, &seen.id)? {
         Some(held) if held.snapshot().sandbox.incarnation == seen.incarnation => {
-            finish(context, held, &seen.id, Event::ForceDeleteRequested)
+            finish(context, held, &seen.id, EndRequest::ForceDelete)
         }
         _ => Ok(()),
     }
@@ -74,10 +73,10 @@ fn seize<'a>(context: &Context, root: &'a Root, id: &Id) -> Result<Option<Held<'
     Ok(hold::seize(root, id, killing)?)
 }
 
-fn finish(context: &Context, held: Held<'_>, id: &Id, event: Event) -> Result<(), Failure> {
+fn finish(context: &Context, held: Held<'_>, id: &Id, request: EndRequest) -> Result<(), Failure> {
     let wreck = Wreck { folder: held.folder(), snapshot: Some(held.snapshot()), intent: None };
     let mut destruction = destruction_of(&wreck);
-    held.transition_for(id, event, &mut destruction, signal::asked(libc::SIGKILL))?;
+    held.destroy(id, request, &mut destruction, signal::asked(libc::SIGKILL))?;
     for warning in destruction.take_warnings() {
         context.log.warn(&warning);
     }

@@ -13,7 +13,7 @@ use super::format::Format;
 use super::{kill, output, time};
 use crate::container::one_line;
 use crate::engine::{self, Depth, Probe, Recorder};
-use crate::host::kept::destruction_of;
+use crate::host::mend::Mender;
 use crate::host::probe::Prober;
 use crate::model::record::{Actor, JournalEntry, Nanos, Snapshot};
 use crate::model::{Id, Phase};
@@ -63,7 +63,7 @@ fn note_ends(context: &Context, root: &Root, of: Option<&Id>) -> Result<(), Fail
     for (snapshot, _) in not_recorded_yet(root, of)? {
         let id = &snapshot.sandbox.id;
         let facts = |folder: &Folder, snapshot: &Snapshot| Prober.facts(folder, snapshot, Depth::Shallow);
-        if let Err(error) = engine::note_ends(root, id, facts, destruction_of, None) {
+        if let Err(error) = engine::note_ends(root, id, facts, &Mender, None) {
             context.log.debug(&format!("the end of {:?} is not in the journal yet: {}", id.as_str(), one_line(&error)));
         }
     }

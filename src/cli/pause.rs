@@ -4,9 +4,8 @@ use clap::Args;
 
 use super::context::Context;
 use super::failure::{Answer, Done};
-use crate::engine::Outcome;
-use crate::host::running::Freezing;
-use crate::model::{Event, Id};
+use crate::host::running::Changing;
+use crate::model::{ChangeRequest, Id};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -15,23 +14,19 @@ pub struct Arguments {
 }
 
 pub fn pause(context: &Context, arguments: &Arguments) -> Answer {
-    change(context, &arguments.id, Event::PauseRequested)
+    change(context, &arguments.id, ChangeRequest::Pause)
 }
 
 pub fn resume(context: &Context, arguments: &Arguments) -> Answer {
-    change(context, &arguments.id, Event::ResumeRequested)
+    change(context, &arguments.id, ChangeRequest::Resume)
 }
 
-fn change(context: &Context, id: &str, event: Event) -> Answer {
+fn change(context: &Context, id: &str, request: ChangeRequest) -> Answer {
     let id = Id::parse(id)?;
     let root = context.root_of(&id)?;
     let held = context.hold(&root, &id)?;
-    // The root container stands for the whole sandbox.
-    let snapshot = held.snapshot().clone();
-    let mut effects =
-        Freezing { containers: snapshot.containers.values().map(|container| &container.cgroup).collect() };
-    if let Outcome::Held(mut held) = held.transition(&id, event, &mut effects)? {
-        context.tell_notices(&mut held);
-    }
+    let (folder, snapshot) = (held.folder().try_clone()?, held.snapshot().clone());
+    let mut held = held.change(&id, request, &mut Changing::of(&folder, &snapshot))?;
+    context.tell_notices(&mut held);
     Ok(Done::Well)
 }

@@ -9,14 +9,14 @@ use super::failure::{Answer, Done, Failure};
 use super::wait;
 use crate::container::one_line;
 use crate::control::{Client, ControlError, ErrorCode};
-use crate::engine::{EngineError, Held, Outcome, Pace};
+use crate::engine::{EngineError, Held, Pace};
 use crate::host::hooks::Ledger;
 use crate::host::kept::root_container;
 use crate::host::notify::Awaited;
-use crate::host::running::Release;
+use crate::host::running::{Changing, Start};
 use crate::host::{HostError, kept, notify, poststart};
 use crate::model::record::{Exit, SandboxRecord, Snapshot};
-use crate::model::{Event, Id, Phase};
+use crate::model::{ChangeRequest, Id, Phase};
 use crate::spec::plan::HooksPlan;
 use crate::store::Root;
 use crate::sys::interrupt::{self, Kept};
@@ -113,26 +113,20 @@ pub fn release<'a>(
     planned: &HooksPlan,
     poststart: Option<&Poststart>,
 ) -> Result<Held<'a>, NotReleased> {
-    let folder = held.folder().dir().try_clone_to_owned().map_err(Failure::from)?;
+    let (folder, snapshot) = (held.folder().try_clone().map_err(Failure::from)?, held.snapshot().clone());
     let pace = Pace::with_hooks(!planned.start_container.is_empty());
-    let mut effects = Release {
-        folder: folder.as_fd(),
-        container: id,
-        client,
-        pace,
-        ledger: poststart.map(|poststart| &poststart.0),
-    };
-    match held.transition(id, Event::StartRequested, &mut effects) {
+    let ledger = poststart.map(|poststart| &poststart.0);
+    let mut changing = Changing::of(&folder, &snapshot).to_start(Start { client, pace, ledger });
+    match held.change(id, ChangeRequest::Start, &mut changing) {
         Err(EngineError::Effect(HostError::Control(
             error @ ControlError::Refused { code: ErrorCode::HookFailed, .. },
         ))) => Err(NotReleased::ByHook(error.into())),
         Err(error) => Err(NotReleased::Else(error.into())),
-        Ok(Outcome::Held(mut held)) => {
+        Ok(mut held) => {
             // What runs next may take its time, and others want the store.
             held.recorder().close();
             Ok(held)
         }
-        Ok(Outcome::Gone) => Err(Failure::from(EngineError::<HostError>::Vanished { id: id.to_string() }).into()),
     }
 }
 

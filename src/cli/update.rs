@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::failure::{Answer, Done, Failure};
-use crate::engine::{Outcome, pod_of};
+use crate::engine::pod_of;
 use crate::host::kept::{self, root_container};
+use crate::host::running::Changing;
 use crate::host::update::Limiting;
-use crate::model::{Event, Id};
+use crate::model::{ChangeRequest, Event, Id};
 use crate::spec;
 
 /// Numbers are checked where they are used: 0 and what is not given keep their value, -1 is no limit.
@@ -84,10 +85,10 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let container = root_container(&snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
     let configured = kept::load(&folder, &snapshot)?.plan.cgroup.resources;
     let seq = snapshot.state.seq + 1;
-    let mut effects = Limiting::new(&folder, &container.cgroup, configured.as_ref(), &given, seq)?;
-    if let Outcome::Held(mut held) = held.transition(&id, Event::UpdateRequested, &mut effects)? {
-        context.tell_notices(&mut held);
-    }
+    let limits = Limiting::new(&folder, &container.cgroup, configured.as_ref(), &given, seq)?;
+    let mut changing = Changing::of(&folder, &snapshot).to_limit(limits);
+    let mut held = held.change(&id, ChangeRequest::Update, &mut changing)?;
+    context.tell_notices(&mut held);
     Ok(Done::Well)
 }
 

@@ -14,8 +14,9 @@ use super::time;
 use crate::container::one_line;
 use crate::control::{Client, ControlError, ErrorCode};
 use crate::engine::{self, Depth, Probe};
-use crate::host::kept::{destruction_of, root_container};
+use crate::host::kept::root_container;
 use crate::host::look::Seen;
+use crate::host::mend::Mender;
 use crate::host::probe::{self, Prober};
 use crate::model::record::{Boot, Exit, PidNamespace, ProcessRef, Snapshot};
 use crate::model::{Id, Phase};
@@ -81,7 +82,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
 fn note_end(context: &Context, id: &str, exit: Exit) {
     let (Ok(id), Ok(Some(root))) = (Id::parse(id), context.open_root()) else { return };
     let facts = |folder: &Folder, snapshot: &Snapshot| Prober.facts(folder, snapshot, Depth::Shallow);
-    if let Err(error) = engine::note_ends(&root, &id, facts, destruction_of, Some(exit)) {
+    if let Err(error) = engine::note_ends(&root, &id, facts, &Mender, Some(exit)) {
         context.log.debug(&format!("the end of {:?} is not in the journal yet: {}", id.as_str(), one_line(&error)));
     }
 }

@@ -23,18 +23,47 @@
 //! running: every command but start works without one, and `recover` gives it another ([`Held::renew`]). All of it is deterministic and may itself be cut short: it starts
 //! again from the same intent.
 
-use super::facts::{pod_of, unrecorded_ends};
-use super::transition::{Happened, Outcome, kills};
-use super::{Depth, Effects, EngineError, Facts, Held, Probe, Recorder, now};
-use crate::model::record::{Intent, Snapshot};
-use crate::model::{Effect, Event, Id, Machine, Phase, table};
-use crate::store::{self, Commit, Folder, Guard, StoreError};
+use std::error::Error;
+
+use super::effects::{Effects, Grip, Performer, perform_all};
+use super::facts::unrecorded_ends;
+use super::record::{Happened, taken_over};
+use super::transition::{Next, Outcome};
+use super::{Depth, EngineError, Facts, Held, Probe, Recorder, now};
+use crate::model::record::{Exit, Intent, Snapshot};
+use crate::model::{Change, Effect, End, Event, Id, Machine, Phase, Work, table};
+use crate::store::{self, Folder, Guard, StoreError};
 
 /// What was found: enough to build the effects that clean it up.
-pub struct Wreck<'a> {
-    pub folder: &'a Folder,
-    pub snapshot: Option<&'a Snapshot>,
-    pub intent: Option<&'a Intent>,
+#[derive(Clone, Copy)]
+pub struct Wreck<'w> {
+    pub folder: &'w Folder,
+    pub snapshot: Option<&'w Snapshot>,
+    pub intent: Option<&'w Intent>,
+}
+
+/// What heals. Each of the two is made only once there is something for it to do: whoever finds a sandbox in order reads
+/// nothing of what they need.
+pub trait Mend {
+    type Error: Error + 'static;
+    type Changes<'w>: Effects<Change> + Performer<Error = Self::Error>;
+    type Ends<'w>: Effects<End> + Performer<Error = Self::Error>;
+
+    fn changes<'w>(&self, folder: &'w Folder, snapshot: &'w Snapshot) -> Self::Changes<'w>;
+    fn ends<'w>(&self, wreck: Wreck<'w>) -> Self::Ends<'w>;
+}
+
+/// What a row orders of those who heal, which is about these two rooms only.
+pub(super) fn perform_work<H: Mend>(work: Work, mend: &H, held: &Held<'_>) -> Result<(), EngineError<H::Error>> {
+    let (folder, snapshot) = (&held.grip.folder, &held.snapshot);
+    let (changes, ends) = (Change::of(work), End::of(work));
+    if !changes.is_empty() {
+        perform_all(changes, &mut mend.changes(folder, snapshot))?;
+    }
+    if !ends.is_empty() {
+        perform_all(ends, &mut mend.ends(Wreck { folder, snapshot: Some(snapshot), intent: None }))?;
+    }
+    Ok(())
 }
 
 /// One thing that was done, in words for the user: `recover` prints them.
@@ -55,8 +84,10 @@ pub enum Verdict {
     Record,
     /// Do the effects again, then record it.
     Redo,
-    /// Take this effect back, then forget the transition.
-    TakeBack(Option<Effect>),
+    /// Nothing has happened, or nothing that is left: forget the transition.
+    Forget,
+    /// Do this, which takes its effect back, then forget the transition.
+    TakeBack(Change),
     /// It never came to be: remove all of it.
     Abandon,
     /// The one who knows lives and does not say: touch nothing.
@@ -68,116 +99,160 @@ pub fn judge(intent: &Intent, snapshot: Option<&Snapshot>, facts: &Facts) -> Ver
         return Verdict::AlreadyDone;
     }
     let container = intent.container.as_str();
-    let released = facts.released.as_ref().map(|released| released.get(container).copied().unwrap_or(false));
-    let frozen = facts.frozen.get(container).copied();
     match intent.event {
         Event::CreateRequested | Event::LaunchRequested => Verdict::Abandon,
         Event::DeleteRequested | Event::ForceDeleteRequested | Event::CreatorGone => Verdict::Redo,
-        // A start message cannot be called back: the application runs, or is about to.
-        Event::StartRequested if released == Some(true) => Verdict::Record,
-        Event::StartRequested if released.is_none() && facts.supervisor_alive => Verdict::Undecided,
-        Event::PauseRequested if frozen == Some(true) => Verdict::Record,
-        Event::PauseRequested => Verdict::TakeBack(Some(Effect::Thaw)),
-        Event::ResumeRequested if frozen == Some(false) => Verdict::Record,
-        Event::ResumeRequested => Verdict::TakeBack(Some(Effect::Freeze)),
+        Event::StartRequested => match &facts.released {
+            // A start message cannot be called back: the application runs, or is about to.
+            Some(released) if released.get(container) == Some(&true) => Verdict::Record,
+            None if facts.supervisor_alive => Verdict::Undecided,
+            Some(_) | None => Verdict::Forget,
+        },
+        Event::PauseRequested => match facts.frozen.get(container) {
+            Some(true) => Verdict::Record,
+            Some(false) | None => Verdict::TakeBack(Change::Thaw),
+        },
+        Event::ResumeRequested => match facts.frozen.get(container) {
+            Some(false) => Verdict::Record,
+            Some(true) | None => Verdict::TakeBack(Change::Freeze),
+        },
         Event::UpdateRequested if facts.limited.get(container) == Some(&intent.seq) => Verdict::Record,
-        Event::UpdateRequested => Verdict::TakeBack(Some(Effect::ApplyLimits)),
-        _ => Verdict::TakeBack(None),
+        Event::UpdateRequested => Verdict::TakeBack(Change::SetLimitsBack),
+        // They left nothing, whether they happened or not; what is true of an end is looked at next.
+        Event::SignalRequested
+        | Event::ExecRequested
+        | Event::ExecWhilePausedRequested
+        | Event::InitExited
+        | Event::SupervisorGone
+        | Event::SupervisorLost => Verdict::Forget,
     }
 }
 
 /// Heals a locked sandbox. An error leaves the intent where it is.
-pub fn heal<'a, E: Effects, P: Probe>(
+pub fn heal<'a, P: Probe, H: Mend>(
     folder: Folder,
     guard: Guard,
-    mut recorder: Recorder<'a>,
+    recorder: Recorder<'a>,
     probe: &P,
-    mut machine: impl FnMut(&Wreck<'_>) -> E,
-) -> Result<Healed<'a>, EngineError<E::Error>> {
+    mend: &H,
+) -> Result<Healed<'a>, EngineError<H::Error>> {
+    let mut grip = Grip { folder, guard, recorder };
     let mut actions = Vec::new();
-    let intent = guard.intent()?;
-    let snapshot = match folder.read_snapshot() {
-        Ok(Some(snapshot)) => Some(snapshot),
+    let intent = grip.guard.intent()?;
+    let snapshot = match grip.folder.read_snapshot() {
+        Ok(Some(snapshot)) => snapshot,
         // Only a creation has nothing published yet.
-        Ok(None) if intent.as_ref().is_some_and(is_creation) => None,
+        Ok(None) if intent.as_ref().is_some_and(is_creation) => {
+            abandon(grip, None, intent.as_ref(), mend, &mut actions)?;
+            return Ok(Healed { held: None, actions });
+        }
         // Not damaged: somebody else could have written it.
         Err(error @ StoreError::Untrusted { .. }) => return Err(error.into()),
         // Lost or unreadable: the store is the durable truth. If it does not help either, the sandbox may well be
         // alive: nothing is touched.
         unreadable => {
-            let snapshot = rescue(&folder, &mut recorder, unreadable.err())?;
-            folder.publish(&guard, &snapshot)?;
+            let snapshot = rescue(&mut grip, unreadable.err())?;
+            grip.folder.publish(&grip.guard, &snapshot)?;
             actions.push(format!("rewrote the snapshot of {:?} from the store", snapshot.sandbox.id.as_str()));
-            Some(snapshot)
+            snapshot
         }
-    };
-    let wreck = Wreck { folder: &folder, snapshot: snapshot.as_ref(), intent: intent.as_ref() };
-    let mut effects = machine(&wreck);
-    let Some(mut snapshot) = snapshot else {
-        take_over(&guard, intent.as_ref())?;
-        let id = intent.as_ref().map(|intent| intent.sandbox.clone());
-        abandon(folder, guard, &mut recorder, &mut effects, id, &mut actions)?;
-        return Ok(Healed { held: None, actions });
     };
     let depth = if intent.is_some() { Depth::Deep } else { Depth::Cgroups };
-    let facts = probe.facts(&folder, &snapshot, depth);
-    let id = snapshot.sandbox.id.clone();
-    if let Some(intent) = &intent {
-        let mut verdict = judge(intent, Some(&snapshot), &facts);
-        if matches!(verdict, Verdict::TakeBack(_) | Verdict::Undecided)
-            && let Some(committed) = committed(&mut recorder, intent, &snapshot)
-        {
-            folder.publish(&guard, &committed)?;
-            (snapshot, verdict) = (committed, Verdict::AlreadyDone);
-        }
-        if matches!(verdict, Verdict::TakeBack(Some(_)) | Verdict::Abandon | Verdict::Redo) {
-            take_over(&guard, Some(intent))?;
-        }
-        match verdict {
-            Verdict::AlreadyDone => {
-                guard.clear_intent()?;
-                actions.push(format!("{:?}: {} had been completed; cleared its intent", id.as_str(), intent.event));
-            }
-            Verdict::TakeBack(effect) => {
-                if let Some(effect) = effect {
-                    effects.perform(effect).map_err(EngineError::Effect)?;
-                }
-                if effect == Some(Effect::ApplyLimits) {
-                    actions
-                        .extend(effects.take_warnings().into_iter().map(|text| format!("{:?}: {text}", id.as_str())));
-                }
-                guard.clear_intent()?;
-                actions.push(format!("{:?}: {} was cut short; took it back", id.as_str(), intent.event));
-            }
-            Verdict::Abandon => {
-                abandon(folder, guard, &mut recorder, &mut effects, Some(id), &mut actions)?;
-                return Ok(Healed { held: None, actions });
-            }
-            Verdict::Undecided => {
-                return Err(EngineError::Undecided { id: id.to_string(), event: intent.event });
-            }
-            verdict @ (Verdict::Record | Verdict::Redo) => {
-                let held = Held { folder, guard, snapshot, recorder };
-                return go_on(held, intent, verdict, &facts, &mut effects, actions);
-            }
-        }
-    } else if snapshot.state.sandbox.phase == Phase::Creating {
-        abandon(folder, guard, &mut recorder, &mut effects, Some(id), &mut actions)?;
-        return Ok(Healed { held: None, actions });
-    } else if snapshot.state.sandbox.phase == Phase::Running && facts.frozen.values().any(|frozen| *frozen) {
-        effects.perform(Effect::Thaw).map_err(EngineError::Effect)?;
-        actions.push(format!("{:?}: it runs, and was left frozen; thawed it", id.as_str()));
-    }
-    let held = Held { folder, guard, snapshot, recorder };
-    let held = record_ends(held, &facts, &mut effects, &mut actions)?;
-    Ok(Healed { held: Some(held), actions })
+    let facts = probe.facts(&grip.folder, &snapshot, depth);
+    let held = Held { grip, snapshot };
+    let healed = match &intent {
+        Some(intent) => heal_intent(held, intent, &facts, mend, &mut actions)?,
+        None => heal_phase(held, &facts, mend, &mut actions)?,
+    };
+    let held = match healed {
+        Some(held) => Some(record_ends(held, &facts, mend, &mut actions)?),
+        None => None,
+    };
+    Ok(Healed { held, actions })
 }
 
-/// Healing may take its time, with hooks above all: from here on the intent names us as its holder.
-fn take_over<E: std::error::Error + 'static>(guard: &Guard, intent: Option<&Intent>) -> Result<(), EngineError<E>> {
-    let Some(intent) = intent else { return Ok(()) };
-    let (holder, boot) = super::ourselves()?;
-    Ok(guard.take_over_intent(&Intent { holder, boot, ..intent.clone() })?)
+/// Nobody has left anything undone, and yet the sandbox may not be what its phase says. None: it is no more.
+fn heal_phase<'a, H: Mend>(
+    held: Held<'a>,
+    facts: &Facts,
+    mend: &H,
+    actions: &mut Vec<Action>,
+) -> Result<Option<Held<'a>>, EngineError<H::Error>> {
+    let Held { grip, snapshot } = held;
+    match snapshot.state.sandbox.phase {
+        Phase::Creating => {
+            abandon(grip, Some(&snapshot), None, mend, actions)?;
+            return Ok(None);
+        }
+        Phase::Running if facts.frozen.values().any(|frozen| *frozen) => {
+            perform_all(&[Change::Thaw], &mut mend.changes(&grip.folder, &snapshot))?;
+            actions.push(format!("{:?}: it runs, and was left frozen; thawed it", snapshot.sandbox.id.as_str()));
+        }
+        Phase::Absent | Phase::Booted | Phase::Running | Phase::Paused | Phase::Stopped => {}
+    }
+    Ok(Some(Held { grip, snapshot }))
+}
+
+/// A transition that was cut short is finished, undone or forgotten. None: the sandbox is no more.
+fn heal_intent<'a, H: Mend>(
+    held: Held<'a>,
+    intent: &Intent,
+    facts: &Facts,
+    mend: &H,
+    actions: &mut Vec<Action>,
+) -> Result<Option<Held<'a>>, EngineError<H::Error>> {
+    let Held { mut grip, mut snapshot } = held;
+    let id = snapshot.sandbox.id.clone();
+    let mut verdict = judge(intent, Some(&snapshot), facts);
+    if matches!(verdict, Verdict::Forget | Verdict::TakeBack(_) | Verdict::Undecided)
+        && let Some(committed) = committed(&mut grip.recorder, intent, &snapshot)
+    {
+        grip.folder.publish(&grip.guard, &committed)?;
+        (snapshot, verdict) = (committed, Verdict::AlreadyDone);
+    }
+    match verdict {
+        Verdict::AlreadyDone => {
+            grip.guard.clear_intent()?;
+            actions.push(format!("{:?}: {} had been completed; cleared its intent", id.as_str(), intent.event));
+        }
+        Verdict::Forget => {
+            grip.guard.clear_intent()?;
+            actions.push(format!("{:?}: {} was cut short; took it back", id.as_str(), intent.event));
+        }
+        Verdict::TakeBack(back) => {
+            grip.guard.take_over_intent(&taken_over(intent)?)?;
+            let mut machine = mend.changes(&grip.folder, &snapshot);
+            perform_all(&[back], &mut machine)?;
+            actions.extend(machine.take_warnings().into_iter().map(|text| format!("{:?}: {text}", id.as_str())));
+            drop(machine);
+            grip.guard.clear_intent()?;
+            actions.push(format!("{:?}: {} was cut short; took it back", id.as_str(), intent.event));
+        }
+        Verdict::Abandon => {
+            abandon(grip, Some(&snapshot), Some(intent), mend, actions)?;
+            return Ok(None);
+        }
+        Verdict::Undecided => {
+            return Err(EngineError::Undecided { id: id.to_string(), event: intent.event });
+        }
+        Verdict::Redo => {
+            grip.guard.take_over_intent(&taken_over(intent)?)?;
+            let held = Held { grip, snapshot };
+            let next = Next::of(&held, &intent.container, intent.event)?;
+            let mut machine =
+                mend.ends(Wreck { folder: &held.grip.folder, snapshot: Some(&held.snapshot), intent: Some(intent) });
+            perform_all(End::of(next.row.work), &mut machine)?;
+            actions.extend(machine.take_warnings());
+            drop(machine);
+            return go_on(held, &next, intent, actions);
+        }
+        Verdict::Record => {
+            let held = Held { grip, snapshot };
+            let next = Next::of(&held, &intent.container, intent.event)?;
+            return go_on(held, &next, intent, actions);
+        }
+    }
+    Ok(Some(Held { grip, snapshot }))
 }
 
 /// What the store holds, if the transition was committed before it was cut short: from there on it has happened, and its
@@ -191,81 +266,80 @@ fn committed(recorder: &mut Recorder<'_>, intent: &Intent, published: &Snapshot)
     (same && stored.state.seq >= intent.seq).then_some(stored)
 }
 
-fn go_on<'a, E: Effects>(
+/// Its effects are complete: what the command that began it would have written is written.
+fn go_on<'a, E: Error + 'static>(
     held: Held<'a>,
+    next: &Next,
     intent: &Intent,
-    verdict: Verdict,
-    facts: &Facts,
-    effects: &mut E,
-    mut actions: Vec<Action>,
-) -> Result<Healed<'a>, EngineError<E::Error>> {
-    let root = held.snapshot.sandbox.id.clone();
-    let (pod, row) = pod_of(&held.snapshot).step(root.as_str(), intent.container.as_str(), intent.event)?;
-    if verdict == Verdict::Redo {
-        for effect in row.effects.iter().filter(|effect| **effect != Effect::ReleaseId) {
-            effects.perform(*effect).map_err(EngineError::Effect)?;
-        }
-        actions.extend(effects.take_warnings());
-    }
+    actions: &mut Vec<Action>,
+) -> Result<Option<Held<'a>>, EngineError<E>> {
     actions.push(format!("{:?}: completed {}, which was cut short", intent.container.as_str(), intent.event));
     let mut happened = Happened::by_recovery(intent.at);
-    if kills(row) {
+    if next.kills() {
         happened.exit = Some(held.exit_of_killed(&intent.container, happened.ended));
     }
-    match held.complete(&intent.container, row, &pod, happened)? {
-        Outcome::Gone => Ok(Healed { held: None, actions }),
-        Outcome::Held(held) => {
-            let held = record_ends(held, facts, effects, &mut actions)?;
-            Ok(Healed { held: Some(held), actions })
-        }
+    match held.complete(next, happened)? {
+        Outcome::Gone => Ok(None),
+        Outcome::Held(held) => Ok(Some(held)),
     }
 }
 
-fn record_ends<'a, E: Effects>(
+/// Ends that were seen: no effects but those of the table. One that the supervisor wrote down has its time, whenever that
+/// is.
+fn record_ends<'a, H: Mend>(
     mut held: Held<'a>,
     facts: &Facts,
-    effects: &mut E,
+    mend: &H,
     actions: &mut Vec<Action>,
-) -> Result<Held<'a>, EngineError<E::Error>> {
+) -> Result<Held<'a>, EngineError<H::Error>> {
     for (container, event, exit) in unrecorded_ends(&held.snapshot, facts, now()) {
         let Ok(container) = Id::parse(&container) else { continue };
-        let how = match exit {
-            Some(exit) if exit.is_unknown() && event == Event::SupervisorGone => {
-                "it had ended after its supervisor; nobody saw its status".to_owned()
-            }
-            Some(exit) if exit.is_unknown() => "it had ended; nobody could tell its status".to_owned(),
-            Some(exit) if exit.inferred => format!("its supervisor was gone: status {} inferred", exit.code),
-            Some(exit) => format!("it had ended with status {}", exit.code),
-            None if event == Event::SupervisorGone => "its supervisor was gone: ended whatever ran on".to_owned(),
-            None => "it had ended; its status is not known yet".to_owned(),
-        };
-        held = held.observe(&container, event, exit, effects)?;
-        actions.push(format!("{:?}: recorded that {how}", container.as_str()));
+        let next = Next::of(&held, &container, event)?;
+        perform_work(next.row.work, mend, &held)?;
+        let seen = Happened::seen(&held.snapshot, &container, exit);
+        held = held.complete(&next, seen)?.still_there(&container)?;
+        actions.push(format!("{:?}: recorded that {}", container.as_str(), how_it_ended(event, exit)));
     }
     Ok(held)
 }
 
+fn how_it_ended(event: Event, exit: Option<Exit>) -> String {
+    let alone = event == Event::SupervisorGone;
+    match exit {
+        Some(exit) if exit.is_unknown() && alone => {
+            "it had ended after its supervisor; nobody saw its status".to_owned()
+        }
+        Some(exit) if exit.is_unknown() => "it had ended; nobody could tell its status".to_owned(),
+        Some(exit) if exit.inferred => format!("its supervisor was gone: status {} inferred", exit.code),
+        Some(exit) => format!("it had ended with status {}", exit.code),
+        None if alone => "its supervisor was gone: ended whatever ran on".to_owned(),
+        None => "it had ended; its status is not known yet".to_owned(),
+    }
+}
+
 /// Everything of a sandbox that never came to be. Its journal shows nothing but that it was abandoned.
-fn abandon<E: Effects>(
-    mut folder: Folder,
-    guard: Guard,
-    recorder: &mut Recorder<'_>,
-    effects: &mut E,
-    id: Option<Id>,
+fn abandon<H: Mend>(
+    mut grip: Grip<'_>,
+    snapshot: Option<&Snapshot>,
+    intent: Option<&Intent>,
+    mend: &H,
     actions: &mut Vec<Action>,
-) -> Result<(), EngineError<E::Error>> {
-    let name = id.as_ref().map_or(folder.name().to_owned(), |id| id.to_string());
+) -> Result<(), EngineError<H::Error>> {
+    if let Some(intent) = intent {
+        grip.guard.take_over_intent(&taken_over(intent)?)?;
+    }
+    let published = snapshot.map(|snapshot| &snapshot.sandbox.id);
+    let id = published.or(intent.map(|intent| &intent.sandbox));
+    let name = id.map_or(grip.folder.name().to_owned(), |id| id.to_string());
     let row = table::step(Machine::Sandbox, &name, Phase::Creating, Event::CreatorGone)?;
-    for effect in row.effects.iter().filter(|effect| **effect != Effect::ReleaseId) {
-        effects.perform(*effect).map_err(EngineError::Effect)?;
+    let mut machine = mend.ends(Wreck { folder: &grip.folder, snapshot, intent });
+    perform_all(End::of(row.work), &mut machine)?;
+    actions.extend(machine.take_warnings().into_iter().map(|warning| format!("{name:?}: {warning}")));
+    drop(machine);
+    if let Some(id) = id {
+        grip.forget(id, &[]);
     }
-    actions.extend(effects.take_warnings().into_iter().map(|warning| format!("{name:?}: {warning}")));
-    if let Some(id) = &id {
-        recorder.commit(&Commit { id, snapshot: None, journal: &[] });
-    }
-    folder.retire()?;
-    drop(guard);
-    folder.remove()?;
+    grip.give_back()?;
     actions.push(format!("{name:?}: its creation was cut short; removed all of it"));
     Ok(())
 }
@@ -275,13 +349,9 @@ fn is_creation(intent: &Intent) -> bool {
 }
 
 /// What the store knows of the sandbox in this folder, whose snapshot is lost, or `unreadable`.
-fn rescue<E: std::error::Error + 'static>(
-    folder: &Folder,
-    recorder: &mut Recorder<'_>,
-    unreadable: Option<StoreError>,
-) -> Result<Snapshot, EngineError<E>> {
-    let name = || folder.name().to_owned();
-    let stored = recorder.snapshots().map_err(|source| EngineError::Rescue { folder: name(), source })?;
-    let found = stored.into_iter().find(|snapshot| store::name_of(snapshot.sandbox.id.as_str()) == folder.name());
+fn rescue<E: Error + 'static>(grip: &mut Grip<'_>, unreadable: Option<StoreError>) -> Result<Snapshot, EngineError<E>> {
+    let name = || grip.folder.name().to_owned();
+    let stored = grip.recorder.snapshots().map_err(|source| EngineError::Rescue { folder: name(), source })?;
+    let found = stored.into_iter().find(|snapshot| store::name_of(snapshot.sandbox.id.as_str()) == grip.folder.name());
     found.ok_or_else(|| EngineError::Unknown { folder: name(), source: unreadable })
 }

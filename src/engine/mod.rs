@@ -1,7 +1,11 @@
 //! Changing a sandbox: lock, heal, step, intent, effects, commit, publish.
 //!
 //! Owns the order of these steps and is the only caller of `step` that writes. Never touches the machine itself: what
-//! must be done is behind [`Effects`], what is true is behind [`Probe`].
+//! must be done is behind [`Effects`], a room each, what is true is behind [`Probe`], and who heals behind [`Mend`].
+//!
+//! * [`effects`] is the one loop over them, and what is written of a transition; [`record`] makes the intents and the entries.
+//! * [`transition`] is what happens to a sandbox that exists, [`create`] how it came to be, [`heal`] what was cut short.
+//! * [`facts`] and [`heal::judge`] decide, purely; [`sight`] is what happens without a transition of a command.
 //!
 //! ```text
 //! lock ─▶ heal ─▶ step ─▶ write intent ─▶ effects ─▶ commit to the store ─▶ publish snapshot ─▶ clear intent ─▶ unlock
@@ -13,12 +17,13 @@
 //! lock is free: whoever comes next heals ([`heal`]) before anything else.
 
 mod birth;
+mod effects;
 mod facts;
 pub mod heal;
 mod hold;
 pub mod reader;
+mod record;
 mod recorder;
-mod renew;
 mod sight;
 pub mod taken;
 #[cfg(test)]
@@ -27,60 +32,16 @@ mod transition;
 
 use std::error::Error;
 
-use crate::model::record::{Boot, ContainerRecord, ProcessRef, SandboxRecord};
-use crate::model::{Denial, Effect, Event};
+use crate::model::{Denial, Event};
 use crate::store::{LockError, StoreError};
-use crate::sys::procfs;
 
-pub use birth::{Born, Known, Left, NewSandbox, Poststop, Stage, TakenBack, Unborn, bear, is_row_of_launch};
+pub use birth::{Born, Left, NewSandbox, OnRecord, Poststop, Stage, Unborn, Undone, bear, is_row_of_launch};
+pub use effects::{Effects, Known, Pace, Performer};
 pub use facts::{Depth, Facts, Probe, apply, inferred, is_orphaned, nobody_saw, observe, pod_of};
+pub use heal::{Mend, Wreck};
 pub use hold::Held;
 pub use recorder::Recorder;
 pub use sight::{Noted, note_ends, unrecorded_entries};
-pub use transition::Outcome;
-
-/// The machine, as far as transitions change it. Every effect is idempotent.
-pub trait Effects {
-    type Error: Error + 'static;
-
-    fn perform(&mut self, effect: Effect) -> Result<(), Self::Error>;
-
-    /// Whether the effect that failed like this may have happened all the same, or may still happen: then nobody here
-    /// can take it back, and the intent stays until recovery sees what became of it.
-    fn outcome_unknown(&self, _error: &Self::Error) -> bool {
-        false
-    }
-
-    /// Whether somebody else's programs run in between (hooks): then the store is opened only afterwards, since a slow
-    /// hook must not keep other sandboxes from it.
-    fn pace(&self) -> Pace {
-        Pace::Quick
-    }
-
-    /// What the user must be told although nothing failed.
-    fn take_warnings(&mut self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// What has come to be, as soon as every process of it is known: published before a creation is complete, and with
-    /// the outcome of a renewal.
-    fn records(&self) -> Option<(SandboxRecord, ContainerRecord)> {
-        None
-    }
-}
-
-/// How long a transition's effects may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    Quick,
-    RunsHooks,
-}
-
-impl Pace {
-    pub fn with_hooks(any: bool) -> Pace {
-        if any { Pace::RunsHooks } else { Pace::Quick }
-    }
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError<E: Error + 'static> {
@@ -132,14 +93,6 @@ fn one_line(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     text
-}
-
-/// This process, as an intent names it.
-fn ourselves<E: Error + 'static>() -> Result<(ProcessRef, Boot), EngineError<E>> {
-    let failed = |source| EngineError::Ourselves { source };
-    let us = procfs::process_ref(std::process::id() as i32).map_err(failed)?;
-    let us = us.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
-    Ok((us, procfs::boot().map_err(failed)?))
 }
 
 /// Nanoseconds since the Unix epoch; the one clock of the engine.

@@ -65,7 +65,12 @@ fn take_in(seen: &mut Snapshot, intent: &Intent, facts: &Facts, at: Nanos) {
             seen.state.sandbox.exit = Some(facts::inferred(intent.at));
         }
         // It is as if it had not been asked for, or was told already; what is half gone is told as what it was.
-        Verdict::AlreadyDone | Verdict::Redo | Verdict::TakeBack(_) | Verdict::Abandon | Verdict::Undecided => {}
+        Verdict::AlreadyDone
+        | Verdict::Redo
+        | Verdict::Forget
+        | Verdict::TakeBack(_)
+        | Verdict::Abandon
+        | Verdict::Undecided => {}
     }
 }
 

@@ -7,13 +7,15 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use super::effects::Grip;
 use super::facts::{self, pod_of};
-use super::heal::Wreck;
-use super::transition::Happened;
-use super::{Effects, EngineError, Facts, Held, Recorder, now};
+use super::heal::{Mend, perform_work};
+use super::record::{Happened, Subject};
+use super::transition::Next;
+use super::{EngineError, Facts, Held, Recorder, now};
 use crate::model::exits::ExitRecord;
 use crate::model::record::{Exit, JournalEntry, Nanos, PidNamespace, SandboxRecord, SignalAsked, Snapshot};
-use crate::model::{Event, Id};
+use crate::model::{Event, Id, Work};
 use crate::store::{Folder, Root, StoreError};
 
 /// Another command is done with a sandbox in less, if nothing holds it up.
@@ -34,7 +36,8 @@ pub fn unrecorded_entries(snapshot: &Snapshot, facts: &Facts) -> Vec<JournalEntr
         }
         let happened = Happened::seen(&seen, &container, exit);
         let at = happened.ended;
-        entries.push(happened.entry(&seen, &container, row));
+        let subject = Subject { sandbox: &root, container: &container };
+        entries.push(subject.entry(&seen.sandbox.incarnation, &row, seen.state.seq + 1, happened));
         facts::apply(&mut seen, &id, event, exit, at);
         seen.state.seq += 1;
     }
@@ -44,46 +47,34 @@ pub fn unrecorded_entries(snapshot: &Snapshot, facts: &Facts) -> Vec<JournalEntr
 /// Puts ends in the journal, since they are seen now: those that the supervisor has written down, and its own, where that
 /// was the end of everything. Whatever else has happened is for the next command: recording it takes more than that.
 ///
-/// `machine` is used only where nothing of the sandbox lives any more: what its last row orders is to be so already.
+/// `mend` is asked only where nothing of the sandbox lives any more: what its last row orders is to be so already.
 /// `told`: how the sandbox ended, as the caller has seen it: nobody is told anything else later.
-pub fn note_ends<E: Effects>(
+pub fn note_ends<H: Mend>(
     root: &Root,
     id: &Id,
     facts: impl FnOnce(&Folder, &Snapshot) -> Facts,
-    machine: impl FnOnce(&Wreck<'_>) -> E,
+    mend: &H,
     told: Option<Exit>,
-) -> Result<(), EngineError<E::Error>> {
+) -> Result<(), EngineError<H::Error>> {
     let Some(mut held) = hold(root, id, NO_PATIENCE)? else { return Ok(()) };
-    let facts = facts(&held.folder, &held.snapshot);
+    let facts = facts(&held.grip.folder, &held.snapshot);
     if held.snapshot.sandbox.pid_namespace == PidNamespace::Foreign {
         return Ok(keep(&held, &facts, told)?);
     }
     let all_over = !facts.supervisor_alive && !facts.inits.values().any(|alive| *alive);
-    let mut effects = None;
-    let mut machine = Some(machine);
     for (container, event, exit) in facts::unrecorded_ends(&held.snapshot, &facts, now()) {
         let (Ok(container), Some(_)) = (Id::parse(&container), exit) else { return Ok(()) };
-        let root = held.snapshot.sandbox.id.clone();
         let exit = match event {
-            Event::SupervisorGone if container == root => told.or(exit),
+            Event::SupervisorGone if container == held.snapshot.sandbox.id => told.or(exit),
             _ => exit,
         };
-        let Ok((pod, row)) = pod_of(&held.snapshot).step(root.as_str(), container.as_str(), event) else {
-            return Ok(());
-        };
-        if !all_over && (event != Event::InitExited || !row.effects.is_empty()) {
+        let Ok(next) = Next::of(&held, &container, event) else { return Ok(()) };
+        if !all_over && (event != Event::InitExited || next.row.work != Work::Change(&[])) {
             return Ok(());
         }
-        if let Some(machine) = machine.take_if(|_| !row.effects.is_empty()) {
-            effects = Some(machine(&Wreck { folder: &held.folder, snapshot: Some(&held.snapshot), intent: None }));
-        }
-        if let Some(effects) = &mut effects {
-            for effect in row.effects {
-                effects.perform(*effect).map_err(EngineError::Effect)?;
-            }
-        }
+        perform_work(next.row.work, mend, &held)?;
         let seen = Happened::seen(&held.snapshot, &container, exit);
-        held = held.put_down(&container, row, &pod, seen)?;
+        held = held.put_down(&next, seen)?;
     }
     Ok(())
 }
@@ -99,7 +90,7 @@ fn keep(held: &Held<'_>, facts: &Facts, told: Option<Exit>) -> Result<(), StoreE
         if let (Event::SupervisorGone, Some(exit)) = (event, told.or(exit))
             && facts.exit_of(&container).is_none()
         {
-            held.folder.append_exit(&held.guard, &ExitRecord { container, exit })?;
+            held.grip.folder.append_exit(&held.grip.guard, &ExitRecord { container, exit })?;
         }
     }
     Ok(())
@@ -124,13 +115,11 @@ impl<'a> Noted<'a> {
         let root = self.held.snapshot.sandbox.id.clone();
         let event = Event::SignalRequested;
         // What has ended meanwhile is not signalled any more.
-        let Ok((pod, row)) = pod_of(&self.held.snapshot).step(root.as_str(), root.as_str(), event) else {
-            return Ok(());
-        };
+        let Ok(next) = Next::of(&self.held, &root, event) else { return Ok(()) };
         // Of before it was sent: what it brings about may be over by now.
         let (began, ended) = (self.began, self.began);
         let happened = Happened { ended, signal: Some(signal), ..Happened::by_command(began) };
-        self.held.put_down(&root, row, &pod, happened).map(drop)
+        self.held.put_down(&next, happened).map(drop)
     }
 }
 
@@ -142,5 +131,6 @@ fn hold<'a>(root: &'a Root, id: &Id, patience: Duration) -> Result<Option<Held<'
         return Ok(None);
     }
     let Some(snapshot) = folder.read_snapshot()? else { return Ok(None) };
-    Ok(Some(Held { folder, guard, snapshot, recorder: Recorder::pending_only(root) }))
+    let grip = Grip { folder, guard, recorder: Recorder::pending_only(root) };
+    Ok(Some(Held { grip, snapshot }))
 }

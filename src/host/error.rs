@@ -112,8 +112,6 @@ pub enum HostError {
     Spec(#[from] SpecError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("internal error: {0} is not an effect of this command")]
-    NotOurs(crate::model::Effect),
 }
 
 /// What is wrong with the configuration that was kept of a container.
@@ -180,11 +178,6 @@ impl HostError {
             other => other,
         }
     }
-}
-
-/// An effect that this implementation of `Effects` is never asked for: a bug of ours, said instead of ignored.
-pub(crate) fn not_ours(effect: crate::model::Effect) -> HostError {
-    HostError::NotOurs(effect)
 }
 
 /// `result.trying("what we tried")`: the one way input/output errors get their context in here.

@@ -4,11 +4,11 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::kept::destruction_of;
+use super::mend::Mender;
 use super::probe::{self, Prober};
-use super::{Failed, destroy};
-use crate::engine::heal::Wreck;
-use crate::engine::{Effects, EngineError, Held, Recorder};
-use crate::model::{Effect, Id};
+use super::{Failed, kill};
+use crate::engine::{Effects, EngineError, Held, Recorder, Wreck};
+use crate::model::{End, Id};
 use crate::store::{LockError, Root};
 
 /// How long a command waits for another one that holds the sandbox.
@@ -25,7 +25,7 @@ pub fn hold<'a>(root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failed> {
 /// For a command that has yet to fork: what healing records waits for the next opener of the store, and this process
 /// keeps its one thread.
 pub fn hold_without_store<'a>(root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failed> {
-    Held::acquire(root, id, PATIENCE, Recorder::pending_only(root), &Prober, destruction_of)
+    Held::acquire(root, id, PATIENCE, Recorder::pending_only(root), &Prober, &Mender)
 }
 
 /// For `delete --force`: whoever still holds the sandbox after a while is killed, and what it left is healed. `killing` is
@@ -35,7 +35,7 @@ pub fn seize<'a>(root: &'a Root, id: &Id, killing: impl FnOnce(i32)) -> Result<O
         Err(EngineError::Lock(LockError::Busy { intent: Some(intent), .. })) => {
             if let Some(holder) = probe::open_if_alive(&intent.holder, &intent.boot)? {
                 killing(intent.holder.pid);
-                destroy::kill_and_wait(holder.as_fd(), false)?;
+                kill::and_wait(holder.as_fd(), false)?;
             }
             acquire(root, id, PATIENCE)
         }
@@ -53,11 +53,11 @@ fn kill_supervisor(root: &Root, id: &Id) -> Result<(), Failed> {
     let snapshot = folder.read_snapshot()?;
     if snapshot.is_some() {
         let wreck = Wreck { folder: &folder, snapshot: snapshot.as_ref(), intent: None };
-        destruction_of(&wreck).perform(Effect::KillSandbox)?;
+        destruction_of(&wreck).perform(End::KillSandbox)?;
     }
     Ok(())
 }
 
 fn acquire<'a>(root: &'a Root, id: &Id, patience: Duration) -> Result<Option<Held<'a>>, Failed> {
-    Held::acquire(root, id, patience, Recorder::new(root), &Prober, destruction_of)
+    Held::acquire(root, id, patience, Recorder::new(root), &Prober, &Mender)
 }

@@ -193,7 +193,7 @@ impl Ledger {
         }
         // It lived a moment ago, so that the number is its group's.
         let _ = killpg(Pid::from_raw(process.pid), Signal::SIGKILL);
-        pidfd::wait_exit(handle.as_fd(), Some(Instant::now() + super::destroy::DEADLINE)).trying(what)?;
+        pidfd::wait_exit(handle.as_fd(), Some(Instant::now() + super::kill::DEADLINE)).trying(what)?;
         Ok(Orphan::Killed)
     }
 

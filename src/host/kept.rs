@@ -6,7 +6,7 @@ use super::destroy::{Destruction, Hooks};
 use super::error::Unusable;
 use super::hooks::Ledger;
 use super::{HostError, resctrl};
-use crate::engine::heal::Wreck;
+use crate::engine::Wreck;
 use crate::model::Phase;
 use crate::model::record::{ContainerRecord, Snapshot};
 use crate::spec::plan::{Plan, RootSwitch};

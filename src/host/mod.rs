@@ -19,9 +19,11 @@ pub mod foreground;
 pub mod hold;
 pub mod hooks;
 pub mod kept;
+pub mod kill;
 pub mod launch;
 pub mod listener;
 pub mod look;
+pub mod mend;
 pub mod notify;
 pub mod pidfile;
 pub mod poststart;
@@ -42,7 +44,7 @@ mod verify;
 use crate::engine::EngineError;
 
 pub use error::HostError;
-pub(crate) use error::{Trying, not_ours};
+pub(crate) use error::Trying;
 
 /// What fails where the engine is asked, and in what a command does around it.
 pub type Failed = EngineError<HostError>;

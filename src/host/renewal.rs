@@ -13,13 +13,13 @@ use std::time::Instant;
 use super::kept::root_container;
 use super::protect::Binary;
 use super::supervisor::{self, CALL_DEADLINE, Donation, Supervisor, pid_inside};
-use super::{HostError, Trying, destroy, probe};
+use super::{HostError, Trying, kill, probe};
 use crate::cgroup::Joiner;
 use crate::control::method::ContainerStatus;
 use crate::control::{self, Client, Container, ControlError, Create, Request};
-use crate::engine::Effects;
+use crate::engine::{Effects, Known, Performer};
 use crate::model::record::{ContainerRecord, PidNamespace, ProcessRef, SandboxRecord, Snapshot};
-use crate::model::{Effect, Phase};
+use crate::model::{Phase, Renew};
 use crate::store::Folder;
 use crate::sys::{pidfd, procfs, seqpacket};
 
@@ -64,7 +64,7 @@ impl<'a> Renewal<'a> {
 
     /// Once it is on record. The init is past its start: the start message goes to a socket of ours, whose other end is
     /// closed as that of an init is that has executed its program.
-    pub fn hand_over(&self) -> Result<(), HostError> {
+    fn hand_over(&self) -> Result<(), HostError> {
         let Some(init) = probe::open_if_alive(&self.container.init, &self.snapshot.sandbox.boot)? else {
             return Ok(());
         };
@@ -105,21 +105,25 @@ pub fn await_end_of_unfinished(folder: &Folder, snapshot: &Snapshot) -> Result<(
         Err(ControlError::Gone) => {}
         _ => return Ok(()),
     }
-    pidfd::wait_exit(unfinished.as_fd(), Some(destroy::deadline()))
+    pidfd::wait_exit(unfinished.as_fd(), Some(kill::deadline()))
         .trying(|| "wait for a supervisor without a sandbox".into())?;
     Ok(())
 }
 
-impl Effects for Renewal<'_> {
+impl Performer for Renewal<'_> {
     type Error = HostError;
+}
 
-    fn perform(&mut self, effect: Effect) -> Result<(), HostError> {
+impl Effects<Renew> for Renewal<'_> {
+    fn perform(&mut self, effect: Renew) -> Result<(), HostError> {
         match effect {
-            Effect::RenewSupervisor => self.spawn(),
-            other => Err(super::not_ours(other)),
+            Renew::Supervisor => self.spawn(),
+            Renew::Adopt => self.hand_over(),
         }
     }
+}
 
+impl Known for Renewal<'_> {
     fn records(&self) -> Option<(SandboxRecord, ContainerRecord)> {
         let (_, supervisor) = self.renewed.as_ref()?;
         let sandbox = SandboxRecord { supervisor: supervisor.clone(), ..self.snapshot.sandbox.clone() };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::kept::root_container;
 use super::look::{self, Seen, denied};
-use super::{Failed, HostError, Trying, destroy, probe, rootless};
+use super::{Failed, HostError, Trying, kill, probe, rootless};
 use crate::cgroup;
 use crate::container::one_line;
 use crate::engine::taken::{self, Leftovers};
@@ -128,7 +128,7 @@ fn signal_all(snapshot: &Snapshot, container: &ContainerRecord, signal: i32) -> 
         cgroup::signal_all(&container.cgroup, signal)?;
         return Ok(());
     }
-    let deadline = destroy::deadline();
+    let deadline = kill::deadline();
     let init = probe::open_if_alive(&container.init, &snapshot.sandbox.boot)?;
     // First, so that its exit code says what happened, and not what it made of the end of its children. It may not be ours
     // to signal: then it is killed with the others, or nobody is.
@@ -142,7 +142,7 @@ fn signal_all(snapshot: &Snapshot, container: &ContainerRecord, signal: i32) -> 
         true => Ok(()),
         false => Err(HostError::Timeout {
             what: format!("the end of the killed container {:?}", container.id.as_str()),
-            seconds: destroy::DEADLINE.as_secs(),
+            seconds: kill::DEADLINE.as_secs(),
         }),
     }
 }

@@ -1,4 +1,4 @@
-//! The effect of update: other limits on the cgroup of a container, all of them or none.
+//! What update does: other limits on the cgroup of a container, all of them or none.
 //!
 //! The way back is on disk before the first value is written, and the rename of that file is what completes it
 //! (`record::Limits`): a process that dies anywhere in between leaves enough for recovery to do one or the other.
@@ -7,10 +7,9 @@ use oci_spec::runtime::LinuxResources;
 
 use super::HostError;
 use super::destroy::systemd_of;
+use crate::cgroup;
 use crate::cgroup::systemd::limits_of;
 use crate::cgroup::{Change, Hierarchies};
-use crate::engine::Effects;
-use crate::model::Effect;
 use crate::model::record::{CgroupRecord, Limits, ScopeRecord};
 use crate::spec;
 use crate::store::Folder;
@@ -40,7 +39,7 @@ impl<'a> Limiting<'a> {
         Ok(Limiting { folder, cgroup, given, next })
     }
 
-    fn apply(&mut self) -> Result<(), HostError> {
+    pub(super) fn apply(&mut self) -> Result<(), HostError> {
         let hierarchies = Hierarchies::read()?;
         let effective = spec::effective_limits(&self.next.resources, self.given)?;
         let change = Change::prepare(&hierarchies, self.cgroup, &effective)?;
@@ -63,20 +62,34 @@ impl<'a> Limiting<'a> {
     }
 }
 
-/// After an update was taken back: systemd may have heard of it already.
-pub fn tell_systemd_again(scope: &ScopeRecord, folder: &Folder) -> Result<(), HostError> {
+/// Takes an update that was cut short back. A value that is refused by now stops nothing: whoever heals goes on, and says
+/// so, in what this returns.
+pub(super) fn set_back(folder: &Folder) -> Result<Vec<String>, HostError> {
+    let mut told = Vec::new();
+    match folder.read_next_limits() {
+        Ok(None) => {}
+        Ok(Some(next)) => {
+            let left = cgroup::set_back(&next.before);
+            told.extend(left.into_iter().map(|text| format!("a limit could not be set back: {text}")));
+            // One that cannot be read is one that systemd collects by itself.
+            if let Ok(Some(scope)) = folder.read_scope()
+                && let Err(error) = tell_systemd_again(&scope, folder)
+            {
+                told.push(crate::container::one_line(&error));
+            }
+        }
+        Err(error) => {
+            let why = crate::container::one_line(&error);
+            told.push(format!("some limits may be those of an update that was cut short: {why}"));
+        }
+    }
+    folder.drop_limits()?;
+    Ok(told)
+}
+
+/// systemd may have heard of an update that was taken back.
+fn tell_systemd_again(scope: &ScopeRecord, folder: &Folder) -> Result<(), HostError> {
     let Some(limits) = folder.read_limits()? else { return Ok(()) };
     let resources = spec::limits_of(limits.resources)?;
     Ok(systemd_of(scope)?.set(&scope.unit, &resources, limits_of(&Hierarchies::read()?))?)
-}
-
-impl Effects for Limiting<'_> {
-    type Error = HostError;
-
-    fn perform(&mut self, effect: Effect) -> Result<(), HostError> {
-        match effect {
-            Effect::ApplyLimits => self.apply(),
-            other => Err(super::not_ours(other)),
-        }
-    }
 }

@@ -1,114 +1,245 @@
 //! What must be done to the machine for a transition, as data. Each effect is idempotent and names its undo.
+//!
+//! One enum a room: whoever performs the effects of a room matches every one of them, so that an effect that nobody
+//! performs does not compile. An undo is an effect of a type of its own: what takes a creation back is of the room that
+//! ends things, and what ends things cannot be taken back at all.
+//!
+//! | room | what it is about |
+//! |---|---|
+//! | [`Make`] | what did not exist |
+//! | [`Renew`] | what lost its supervisor and runs on |
+//! | [`Change`] | what exists, and goes on |
+//! | [`End`] | what is to be gone |
+//!
+//! To claim an id and to give it back are no effects of a machine but the engine's own: [`IdStep`].
 
+use std::convert::Infallible;
 use std::fmt;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Effect {
-    /// Claim the id: rename a prepared folder to its name.
-    ClaimId,
-    MakeCgroups,
-    /// Exec the supervisor as pid 1 of a new PID namespace. It dies with its creator until the record is published.
-    SpawnSupervisor,
-    /// Clone the container's init; it sets itself up and waits for the start message.
-    LaunchInit,
-    /// Hand the init to the supervisor, which then no longer depends on its creator.
-    AdoptInit,
-    /// Exec another supervisor for what runs on without one. It dies with its maker until it is on record and has been
-    /// given the init.
-    RenewSupervisor,
-    /// The supervisor sends the start message; the init executes the application.
-    ReleaseInit,
-    Freeze,
-    Thaw,
-    SendSignal,
-    LaunchExec,
-    ApplyLimits,
-    /// SIGKILL the supervisor and wait: the kernel kills everything in the sandbox.
-    KillSandbox,
-    /// SIGKILL every process of one container and wait.
-    KillContainer,
-    RunPoststopHooks,
-    RemoveCgroups,
-    /// Rename the folder away, then remove it: the id is free at the rename.
-    ReleaseId,
+/// The effects of one room.
+pub trait Effect: Copy + Eq + fmt::Debug + fmt::Display + 'static {
+    /// Of the room that takes these effects back.
+    type Back: Effect;
+
+    fn undo(self) -> Undo<Self::Back>;
+
+    /// As the printed table has it.
+    fn name(self) -> &'static str;
+
+    /// Those of a row; of a row that is about another room there are none.
+    fn of(work: Work) -> &'static [Self];
 }
 
 /// How an effect is taken back when a later one of the same transition fails, or its process dies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Undo {
-    By(Effect),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undo<B> {
+    By(B),
     /// Cannot be taken back: recovery completes the transition instead.
     Irreversible,
     /// Leaves nothing behind that would have to be taken back.
     Nothing,
 }
 
-impl Effect {
-    pub const ALL: [Effect; 17] = [
-        Effect::ClaimId,
-        Effect::MakeCgroups,
-        Effect::SpawnSupervisor,
-        Effect::LaunchInit,
-        Effect::AdoptInit,
-        Effect::RenewSupervisor,
-        Effect::ReleaseInit,
-        Effect::Freeze,
-        Effect::Thaw,
-        Effect::SendSignal,
-        Effect::LaunchExec,
-        Effect::ApplyLimits,
-        Effect::KillSandbox,
-        Effect::KillContainer,
-        Effect::RunPoststopHooks,
-        Effect::RemoveCgroups,
-        Effect::ReleaseId,
-    ];
+/// A sandbox or a container comes into being.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Make {
+    Cgroups,
+    /// Exec the supervisor as pid 1 of a new PID namespace. It dies with its creator until the record is published.
+    Supervisor,
+    /// Clone the container's init; it sets itself up and waits for the start message.
+    Init,
+    /// Hand the init to the supervisor, which then no longer depends on its creator.
+    Adopt,
+}
 
-    pub fn undo(self) -> Undo {
+/// What runs on without a supervisor is given another one, which dies with its maker until it is on record and has been
+/// given the init. Nothing of the container itself is touched: there is nothing to take back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Renew {
+    Supervisor,
+    /// Hand it an init that runs already.
+    Adopt,
+}
+
+/// What exists becomes something else, and goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Change {
+    /// The supervisor sends the start message; the init executes the application.
+    Release,
+    Freeze,
+    Thaw,
+    SetLimits,
+    /// Those that held before an update that was cut short. Only ever an undo.
+    SetLimitsBack,
+}
+
+/// It ends, and what it leaves is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum End {
+    /// SIGKILL every process of one container, frozen or not, and wait.
+    KillContainer,
+    /// SIGKILL the supervisor and wait: the kernel kills everything in the sandbox.
+    KillSandbox,
+    RemoveCgroups,
+    /// Run the poststop hooks.
+    Poststop,
+}
+
+/// What a transition does about the id; the engine's own, in the place that it has in every row: a claim comes before all
+/// effects, and its return after them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IdStep {
+    Keeps,
+    /// Rename a prepared folder to its name.
+    Claims,
+    /// Rename the folder away, then remove it: the id is free at the rename.
+    GivesBack,
+}
+
+/// Everything that a row orders, in order: of one room. A failure takes back what was done already, last first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Only whether it may happen is asked, or it has happened already.
+    Nothing,
+    Make(&'static [Make]),
+    Renew(&'static [Renew]),
+    Change(&'static [Change]),
+    End(&'static [End]),
+}
+
+impl Effect for Make {
+    type Back = End;
+
+    fn undo(self) -> Undo<End> {
         match self {
-            Effect::ClaimId => Undo::By(Effect::ReleaseId),
-            Effect::MakeCgroups => Undo::By(Effect::RemoveCgroups),
-            Effect::SpawnSupervisor => Undo::By(Effect::KillSandbox),
-            Effect::LaunchInit | Effect::AdoptInit => Undo::By(Effect::KillContainer),
-            Effect::Freeze => Undo::By(Effect::Thaw),
-            Effect::Thaw => Undo::By(Effect::Freeze),
-            Effect::ApplyLimits => Undo::By(Effect::ApplyLimits),
-            Effect::LaunchExec | Effect::RenewSupervisor => Undo::Nothing,
-            Effect::ReleaseInit
-            | Effect::SendSignal
-            | Effect::KillSandbox
-            | Effect::KillContainer
-            | Effect::RunPoststopHooks
-            | Effect::RemoveCgroups
-            | Effect::ReleaseId => Undo::Irreversible,
+            Make::Cgroups => Undo::By(End::RemoveCgroups),
+            Make::Supervisor => Undo::By(End::KillSandbox),
+            Make::Init | Make::Adopt => Undo::By(End::KillContainer),
         }
     }
 
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
-            Effect::ClaimId => "claim-id",
-            Effect::MakeCgroups => "make-cgroups",
-            Effect::SpawnSupervisor => "spawn-supervisor",
-            Effect::LaunchInit => "launch-init",
-            Effect::AdoptInit => "adopt-init",
-            Effect::RenewSupervisor => "renew-supervisor",
-            Effect::ReleaseInit => "release-init",
-            Effect::Freeze => "freeze",
-            Effect::Thaw => "thaw",
-            Effect::SendSignal => "send-signal",
-            Effect::LaunchExec => "launch-exec",
-            Effect::ApplyLimits => "apply-limits",
-            Effect::KillSandbox => "kill-sandbox",
-            Effect::KillContainer => "kill-container",
-            Effect::RunPoststopHooks => "run-poststop-hooks",
-            Effect::RemoveCgroups => "remove-cgroups",
-            Effect::ReleaseId => "release-id",
+            Make::Cgroups => "make-cgroups",
+            Make::Supervisor => "spawn-supervisor",
+            Make::Init => "launch-init",
+            Make::Adopt => "adopt-init",
+        }
+    }
+
+    fn of(work: Work) -> &'static [Make] {
+        match work {
+            Work::Make(effects) => effects,
+            Work::Nothing | Work::Renew(_) | Work::Change(_) | Work::End(_) => &[],
         }
     }
 }
 
-impl fmt::Display for Effect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+impl Effect for Renew {
+    type Back = Infallible;
+
+    fn undo(self) -> Undo<Infallible> {
+        match self {
+            Renew::Supervisor | Renew::Adopt => Undo::Nothing,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Renew::Supervisor => "renew-supervisor",
+            Renew::Adopt => "adopt-init",
+        }
+    }
+
+    fn of(work: Work) -> &'static [Renew] {
+        match work {
+            Work::Renew(effects) => effects,
+            Work::Nothing | Work::Make(_) | Work::Change(_) | Work::End(_) => &[],
+        }
     }
 }
+
+impl Effect for Change {
+    type Back = Change;
+
+    fn undo(self) -> Undo<Change> {
+        match self {
+            Change::Freeze => Undo::By(Change::Thaw),
+            Change::Thaw => Undo::By(Change::Freeze),
+            Change::SetLimits => Undo::By(Change::SetLimitsBack),
+            Change::Release | Change::SetLimitsBack => Undo::Irreversible,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Change::Release => "release-init",
+            Change::Freeze => "freeze",
+            Change::Thaw => "thaw",
+            Change::SetLimits => "apply-limits",
+            Change::SetLimitsBack => "set-limits-back",
+        }
+    }
+
+    fn of(work: Work) -> &'static [Change] {
+        match work {
+            Work::Change(effects) => effects,
+            Work::Nothing | Work::Make(_) | Work::Renew(_) | Work::End(_) => &[],
+        }
+    }
+}
+
+impl Effect for End {
+    type Back = Infallible;
+
+    fn undo(self) -> Undo<Infallible> {
+        match self {
+            End::KillContainer | End::KillSandbox | End::RemoveCgroups | End::Poststop => Undo::Irreversible,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            End::KillContainer => "kill-container",
+            End::KillSandbox => "kill-sandbox",
+            End::RemoveCgroups => "remove-cgroups",
+            End::Poststop => "run-poststop-hooks",
+        }
+    }
+
+    fn of(work: Work) -> &'static [End] {
+        match work {
+            Work::End(effects) => effects,
+            Work::Nothing | Work::Make(_) | Work::Renew(_) | Work::Change(_) => &[],
+        }
+    }
+}
+
+/// The room of what cannot be taken back: there is nothing in it.
+impl Effect for Infallible {
+    type Back = Infallible;
+
+    fn undo(self) -> Undo<Infallible> {
+        match self {}
+    }
+
+    fn name(self) -> &'static str {
+        match self {}
+    }
+
+    fn of(_: Work) -> &'static [Infallible] {
+        &[]
+    }
+}
+
+macro_rules! shown_by_name {
+    ($($effects:ty),*) => {$(
+        impl fmt::Display for $effects {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+    )*};
+}
+
+shown_by_name!(Make, Renew, Change, End);

@@ -32,6 +32,43 @@ pub enum Event {
     SupervisorLost,
 }
 
+/// What a caller may ask of a sandbox that exists and goes on. Every row of these is about the room [`super::Change`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChangeRequest {
+    Start,
+    Pause,
+    Resume,
+    Update,
+}
+
+/// What a caller may ask that leaves nothing. Every row of these is about the room [`super::End`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndRequest {
+    Delete,
+    /// Whatever it is doing.
+    ForceDelete,
+}
+
+impl From<ChangeRequest> for Event {
+    fn from(request: ChangeRequest) -> Event {
+        match request {
+            ChangeRequest::Start => Event::StartRequested,
+            ChangeRequest::Pause => Event::PauseRequested,
+            ChangeRequest::Resume => Event::ResumeRequested,
+            ChangeRequest::Update => Event::UpdateRequested,
+        }
+    }
+}
+
+impl From<EndRequest> for Event {
+    fn from(request: EndRequest) -> Event {
+        match request {
+            EndRequest::Delete => Event::DeleteRequested,
+            EndRequest::ForceDelete => Event::ForceDeleteRequested,
+        }
+    }
+}
+
 impl Event {
     pub const ALL: [Event; 15] = [
         Event::CreateRequested,

@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::table::{TABLE, Transition};
-use super::{Machine, Phase, Undo};
+use super::effect::{Effect, IdStep, Undo, Work};
+use super::table::{Transition, transitions};
+use super::{Machine, Phase};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -43,32 +44,43 @@ struct Step {
 }
 
 fn json() -> String {
-    let rows: Vec<Row> = TABLE
-        .iter()
-        .map(|row| Row {
-            machine: row.machine.name(),
-            from: row.from.name(),
-            event: row.event.name(),
-            observation: row.event.is_observation(),
-            to: row.to.name(),
-            effects: row
-                .effects
-                .iter()
-                .map(|effect| Step { effect: effect.name(), undo: undo_name(effect.undo()) })
-                .collect(),
-        })
-        .collect();
+    let row = |row: Transition| Row {
+        machine: row.machine.name(),
+        from: row.from.name(),
+        event: row.event.name(),
+        observation: row.event.is_observation(),
+        to: row.to.name(),
+        effects: steps(&row),
+    };
+    let rows: Vec<Row> = transitions().map(row).collect();
     let mut text = serde_json::to_string_pretty(&rows).expect("names are always JSON");
     text.push('\n');
     text
 }
 
-fn undo_name(undo: Undo) -> &'static str {
-    match undo {
-        Undo::By(effect) => effect.name(),
-        Undo::Irreversible => "irreversible",
-        Undo::Nothing => "nothing",
+/// Everything that a transition does, the engine's own part in its place.
+fn steps(row: &Transition) -> Vec<Step> {
+    fn of<X: Effect>(effects: &[X]) -> Vec<Step> {
+        let undo = |undo: Undo<X::Back>| match undo {
+            Undo::By(effect) => effect.name(),
+            Undo::Irreversible => "irreversible",
+            Undo::Nothing => "nothing",
+        };
+        effects.iter().map(|effect| Step { effect: effect.name(), undo: undo(effect.undo()) }).collect()
     }
+    let mut steps = match row.work {
+        Work::Nothing => Vec::new(),
+        Work::Make(effects) => of(effects),
+        Work::Renew(effects) => of(effects),
+        Work::Change(effects) => of(effects),
+        Work::End(effects) => of(effects),
+    };
+    match row.id {
+        IdStep::Keeps => {}
+        IdStep::Claims => steps.insert(0, Step { effect: "claim-id", undo: "release-id" }),
+        IdStep::GivesBack => steps.push(Step { effect: "release-id", undo: "irreversible" }),
+    }
+    steps
 }
 
 fn columns() -> String {
@@ -79,17 +91,17 @@ fn columns() -> String {
         text.push('\n');
     };
     line("MACHINE", "FROM", "EVENT", "TO", "EFFECTS");
-    for row in TABLE {
-        let effects = row.effects.iter().map(|effect| effect.name()).collect::<Vec<_>>().join(", ");
+    for row in transitions() {
+        let effects = steps(&row).iter().map(|step| step.effect).collect::<Vec<_>>().join(", ");
         line(row.machine.name(), row.from.name(), row.event.name(), row.to.name(), &effects);
     }
     text
 }
 
 /// One arrow for all events that lead from a phase to the same other one. What keeps a phase is left out of drawings.
-fn arrows(machine: Machine) -> Vec<(Phase, Phase, Vec<&'static Transition>)> {
-    let mut arrows: Vec<(Phase, Phase, Vec<&Transition>)> = Vec::new();
-    for row in TABLE.iter().filter(|row| row.machine == machine && row.from != row.to) {
+fn arrows(machine: Machine) -> Vec<(Phase, Phase, Vec<Transition>)> {
+    let mut arrows: Vec<(Phase, Phase, Vec<Transition>)> = Vec::new();
+    for row in transitions().filter(|row| row.machine == machine && row.from != row.to) {
         match arrows.iter_mut().find(|(from, to, _)| (*from, *to) == (row.from, row.to)) {
             Some((_, _, rows)) => rows.push(row),
             None => arrows.push((row.from, row.to, vec![row])),
@@ -98,7 +110,7 @@ fn arrows(machine: Machine) -> Vec<(Phase, Phase, Vec<&'static Transition>)> {
     arrows
 }
 
-fn events(rows: &[&Transition], separator: &str) -> String {
+fn events(rows: &[Transition], separator: &str) -> String {
     rows.iter().map(|row| row.event.name()).collect::<Vec<_>>().join(separator)
 }
 
@@ -146,16 +158,16 @@ mod tests {
 
     #[test]
     fn the_printed_table_has_one_line_for_every_row() {
-        assert_eq!(render(Format::Table).lines().count(), TABLE.len() + 1);
+        assert_eq!(render(Format::Table).lines().count(), transitions().count() + 1);
         let rows: serde_json::Value = serde_json::from_str(&render(Format::Json)).unwrap();
-        assert_eq!(rows.as_array().unwrap().len(), TABLE.len());
+        assert_eq!(rows.as_array().unwrap().len(), transitions().count());
     }
 
     #[test]
     fn the_drawings_show_every_change_of_phase() {
         for format in [Format::Dot, Format::Mermaid] {
             let drawing = render(format);
-            for row in TABLE.iter().filter(|row| row.from != row.to) {
+            for row in transitions().filter(|row| row.from != row.to) {
                 assert!(drawing.contains(row.event.name()), "{row:?} is missing");
             }
         }

@@ -10,6 +10,7 @@
 //! ```
 //!
 //! * [`table`] is the ONE statement of what is legal. Live running and recovery go through [`table::step`].
+//! * [`effect`] has what must be done, in rooms: each is one enum, and whoever performs it matches all of it.
 //! * [`pod`] composes it: a sandbox with its further containers, and what each demands of the other.
 //! * [`machine`] prints it.
 //! * [`objects`] reads JSON as it is written, and nothing else that serde would take for it.
@@ -30,8 +31,8 @@ pub mod pod;
 pub mod record;
 pub mod table;
 
-pub use effect::{Effect, Undo};
-pub use event::Event;
+pub use effect::{Change, Effect, End, IdStep, Make, Renew, Undo, Work};
+pub use event::{ChangeRequest, EndRequest, Event};
 pub use id::Id;
 pub use phase::{Machine, Phase};
 pub use table::{Denial, Transition, step};

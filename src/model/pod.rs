@@ -35,10 +35,10 @@ impl Pod {
 
     /// May `event` happen to `target`, and what is the pod then? `root` is the id of the sandbox; any other target is
     /// one of its further containers.
-    pub fn step(&self, root: &str, target: &str, event: Event) -> Result<(Pod, &'static Transition), Denial> {
+    pub fn step(&self, root: &str, target: &str, event: Event) -> Result<(Pod, Transition), Denial> {
         if target == root {
             let row = table::step(Machine::Sandbox, root, self.sandbox, event)?;
-            return Ok((self.with_sandbox(row), row));
+            return Ok((self.with_sandbox(&row), row));
         }
         let from = self.phase(root, target);
         let row = table::step(Machine::Container, target, from, event)?;

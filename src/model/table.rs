@@ -1,16 +1,183 @@
 //! The one statement of what is legal: every transition of a sandbox and of a container, and what each one does.
+//!
+//! Both machines have the same rows. Where what is done differs, a name stands for both ([`LAUNCH`], [`RENEW`],
+//! [`GONE`]): the root of a sandbox comes and goes with its supervisor, a further container without.
+//!
+//! Which room a row is about follows from its event alone, and the compiler looks through the whole table for that: who
+//! asks by a [`super::event::ChangeRequest`] gets effects of the room that changes things, and none else.
 
-use super::{Effect, Event, Machine, Phase};
+use super::effect::{Change, End, IdStep, Make, Renew, Work};
+use super::{Event, Machine, Phase};
 
-/// One legal transition.
+/// What may happen in a phase, of either machine.
+#[derive(Debug)]
+struct Row {
+    from: Phase,
+    event: Event,
+    to: Phase,
+    id: IdStep,
+    work: Works,
+}
+
+/// What is done, by the machine that it is done for.
+#[derive(Debug, Clone, Copy)]
+struct Works {
+    sandbox: Work,
+    container: Work,
+}
+
+/// One legal transition of one machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transition {
     pub machine: Machine,
     pub from: Phase,
     pub event: Event,
     pub to: Phase,
-    /// In order. A failure takes back those already done, last first.
-    pub effects: &'static [Effect],
+    pub id: IdStep,
+    pub work: Work,
+}
+
+impl Row {
+    fn of(&self, machine: Machine) -> Transition {
+        let work = match machine {
+            Machine::Sandbox => self.work.sandbox,
+            Machine::Container => self.work.container,
+        };
+        Transition { machine, from: self.from, event: self.event, to: self.to, id: self.id, work }
+    }
+}
+
+const fn both(work: Work) -> Works {
+    Works { sandbox: work, container: work }
+}
+
+const NOTHING: Works = both(Work::Nothing);
+const RELEASE: Works = both(Work::Change(&[Change::Release]));
+const FREEZE: Works = both(Work::Change(&[Change::Freeze]));
+const THAW: Works = both(Work::Change(&[Change::Thaw]));
+const LIMIT: Works = both(Work::Change(&[Change::SetLimits]));
+/// It has ended already.
+const ENDED: Works = both(Work::Change(&[]));
+const KILL: Works = both(Work::End(&[End::KillContainer]));
+
+const LAUNCH: Works = Works {
+    sandbox: Work::Make(&[Make::Cgroups, Make::Supervisor, Make::Init, Make::Adopt]),
+    container: Work::Make(&[Make::Cgroups, Make::Init, Make::Adopt]),
+};
+
+const RENEW: Works = Works { sandbox: Work::Renew(&[Renew::Supervisor]), container: Work::Renew(&[Renew::Adopt]) };
+
+const GONE: Works = Works {
+    sandbox: Work::End(&[End::KillSandbox, End::RemoveCgroups, End::Poststop]),
+    container: Work::End(&[End::KillContainer, End::RemoveCgroups, End::Poststop]),
+};
+
+macro_rules! rows {
+    ($($from:ident + $event:ident => $to:ident $work:ident $($id:ident)?;)*) => {
+        &[$(Row {
+            from: Phase::$from,
+            event: Event::$event,
+            to: Phase::$to,
+            id: rows!(@id $($id)?),
+            work: $work,
+        }),*]
+    };
+    (@id) => { IdStep::Keeps };
+    (@id $id:ident) => { IdStep::$id };
+}
+
+/// All there is. What is not here is denied.
+const TABLE: &[Row] = rows! {
+    Absent   + CreateRequested      => Creating NOTHING Claims;
+    Creating + LaunchRequested      => Booted   LAUNCH;
+    Creating + CreatorGone          => Absent   GONE GivesBack;
+    Creating + ForceDeleteRequested => Absent   GONE GivesBack;
+
+    Booted + StartRequested           => Running RELEASE;
+    Booted + SignalRequested          => Booted  NOTHING;
+    Booted + ExecRequested            => Booted  NOTHING;
+    Booted + ExecWhilePausedRequested => Booted  NOTHING;
+    Booted + UpdateRequested          => Booted  LIMIT;
+    Booted + DeleteRequested          => Absent  GONE GivesBack;
+    Booted + ForceDeleteRequested     => Absent  GONE GivesBack;
+    Booted + InitExited               => Stopped ENDED;
+    Booted + SupervisorGone           => Stopped KILL;
+
+    Running + PauseRequested           => Paused  FREEZE;
+    Running + SignalRequested          => Running NOTHING;
+    Running + ExecRequested            => Running NOTHING;
+    Running + ExecWhilePausedRequested => Running NOTHING;
+    Running + UpdateRequested          => Running LIMIT;
+    Running + ForceDeleteRequested     => Absent  GONE GivesBack;
+    Running + InitExited               => Stopped ENDED;
+    Running + SupervisorGone           => Stopped KILL;
+    Running + SupervisorLost           => Running RENEW;
+
+    Paused + ResumeRequested          => Running THAW;
+    Paused + SignalRequested          => Paused  NOTHING;
+    Paused + ExecWhilePausedRequested => Paused  NOTHING;
+    Paused + UpdateRequested          => Paused  LIMIT;
+    Paused + ForceDeleteRequested     => Absent  GONE GivesBack;
+    Paused + InitExited               => Stopped THAW;
+    Paused + SupervisorGone           => Stopped KILL;
+    Paused + SupervisorLost           => Paused  RENEW;
+
+    Stopped + DeleteRequested      => Absent  GONE GivesBack;
+    Stopped + ForceDeleteRequested => Absent  GONE GivesBack;
+    Stopped + InitExited           => Stopped ENDED;
+    Stopped + SupervisorGone       => Stopped KILL;
+};
+
+/// Whether a row of this event may order this.
+const fn is_about(event: Event, work: Work) -> bool {
+    match event {
+        Event::CreateRequested | Event::SignalRequested | Event::ExecRequested | Event::ExecWhilePausedRequested => {
+            matches!(work, Work::Nothing)
+        }
+        Event::LaunchRequested => matches!(work, Work::Make(_)),
+        Event::SupervisorLost => matches!(work, Work::Renew(_)),
+        Event::StartRequested
+        | Event::PauseRequested
+        | Event::ResumeRequested
+        | Event::UpdateRequested
+        | Event::InitExited => matches!(work, Work::Change(_)),
+        Event::DeleteRequested | Event::ForceDeleteRequested | Event::CreatorGone | Event::SupervisorGone => {
+            matches!(work, Work::End(_))
+        }
+    }
+}
+
+/// What engine code relies on that asks for the effects of a room.
+const _: () = {
+    let mut row = 0;
+    while row < TABLE.len() {
+        let Row { event, work, .. } = &TABLE[row];
+        assert!(is_about(*event, work.sandbox) && is_about(*event, work.container), "a row is about another room");
+        row += 1;
+    }
+};
+
+/// What a birth does, for the compiler to compare with the steps of who does it.
+pub const fn launch(of: Machine) -> &'static [Make] {
+    let work = match of {
+        Machine::Sandbox => LAUNCH.sandbox,
+        Machine::Container => LAUNCH.container,
+    };
+    match work {
+        Work::Make(effects) => effects,
+        Work::Nothing | Work::Renew(_) | Work::Change(_) | Work::End(_) => &[],
+    }
+}
+
+/// Every transition there is, of one machine after the other.
+pub fn transitions() -> impl Iterator<Item = Transition> {
+    Machine::ALL.into_iter().flat_map(|machine| TABLE.iter().map(move |row| row.of(machine)))
+}
+
+/// May `event` happen to the `machine` with this id in phase `from`, and what must then be done?
+pub fn step(machine: Machine, id: &str, from: Phase, event: Event) -> Result<Transition, Denial> {
+    let row = TABLE.iter().find(|row| row.from == from && row.event == event);
+    row.map(|row| row.of(machine)).ok_or_else(|| Denial { machine, id: id.to_owned(), from, event, sandbox: None })
 }
 
 /// A request or observation that the table has no row for. Nothing has been changed.
@@ -22,18 +189,6 @@ pub struct Denial {
     pub event: Event,
     /// The sandbox in whose phase a container's own event is not legal. None: the container itself stands in the way.
     pub sandbox: Option<(String, Phase)>,
-}
-
-macro_rules! rows {
-    ($($machine:ident: $from:ident + $event:ident => $to:ident [$($effect:ident),*];)*) => {
-        &[$(Transition {
-            machine: Machine::$machine,
-            from: Phase::$from,
-            event: Event::$event,
-            to: Phase::$to,
-            effects: &[$(Effect::$effect),*],
-        }),*]
-    };
 }
 
 impl std::fmt::Display for Denial {
@@ -74,149 +229,77 @@ impl std::fmt::Display for Denial {
     }
 }
 
-/// All there is. What is not here is denied.
-pub static TABLE: &[Transition] = rows! {
-    Sandbox: Absent   + CreateRequested => Creating [ClaimId];
-    Sandbox: Creating + LaunchRequested => Booted   [MakeCgroups, SpawnSupervisor, LaunchInit, AdoptInit];
-    Sandbox: Creating + CreatorGone     => Absent   [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
-    Sandbox: Creating + ForceDeleteRequested => Absent [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
-
-    Sandbox: Booted + StartRequested           => Running [ReleaseInit];
-    Sandbox: Booted + SignalRequested          => Booted  [SendSignal];
-    Sandbox: Booted + ExecRequested            => Booted  [LaunchExec];
-    Sandbox: Booted + ExecWhilePausedRequested => Booted  [LaunchExec];
-    Sandbox: Booted + UpdateRequested          => Booted  [ApplyLimits];
-    Sandbox: Booted + DeleteRequested          => Absent  [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
-    Sandbox: Booted + ForceDeleteRequested     => Absent  [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
-    Sandbox: Booted + InitExited               => Stopped [];
-    Sandbox: Booted + SupervisorGone           => Stopped [KillContainer];
-
-    Sandbox: Running + PauseRequested           => Paused  [Freeze];
-    Sandbox: Running + SignalRequested          => Running [SendSignal];
-    Sandbox: Running + ExecRequested            => Running [LaunchExec];
-    Sandbox: Running + ExecWhilePausedRequested => Running [LaunchExec];
-    Sandbox: Running + UpdateRequested          => Running [ApplyLimits];
-    Sandbox: Running + ForceDeleteRequested     => Absent  [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
-    Sandbox: Running + InitExited               => Stopped [];
-    Sandbox: Running + SupervisorGone           => Stopped [KillContainer];
-    Sandbox: Running + SupervisorLost           => Running [RenewSupervisor];
-
-    Sandbox: Paused + ResumeRequested          => Running [Thaw];
-    Sandbox: Paused + SignalRequested          => Paused  [SendSignal];
-    Sandbox: Paused + ExecWhilePausedRequested => Paused  [LaunchExec];
-    Sandbox: Paused + UpdateRequested          => Paused  [ApplyLimits];
-    Sandbox: Paused + ForceDeleteRequested     => Absent  [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
-    Sandbox: Paused + InitExited               => Stopped [Thaw];
-    Sandbox: Paused + SupervisorGone           => Stopped [Thaw, KillContainer];
-    Sandbox: Paused + SupervisorLost           => Paused  [RenewSupervisor];
-
-    Sandbox: Stopped + DeleteRequested      => Absent  [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
-    Sandbox: Stopped + ForceDeleteRequested => Absent  [KillSandbox, RemoveCgroups, RunPoststopHooks, ReleaseId];
-    Sandbox: Stopped + InitExited           => Stopped [];
-    Sandbox: Stopped + SupervisorGone       => Stopped [KillContainer];
-
-    Container: Absent   + CreateRequested => Creating [ClaimId];
-    Container: Creating + LaunchRequested => Booted   [MakeCgroups, LaunchInit, AdoptInit];
-    Container: Creating + CreatorGone     => Absent   [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
-    Container: Creating + ForceDeleteRequested => Absent [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
-
-    Container: Booted + StartRequested           => Running [ReleaseInit];
-    Container: Booted + SignalRequested          => Booted  [SendSignal];
-    Container: Booted + ExecRequested            => Booted  [LaunchExec];
-    Container: Booted + ExecWhilePausedRequested => Booted  [LaunchExec];
-    Container: Booted + UpdateRequested          => Booted  [ApplyLimits];
-    Container: Booted + DeleteRequested          => Absent  [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
-    Container: Booted + ForceDeleteRequested     => Absent  [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
-    Container: Booted + InitExited               => Stopped [];
-    Container: Booted + SupervisorGone           => Stopped [KillContainer];
-
-    Container: Running + PauseRequested           => Paused  [Freeze];
-    Container: Running + SignalRequested          => Running [SendSignal];
-    Container: Running + ExecRequested            => Running [LaunchExec];
-    Container: Running + ExecWhilePausedRequested => Running [LaunchExec];
-    Container: Running + UpdateRequested          => Running [ApplyLimits];
-    Container: Running + ForceDeleteRequested     => Absent  [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
-    Container: Running + InitExited               => Stopped [];
-    Container: Running + SupervisorGone           => Stopped [KillContainer];
-    Container: Running + SupervisorLost           => Running [AdoptInit];
-
-    Container: Paused + ResumeRequested          => Running [Thaw];
-    Container: Paused + SignalRequested          => Paused  [SendSignal];
-    Container: Paused + ExecWhilePausedRequested => Paused  [LaunchExec];
-    Container: Paused + UpdateRequested          => Paused  [ApplyLimits];
-    Container: Paused + ForceDeleteRequested     => Absent  [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
-    Container: Paused + InitExited               => Stopped [Thaw];
-    Container: Paused + SupervisorGone           => Stopped [Thaw, KillContainer];
-    Container: Paused + SupervisorLost           => Paused  [AdoptInit];
-
-    Container: Stopped + DeleteRequested      => Absent  [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
-    Container: Stopped + ForceDeleteRequested => Absent  [KillContainer, RemoveCgroups, RunPoststopHooks, ReleaseId];
-    Container: Stopped + InitExited           => Stopped [];
-    Container: Stopped + SupervisorGone       => Stopped [KillContainer];
-};
-
-/// May `event` happen to the `machine` with this id in phase `from`, and what must then be done?
-pub fn step(machine: Machine, id: &str, from: Phase, event: Event) -> Result<&'static Transition, Denial> {
-    TABLE.iter().find(|row| row.machine == machine && row.from == from && row.event == event).ok_or_else(|| Denial {
-        machine,
-        id: id.to_owned(),
-        from,
-        event,
-        sandbox: None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::model::Undo;
+    use crate::model::effect::{Effect, Undo};
 
     #[test]
     fn no_two_rows_answer_the_same_question() {
         let mut asked = BTreeSet::new();
         for row in TABLE {
-            assert!(asked.insert((row.machine, row.from, row.event)), "two rows for {row:?}");
-        }
-    }
-
-    #[test]
-    fn every_effect_has_an_undo_or_is_marked_irreversible_or_leaves_nothing() {
-        for effect in Effect::ALL {
-            match effect.undo() {
-                Undo::By(other) => assert!(Effect::ALL.contains(&other)),
-                Undo::Irreversible => {}
-                Undo::Nothing => assert!(
-                    matches!(effect, Effect::LaunchExec | Effect::RenewSupervisor),
-                    "{effect} claims to leave nothing behind"
-                ),
-            }
+            assert!(asked.insert((row.from, row.event)), "two rows for {row:?}");
         }
     }
 
     #[test]
     fn after_an_irreversible_effect_of_a_row_none_has_to_be_undone() {
-        for row in TABLE {
-            let first = row.effects.iter().position(|effect| effect.undo() == Undo::Irreversible);
-            for effect in first.map_or(&[][..], |first| &row.effects[first..]) {
+        fn hold<X: Effect>(row: &Transition) {
+            let effects = X::of(row.work);
+            let first = effects.iter().position(|effect| effect.undo() == Undo::Irreversible);
+            for effect in first.map_or(&[][..], |first| &effects[first..]) {
                 assert_eq!(effect.undo(), Undo::Irreversible, "{effect} in {row:?} could be neither kept nor undone");
+            }
+        }
+        for row in transitions() {
+            hold::<Make>(&row);
+            hold::<Renew>(&row);
+            hold::<Change>(&row);
+            hold::<End>(&row);
+        }
+    }
+
+    #[test]
+    fn what_makes_is_undone_by_what_the_end_of_the_same_machine_does() {
+        for machine in Machine::ALL {
+            let of = |event| step(machine, "web", Phase::Creating, event).unwrap().work;
+            for effect in Make::of(of(Event::LaunchRequested)) {
+                let Undo::By(back) = effect.undo() else { panic!("{effect} cannot be taken back") };
+                let gone = End::of(of(Event::CreatorGone));
+                // The end of the sandbox is the end of its container.
+                assert!(gone.contains(&back) || gone.contains(&End::KillSandbox), "{back} of {effect}");
             }
         }
     }
 
     #[test]
-    fn every_effect_is_ordered_by_some_row() {
-        let used: BTreeSet<Effect> = TABLE.iter().flat_map(|row| row.effects).copied().collect();
-        assert_eq!(used, Effect::ALL.into_iter().collect());
+    fn an_id_is_claimed_once_and_given_back_with_the_last_phase() {
+        for row in transitions() {
+            let wanted = match (row.from, row.to) {
+                (Phase::Absent, _) => IdStep::Claims,
+                (_, Phase::Absent) => IdStep::GivesBack,
+                _ => IdStep::Keeps,
+            };
+            assert_eq!(row.id, wanted, "{row:?}");
+        }
     }
 
     #[test]
-    fn both_machines_know_the_same_events_in_the_same_phases() {
-        let of = |machine| -> BTreeSet<(Phase, Event, Phase)> {
-            TABLE.iter().filter(|row| row.machine == machine).map(|row| (row.from, row.event, row.to)).collect()
-        };
-        assert_eq!(of(Machine::Sandbox), of(Machine::Container));
+    fn the_machines_differ_in_how_they_come_go_and_are_kept_and_in_nothing_else() {
+        let differ = |event| TABLE.iter().any(|row| row.event == event && row.work.sandbox != row.work.container);
+        let differing: Vec<Event> = Event::ALL.into_iter().filter(|event| differ(*event)).collect();
+        assert_eq!(
+            differing,
+            [
+                Event::LaunchRequested,
+                Event::DeleteRequested,
+                Event::ForceDeleteRequested,
+                Event::CreatorGone,
+                Event::SupervisorLost
+            ]
+        );
     }
 
     #[test]

@@ -11,14 +11,14 @@ mod examine;
 use std::time::{Duration, Instant};
 
 use crate::cgroup;
-use crate::engine::heal::{self, Wreck};
-use crate::engine::{self, Depth, EngineError, Held, Probe, Recorder};
+use crate::engine::{self, Depth, Effects, EngineError, Held, Performer, Probe, Recorder, Wreck, heal};
 use crate::host::kept::{destruction_of, ledger_of};
+use crate::host::mend::Mender;
 use crate::host::probe::Prober;
 use crate::host::renewal::{self, Renewal};
 use crate::host::{HostError, poststart, rootless};
 use crate::model::record::Snapshot;
-use crate::model::{Event, Id};
+use crate::model::{EndRequest, Id, Renew};
 use crate::store::{Commit, Folder, LockError, Root, StoreError};
 
 pub use examine::{Finding, examine};
@@ -76,7 +76,7 @@ fn recover_sandbox(root: &Root, folder: Folder) -> Report {
         Err(LockError::Busy { .. } | LockError::Gone) => return Report { subject, actions: Vec::new(), failure: None },
         Err(error) => return failed(subject, &error),
     };
-    let healed = match heal::heal::<_, _>(folder, guard, Recorder::new(root), &Prober, destruction_of) {
+    let healed = match heal::heal(folder, guard, Recorder::new(root), &Prober, &Mender) {
         Ok(healed) => healed,
         Err(error) => return failed::<EngineError<HostError>>(subject, &error),
     };
@@ -119,7 +119,7 @@ fn see_to_orphan<'a>(held: Held<'a>, actions: &mut Vec<String>) -> Result<Held<'
     let folder = held.folder().try_clone()?;
     let mut renewal = Renewal::of(&folder, &snapshot).map_err(EngineError::Effect)?;
     let held = held.renew(&mut renewal)?;
-    renewal.hand_over().map_err(EngineError::Effect)?;
+    renewal.perform(Renew::Adopt).map_err(EngineError::Effect)?;
     let pid = renewal.pid().unwrap_or_default();
     actions.push(format!("{id:?}: its supervisor was gone, and it ran on: gave it another, process {pid}"));
     Ok(held)
@@ -153,12 +153,12 @@ fn go_on_with_poststart(root: &Root, held: Held<'_>, told: &mut Vec<String>) -> 
 /// Whatever it is doing; one that is gone, or whose id is another's by now, is none of ours. What the user must know.
 fn destroy(root: &Root, snapshot: &Snapshot) -> Result<Vec<String>, EngineError<HostError>> {
     let id = &snapshot.sandbox.id;
-    let held = Held::acquire(root, id, PATIENCE_TO_DESTROY, Recorder::new(root), &Prober, destruction_of)?;
+    let held = Held::acquire(root, id, PATIENCE_TO_DESTROY, Recorder::new(root), &Prober, &Mender)?;
     let Some(held) = held.filter(|held| held.snapshot().sandbox.incarnation == snapshot.sandbox.incarnation) else {
         return Ok(Vec::new());
     };
     let mut destruction = destruction_of(&Wreck { folder: held.folder(), snapshot: Some(snapshot), intent: None });
-    held.transition(id, Event::ForceDeleteRequested, &mut destruction)?;
+    held.destroy(id, EndRequest::ForceDelete, &mut destruction, None)?;
     Ok(destruction.take_warnings())
 }
 

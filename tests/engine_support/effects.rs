@@ -7,12 +7,11 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use sandkeep::engine::heal::Wreck;
-use sandkeep::engine::{Depth, Effects, Facts, Probe};
+use sandkeep::engine::{Depth, Effects, Facts, Known, Mend, Performer, Probe, Wreck};
 use sandkeep::model::record::{
     Boot, CgroupRecord, ContainerRecord, PidNamespace, ProcessRef, Reaper, SandboxRecord, Snapshot,
 };
-use sandkeep::model::{Effect, Id};
+use sandkeep::model::{Change, End, Id, Make, Renew};
 use sandkeep::store::Folder;
 
 use super::machine::{Cgroup, Failed, Life, Machine};
@@ -44,49 +43,64 @@ impl Creation {
     }
 }
 
-impl Effects for Creation {
+impl Performer for Creation {
     type Error = Failed;
+}
 
-    fn perform(&mut self, effect: Effect) -> Result<(), Failed> {
+impl Effects<Make> for Creation {
+    fn perform(&mut self, effect: Make) -> Result<(), Failed> {
         let machine = self.machine.clone();
         machine.borrow_mut().perform(effect, |machine| {
             let [container, keeper] = cgroups_of(&self.id);
             match effect {
-                Effect::MakeCgroups => {
+                Make::Cgroups => {
                     for cgroup in [container, keeper] {
                         let taken = machine.cgroups.insert(cgroup, Cgroup::default());
                         assert!(taken.is_none(), "the cgroup of an earlier {} was left behind", self.id);
                     }
                 }
-                Effect::SpawnSupervisor => {
+                Make::Supervisor => {
                     let exits = self.exits.take().ok_or(Failed::to(effect))?;
                     self.supervisor = Some(machine.spawn_supervisor(exits, self.namespace));
                 }
-                Effect::LaunchInit => {
+                Make::Init => {
                     let supervisor = self.supervisor.ok_or(Failed::to(effect))?;
                     self.init = Some(machine.launch(supervisor, &container));
                 }
-                Effect::AdoptInit => {
+                Make::Adopt => {
                     let supervisor = self.supervisor.ok_or(Failed::to(effect))?;
                     machine.supervisors.get_mut(&supervisor).ok_or(Failed::to(effect))?.adopted = true;
                 }
-                Effect::KillContainer => self.init.iter().for_each(|init| machine.kill_init(*init)),
-                Effect::KillSandbox => self.supervisor.iter().for_each(|pid| machine.kill_supervisor(*pid)),
-                Effect::RemoveCgroups => {
-                    machine.remove_cgroup(&container)?;
-                    machine.remove_cgroup(&keeper)?;
-                }
-                Effect::RunPoststopHooks => {
-                    let supervisor = self.supervisor.unwrap_or_default();
-                    assert!(!machine.supervisor_alive(supervisor), "poststop hooks run after the end");
-                    *machine.poststop.entry(supervisor).or_default() += 1;
-                }
-                other => unreachable!("create never performs {other}"),
             }
             Ok(())
         })
     }
+}
 
+impl Effects<End> for Creation {
+    fn perform(&mut self, effect: End) -> Result<(), Failed> {
+        let machine = self.machine.clone();
+        machine.borrow_mut().perform(effect, |machine| {
+            let [container, keeper] = cgroups_of(&self.id);
+            match effect {
+                End::KillContainer => self.init.iter().for_each(|init| machine.kill_init(*init)),
+                End::KillSandbox => self.supervisor.iter().for_each(|pid| machine.kill_supervisor(*pid)),
+                End::RemoveCgroups => {
+                    machine.remove_cgroup(&container)?;
+                    machine.remove_cgroup(&keeper)?;
+                }
+                End::Poststop => {
+                    let supervisor = self.supervisor.unwrap_or_default();
+                    assert!(!machine.supervisor_alive(supervisor), "poststop hooks run after the end");
+                    *machine.poststop.entry(supervisor).or_default() += 1;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Known for Creation {
     fn records(&self) -> Option<(SandboxRecord, ContainerRecord)> {
         let [container, keeper] = cgroups_of(&self.id);
         let sandbox = SandboxRecord {
@@ -124,8 +138,8 @@ pub struct Control {
     namespace: PidNamespace,
     cgroups: Vec<PathBuf>,
     freezer: Option<PathBuf>,
-    /// Of the transition that these effects are of; None: they heal.
-    seq: Option<u64>,
+    /// Of the transition that these effects are of.
+    seq: u64,
 }
 
 impl Control {
@@ -134,7 +148,7 @@ impl Control {
             let cgroups = wreck.intent.map(|intent| intent.cgroups.clone()).unwrap_or_default();
             let (supervisor, init, freezer) = Default::default();
             let namespace = PidNamespace::Foreign;
-            return Control { machine: machine.clone(), supervisor, init, namespace, cgroups, freezer, seq: None };
+            return Control { machine: machine.clone(), supervisor, init, namespace, cgroups, freezer, seq: 0 };
         };
         let container = &snapshot.containers[snapshot.sandbox.id.as_str()];
         let folders = container.cgroup.folders.iter().chain(&snapshot.sandbox.supervisor_cgroup.folders);
@@ -145,46 +159,64 @@ impl Control {
             namespace: snapshot.sandbox.pid_namespace,
             cgroups: folders.cloned().collect(),
             freezer: container.cgroup.freezer.clone(),
-            seq: wreck.intent.is_none().then_some(snapshot.state.seq + 1),
+            seq: snapshot.state.seq + 1,
         }
     }
 }
 
-impl Effects for Control {
+impl Performer for Control {
     type Error = Failed;
 
-    fn perform(&mut self, effect: Effect) -> Result<(), Failed> {
+    fn outcome_unknown(&self, error: &Failed) -> bool {
+        error.unknown
+    }
+}
+
+impl Effects<Change> for Control {
+    fn perform(&mut self, effect: Change) -> Result<(), Failed> {
         let machine = self.machine.clone();
         machine.borrow_mut().perform(effect, |machine| {
+            let halfway = machine.halfway;
             let reachable = self.supervisor.is_some_and(|pid| machine.supervisor_alive(pid));
-            let enterable = reachable || self.namespace == PidNamespace::Foreign;
+            let cgroup = self.freezer.as_ref().and_then(|freezer| machine.cgroups.get_mut(freezer));
+            let cgroup = cgroup.ok_or(Failed::to(effect));
             match effect {
-                Effect::ReleaseInit => {
+                Change::Release => {
                     let init = self.init.and_then(|init| machine.inits.get_mut(&init)).ok_or(Failed::to(effect))?;
                     if !reachable || init.life != Life::Waiting {
                         return Err(Failed::to(effect));
                     }
                     init.life = Life::Running;
                 }
-                Effect::Freeze | Effect::Thaw => {
-                    let cgroup = self.freezer.as_ref().and_then(|freezer| machine.cgroups.get_mut(freezer));
-                    cgroup.ok_or(Failed::to(effect))?.frozen = effect == Effect::Freeze;
+                Change::Freeze => cgroup?.frozen = true,
+                Change::Thaw => cgroup?.frozen = false,
+                Change::SetLimits => {
+                    let cgroup = cgroup?;
+                    cgroup.limits = self.seq;
+                    cgroup.kept = if halfway { cgroup.kept } else { self.seq };
                 }
-                Effect::KillContainer => self.init.iter().for_each(|init| machine.kill_init(*init)),
-                Effect::SendSignal | Effect::LaunchExec if enterable => {}
-                Effect::ApplyLimits => {
-                    let halfway = machine.halfway;
-                    let cgroup = self.freezer.as_ref().and_then(|folder| machine.cgroups.get_mut(folder));
-                    let cgroup = cgroup.ok_or(Failed::to(effect))?;
-                    match self.seq {
-                        None => cgroup.limits = cgroup.kept,
-                        Some(seq) => {
-                            cgroup.limits = seq;
-                            cgroup.kept = if halfway { cgroup.kept } else { seq };
-                        }
+                Change::SetLimitsBack => {
+                    let cgroup = cgroup?;
+                    cgroup.limits = cgroup.kept;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Effects<End> for Control {
+    fn perform(&mut self, effect: End) -> Result<(), Failed> {
+        let machine = self.machine.clone();
+        machine.borrow_mut().perform(effect, |machine| {
+            match effect {
+                End::KillContainer => {
+                    self.init.iter().for_each(|init| machine.kill_init(*init));
+                    if let Some(cgroup) = self.freezer.as_ref().and_then(|freezer| machine.cgroups.get_mut(freezer)) {
+                        cgroup.frozen = false;
                     }
                 }
-                Effect::KillSandbox => match self.supervisor {
+                End::KillSandbox => match self.supervisor {
                     Some(pid) => {
                         machine.kill_supervisor(pid);
                         if self.namespace == PidNamespace::Foreign {
@@ -193,23 +225,36 @@ impl Effects for Control {
                     }
                     None => self.cgroups.iter().for_each(|cgroup| machine.kill_cgroup(cgroup)),
                 },
-                Effect::RunPoststopHooks => {
+                End::Poststop => {
                     let supervisor = self.supervisor.unwrap_or_default();
                     assert!(!machine.supervisor_alive(supervisor), "poststop hooks run after the end");
                     *machine.poststop.entry(supervisor).or_default() += 1;
                 }
-                Effect::RemoveCgroups => {
+                End::RemoveCgroups => {
                     for cgroup in &self.cgroups {
                         machine.remove_cgroup(cgroup)?;
                     }
                 }
-                other => return Err(Failed::to(other)),
             }
             Ok(())
         })
     }
-    fn outcome_unknown(&self, error: &Failed) -> bool {
-        error.unknown
+}
+
+/// What heals knows no more than what is on disk.
+pub struct Mender(pub Shared);
+
+impl Mend for Mender {
+    type Error = Failed;
+    type Changes<'w> = Control;
+    type Ends<'w> = Control;
+
+    fn changes<'w>(&self, folder: &'w Folder, snapshot: &'w Snapshot) -> Control {
+        self.ends(Wreck { folder, snapshot: Some(snapshot), intent: None })
+    }
+
+    fn ends<'w>(&self, wreck: Wreck<'w>) -> Control {
+        Control::of(&self.0, &wreck)
     }
 }
 
@@ -234,30 +279,32 @@ impl Renewal {
             renewed: None,
         }
     }
+}
 
-    /// Once it is on record.
-    pub fn hand_over(&self) -> Result<(), Failed> {
-        self.machine.borrow_mut().perform(Effect::AdoptInit, |machine| {
-            machine.hand_over(self.container.init.pid, self.renewed.ok_or(Failed::to(Effect::AdoptInit))?);
+impl Performer for Renewal {
+    type Error = Failed;
+}
+
+impl Effects<Renew> for Renewal {
+    fn perform(&mut self, effect: Renew) -> Result<(), Failed> {
+        let machine = self.machine.clone();
+        machine.borrow_mut().perform(effect, |machine| {
+            match effect {
+                Renew::Supervisor => {
+                    assert!(!machine.supervisor_alive(self.sandbox.supervisor.pid), "it has a supervisor");
+                    let exits = self.exits.take().ok_or(Failed::to(effect))?;
+                    self.renewed = Some(machine.spawn_supervisor(exits, PidNamespace::Foreign));
+                }
+                Renew::Adopt => {
+                    machine.hand_over(self.container.init.pid, self.renewed.ok_or(Failed::to(effect))?);
+                }
+            }
             Ok(())
         })
     }
 }
 
-impl Effects for Renewal {
-    type Error = Failed;
-
-    fn perform(&mut self, effect: Effect) -> Result<(), Failed> {
-        let machine = self.machine.clone();
-        machine.borrow_mut().perform(effect, |machine| {
-            assert_eq!(effect, Effect::RenewSupervisor);
-            assert!(!machine.supervisor_alive(self.sandbox.supervisor.pid), "it has a supervisor");
-            let exits = self.exits.take().ok_or(Failed::to(effect))?;
-            self.renewed = Some(machine.spawn_supervisor(exits, PidNamespace::Foreign));
-            Ok(())
-        })
-    }
-
+impl Known for Renewal {
     fn records(&self) -> Option<(SandboxRecord, ContainerRecord)> {
         let supervisor = process(self.renewed?);
         Some((SandboxRecord { supervisor, ..self.sandbox.clone() }, self.container.clone()))

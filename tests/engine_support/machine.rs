@@ -7,9 +7,9 @@ use std::os::fd::OwnedFd;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 
-use sandkeep::model::Effect;
 use sandkeep::model::exits::{self, ExitRecord};
 use sandkeep::model::record::{Exit, PidNamespace};
+use sandkeep::model::{Effect, End};
 
 #[derive(Default)]
 pub struct Machine {
@@ -84,15 +84,15 @@ pub struct Crashed;
 
 #[derive(Debug)]
 pub struct Failed {
-    effect: Effect,
+    effect: &'static str,
     /// Whether it happened all the same: nobody can tell.
     pub unknown: bool,
 }
 
 impl Failed {
     /// It did not happen.
-    pub fn to(effect: Effect) -> Failed {
-        Failed { effect, unknown: false }
+    pub fn to(effect: impl Effect) -> Failed {
+        Failed { effect: effect.name(), unknown: false }
     }
 }
 
@@ -108,7 +108,7 @@ impl Machine {
     /// One effect, with whatever the script has for it.
     pub fn perform(
         &mut self,
-        effect: Effect,
+        effect: impl Effect,
         work: impl FnOnce(&mut Machine) -> Result<(), Failed>,
     ) -> Result<(), Failed> {
         if let Some(folder) = &self.script.folder {
@@ -119,7 +119,7 @@ impl Machine {
         match self.script.faults.iter().find(|(before, _)| *before == at).map(|(_, fault)| *fault) {
             None => work(self),
             Some(Fault::Refuses) => Err(Failed::to(effect)),
-            Some(Fault::FailsDone) => work(self).and(Err(Failed { effect, unknown: true })),
+            Some(Fault::FailsDone) => work(self).and(Err(Failed { effect: effect.name(), unknown: true })),
             Some(Fault::CrashBefore) => resume_unwind(Box::new(Crashed)),
             Some(fault @ (Fault::CrashHalfway | Fault::CrashAfter)) => {
                 self.halfway = fault == Fault::CrashHalfway;
@@ -196,7 +196,7 @@ impl Machine {
     /// rmdir(2): a cgroup with a living process stays.
     pub fn remove_cgroup(&mut self, cgroup: &Path) -> Result<(), Failed> {
         if self.inits.values().any(|init| init.life != Life::Dead && init.cgroup == cgroup) {
-            return Err(Failed::to(Effect::RemoveCgroups));
+            return Err(Failed::to(End::RemoveCgroups));
         }
         self.cgroups.remove(cgroup);
         Ok(())

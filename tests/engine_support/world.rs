@@ -7,15 +7,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sandkeep::engine::heal::Wreck;
-use sandkeep::engine::{self, Depth, EngineError, Held, NewSandbox, Outcome, Probe, Recorder};
+use sandkeep::engine::{self, Depth, Effects, EngineError, Held, NewSandbox, Probe, Recorder, Wreck};
 use sandkeep::model::pod::Pod;
 use sandkeep::model::record::{Exit, PidNamespace};
-use sandkeep::model::{Event, Id, Phase};
+use sandkeep::model::{ChangeRequest, EndRequest, Event, Id, Phase, Renew};
 use sandkeep::store::{Root, name_of};
 use tempfile::TempDir;
 
-use super::effects::{Control, Creation, Prober, Renewal, Shared, cgroups_of};
+use super::effects::{Control, Creation, Mender, Prober, Renewal, Shared, cgroups_of};
 use super::machine::{Cgroup, Crashed, Failed, Fault, Life, Script};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -155,13 +154,15 @@ impl World {
             self.machine.borrow_mut().script.folder = Some(held.folder().path());
             let wreck = Wreck { folder: held.folder(), snapshot: Some(held.snapshot()), intent: None };
             let mut control = Control::of(&self.machine, &wreck);
-            match held.transition(id, event, &mut control)? {
-                Outcome::Gone => Ok(Went::Well),
-                Outcome::Held(held) => {
+            match request_of(event) {
+                Request::Change(request) => self.compare(held.change(id, request, &mut control)?),
+                Request::End(request) => held.destroy(id, request, &mut control, None)?,
+                Request::Ask => {
+                    engine::pod_of(held.snapshot()).step(id.as_str(), id.as_str(), event)?;
                     self.compare(held);
-                    Ok(Went::Well)
                 }
             }
+            Ok(Went::Well)
         });
         self.resolve(id, seen.get());
         let went = self.judge(outcome);
@@ -290,7 +291,7 @@ impl World {
             drop(held);
             resume_unwind(Box::new(Crashed));
         }
-        renewal.hand_over().map_err(EngineError::Effect)?;
+        renewal.perform(Renew::Adopt).map_err(EngineError::Effect)?;
         let supervisor = held.snapshot().sandbox.supervisor.pid;
         assert!(self.machine.borrow().supervisor_alive(supervisor), "the new supervisor is not the one on record");
         Ok(held)
@@ -298,9 +299,8 @@ impl World {
 
     fn acquire(&self, id: &Id) -> Result<Option<Held<'_>>, EngineError<Failed>> {
         let prober = Prober(self.machine.clone());
-        Held::acquire(&self.root, id, PATIENCE, Recorder::new(&self.root), &prober, |wreck| {
-            Control::of(&self.machine, wreck)
-        })
+        let mender = Mender(self.machine.clone());
+        Held::acquire(&self.root, id, PATIENCE, Recorder::new(&self.root), &prober, &mender)
     }
 
     /// One command: it ends well or badly, or dies.
@@ -437,6 +437,32 @@ impl World {
                 _ => assert_eq!(pod.sandbox, Phase::Absent, "{id} has an end: {life:#?}"),
             }
         }
+    }
+}
+
+/// How a command makes a request of a sandbox that exists.
+enum Request {
+    Change(ChangeRequest),
+    End(EndRequest),
+    /// It only asks whether it may: nothing is written of it.
+    Ask,
+}
+
+fn request_of(event: Event) -> Request {
+    match event {
+        Event::StartRequested => Request::Change(ChangeRequest::Start),
+        Event::PauseRequested => Request::Change(ChangeRequest::Pause),
+        Event::ResumeRequested => Request::Change(ChangeRequest::Resume),
+        Event::UpdateRequested => Request::Change(ChangeRequest::Update),
+        Event::DeleteRequested => Request::End(EndRequest::Delete),
+        Event::ForceDeleteRequested => Request::End(EndRequest::ForceDelete),
+        Event::SignalRequested | Event::ExecRequested | Event::ExecWhilePausedRequested => Request::Ask,
+        Event::CreateRequested
+        | Event::LaunchRequested
+        | Event::CreatorGone
+        | Event::InitExited
+        | Event::SupervisorGone
+        | Event::SupervisorLost => unreachable!("no command asks an existing sandbox for {event}"),
     }
 }
 

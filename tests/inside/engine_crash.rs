@@ -9,7 +9,7 @@ use crate::engine_support::sequence;
 use crate::engine_support::world::{Mishap, Trouble, Went, World};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use sandkeep::model::record::PidNamespace;
-use sandkeep::model::table::{TABLE, Transition};
+use sandkeep::model::table::{Transition, transitions};
 use sandkeep::model::{Event, Id, Machine, Phase};
 
 const CRASHES: [Fault; 2] = [Fault::CrashBefore, Fault::CrashAfter];
@@ -19,14 +19,13 @@ fn id() -> Id {
 }
 
 /// The requests of the table that a command can make: healing comes first, so nobody is ever found creating.
-fn requests() -> impl Iterator<Item = &'static Transition> {
-    TABLE
-        .iter()
+fn requests() -> impl Iterator<Item = Transition> {
+    transitions()
         .filter(|row| row.machine == Machine::Sandbox && !row.event.is_observation() && row.from != Phase::Creating)
 }
 
 /// One of each kind: what keeps the phase has nothing to heal but its intent, and all deletions have the same effects.
-fn kinds() -> impl Iterator<Item = &'static Transition> {
+fn kinds() -> impl Iterator<Item = Transition> {
     requests().filter(|row| row.from != row.to && (row.to != Phase::Absent || row.from == Phase::Paused))
 }
 
@@ -95,8 +94,8 @@ fn a_transition_that_fails_or_dies_anywhere_is_healed_to_what_was_before_or_afte
         if row.event == Event::UpdateRequested {
             faults.push(Fault::CrashHalfway);
         }
-        let troubles = troubles_of(row, &faults);
-        each(row, troubles, |world, trouble| {
+        let troubles = troubles_of(&row, &faults);
+        each(&row, troubles, |world, trouble| {
             world.ask(&id(), row.event, *trouble);
         });
     }
@@ -105,8 +104,8 @@ fn a_transition_that_fails_or_dies_anywhere_is_healed_to_what_was_before_or_afte
 #[test]
 fn an_effect_that_fails_although_it_happened_is_taken_back_or_completed() {
     for row in kinds() {
-        let troubles = troubles_of(row, &[Fault::FailsDone]);
-        each(row, troubles, |world, trouble| {
+        let troubles = troubles_of(&row, &[Fault::FailsDone]);
+        each(&row, troubles, |world, trouble| {
             world.ask(&id(), row.event, *trouble);
         });
     }
@@ -115,7 +114,7 @@ fn an_effect_that_fails_although_it_happened_is_taken_back_or_completed() {
 #[test]
 fn a_healing_that_dies_anywhere_is_healed_by_the_next() {
     for row in kinds() {
-        each(row, troubles_of(row, &CRASHES), |world, trouble| {
+        each(&row, troubles_of(&row, &CRASHES), |world, trouble| {
             world.ask(&id(), row.event, *trouble);
             // Each one dies a step later than the last, as far as the others left any to be made.
             for step in 0.. {
@@ -132,9 +131,9 @@ fn a_healing_that_dies_anywhere_is_healed_by_the_next() {
 fn what_ends_between_the_crash_and_the_healing_is_seen_too() {
     for row in kinds() {
         let mishaps = [Mishap::InitExits, Mishap::InitExitsUnrecorded, Mishap::SupervisorDies];
-        let crashes = troubles_of(row, &CRASHES);
+        let crashes = troubles_of(&row, &CRASHES);
         let cases = crashes.iter().flat_map(|trouble| mishaps.map(|mishap| (*trouble, mishap)));
-        each(row, cases, |world, (trouble, mishap)| {
+        each(&row, cases, |world, (trouble, mishap)| {
             world.ask(&id(), row.event, *trouble);
             world.suffer(&id(), *mishap);
         });
@@ -146,7 +145,7 @@ fn an_end_is_recorded_however_often_its_recorder_dies() {
     for row in requests().filter(|row| row.from.is_alive() && row.event == Event::ForceDeleteRequested) {
         let mishaps = [Mishap::InitExits, Mishap::InitExitsUnrecorded, Mishap::SupervisorDies];
         let cases = mishaps.into_iter().flat_map(|mishap| [0, 1, 2, 3].map(|step| (mishap, step)));
-        each(row, cases, |world, (mishap, step)| {
+        each(&row, cases, |world, (mishap, step)| {
             world.suffer(&id(), *mishap);
             world.settle(&id(), Trouble::At(step / 2, CRASHES[step % 2]));
             world.suffer(&id(), Mishap::ExitIsRecorded);
@@ -163,7 +162,7 @@ fn a_renewal_that_fails_or_dies_anywhere_is_completed_by_the_next() {
         // It is spawned, and once it is on record it is given the init.
         let at = (0..2).flat_map(|at| faults.map(|fault| Trouble::At(at, fault)));
         let troubles: Vec<Trouble> = at.chain([Trouble::Committed, Trouble::Published]).collect();
-        each_in(PidNamespace::Foreign, row, &troubles, |world, trouble| {
+        each_in(PidNamespace::Foreign, &row, &troubles, |world, trouble| {
             world.suffer(&id(), Mishap::SupervisorDies);
             assert_ne!(world.settle(&id(), *trouble), Went::Well);
             assert_eq!(world.settle(&id(), Trouble::None), Went::Well);

@@ -14,8 +14,7 @@ use std::path::PathBuf;
 use self::run::Run;
 use super::{EngineError, Held, Pace};
 use crate::model::record::{ContainerRecord, SandboxRecord};
-use crate::model::table::TABLE;
-use crate::model::{Effect, Event, Id, Machine, Transition};
+use crate::model::{Id, Machine, Make, table};
 use crate::store::{Folder, Guard, Root};
 
 /// What a birth starts from: a prepared folder that has no name yet.
@@ -31,7 +30,7 @@ pub struct NewSandbox {
 /// What has come to be so far, and the one step that leads on from it.
 pub trait Stage: Sized {
     /// The effect of the table's row.
-    const STEP: Effect;
+    const STEP: Make;
     type Next;
     type Left: Left;
 
@@ -45,7 +44,7 @@ pub type Advanced<N, L> = Result<N, (L, <L as Left>::Error)>;
 type Outcome<T, L> = Result<T, Unborn<<L as Left>::Error>>;
 
 /// A stage at which every process is known.
-pub trait Known: Stage + Into<<Self as Stage>::Left> {
+pub trait OnRecord: Stage + Into<<Self as Stage>::Left> {
     /// Published at once: hooks ask for the state, and recovery for the pids.
     fn records(&self) -> (SandboxRecord, ContainerRecord);
 
@@ -65,7 +64,7 @@ pub trait Left {
     type Error: std::error::Error + 'static;
 
     /// Last first. What cannot be taken back stops nothing else from it.
-    fn take_back(self, poststop: Poststop) -> TakenBack<Self::Error>;
+    fn take_back(self, poststop: Poststop) -> Undone<Self::Error>;
 }
 
 /// Whether the container had come to be.
@@ -76,7 +75,7 @@ pub enum Poststop {
     NotOwed,
 }
 
-pub struct TakenBack<E> {
+pub struct Undone<E> {
     pub outcome: Result<(), E>,
     /// What the user must be told all the same.
     pub warnings: Vec<String>,
@@ -137,7 +136,7 @@ where
     P: Stage<Next = G, Left = X>,
     G: Stage<Next = S, Left = X>,
     S: Stage<Next = L, Left = X>,
-    L: Known + Stage<Next = A, Left = X>,
+    L: OnRecord + Stage<Next = A, Left = X>,
     A: Born + Into<X>,
 {
     const { assert!(is_row_of_launch::<P, G, S, L>(), "the stages are not the row of the table") };
@@ -152,7 +151,7 @@ where
 
 /// Whether these are the steps that the table orders, each in its place.
 pub const fn is_row_of_launch<P: Stage, G: Stage, S: Stage, L: Stage>() -> bool {
-    let (ordered, steps) = (launch_of(Machine::Sandbox).effects, [P::STEP, G::STEP, S::STEP, L::STEP]);
+    let (ordered, steps) = (table::launch(Machine::Sandbox), [P::STEP, G::STEP, S::STEP, L::STEP]);
     let mut same = ordered.len() == steps.len();
     let mut at = 0;
     while same && at < steps.len() {
@@ -160,12 +159,4 @@ pub const fn is_row_of_launch<P: Stage, G: Stage, S: Stage, L: Stage>() -> bool 
         at += 1;
     }
     same
-}
-
-const fn launch_of(machine: Machine) -> &'static Transition {
-    let mut at = 0;
-    while TABLE[at].machine as u8 != machine as u8 || TABLE[at].event as u8 != Event::LaunchRequested as u8 {
-        at += 1;
-    }
-    &TABLE[at]
 }

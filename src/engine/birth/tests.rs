@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::engine::{Recorder, one_line};
-use crate::model::Phase;
 use crate::model::record::{RootIdentity, Snapshot};
+use crate::model::{Effect, Event, Phase};
 use crate::store::schema::samples;
 
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ struct Bench {
     /// What was asked for, in order.
     done: Rc<RefCell<Vec<String>>>,
     /// This step fails.
-    breaks: Option<Effect>,
+    breaks: Option<Make>,
     /// What is left cannot be taken back.
     stuck: bool,
     /// What the last step learns of the root.
@@ -34,12 +34,12 @@ struct Rest {
     steps: usize,
 }
 
-const STEPS: [Effect; 4] = [Effect::MakeCgroups, Effect::SpawnSupervisor, Effect::LaunchInit, Effect::AdoptInit];
+const STEPS: [Make; 4] = [Make::Cgroups, Make::Supervisor, Make::Init, Make::Adopt];
 
 macro_rules! stages {
     ($($steps:literal to $next:literal),*) => {$(
         impl Stage for Fake<$steps> {
-            const STEP: Effect = STEPS[$steps];
+            const STEP: Make = STEPS[$steps];
             type Next = Fake<$next>;
             type Left = Rest;
 
@@ -69,7 +69,7 @@ fn container() -> ContainerRecord {
     samples::snapshot("web").containers.into_values().next().unwrap()
 }
 
-impl Known for Fake<3> {
+impl OnRecord for Fake<3> {
     fn records(&self) -> (SandboxRecord, ContainerRecord) {
         (samples::snapshot("web").sandbox, container())
     }
@@ -88,10 +88,10 @@ impl Born for Fake<4> {
 impl Left for Rest {
     type Error = Failed;
 
-    fn take_back(self, poststop: Poststop) -> TakenBack<Failed> {
+    fn take_back(self, poststop: Poststop) -> Undone<Failed> {
         self.bench.done.borrow_mut().push(format!("take back {}, {poststop:?}", self.steps));
         let outcome = if self.bench.stuck { Err(Failed("taking back".into())) } else { Ok(()) };
-        TakenBack { outcome, warnings: vec!["a warning".into()] }
+        Undone { outcome, warnings: vec!["a warning".into()] }
     }
 }
 
@@ -101,10 +101,10 @@ fn root() -> (tempfile::TempDir, Root) {
     (dir, root)
 }
 
-fn born(root: &Root, bench: &Bench) -> Result<Snapshot, Unborn<Failed>> {
+fn born(root: &Root, bench: &Bench) -> Result<Snapshot, Box<Unborn<Failed>>> {
     let (folder, guard) = root.prepare().unwrap();
     let new = NewSandbox { id: samples::id("web"), folder, guard, cgroups: Vec::new() };
-    bear(root, new, Fake::<0>(bench.clone())).map(|(held, _)| held.snapshot().clone())
+    bear(root, new, Fake::<0>(bench.clone())).map(|(held, _)| held.snapshot().clone()).map_err(Box::new)
 }
 
 fn steps(count: usize) -> Vec<String> {

@@ -10,7 +10,7 @@ use super::placeholder::Placeholder;
 use crate::cgroup::systemd::{Bus, Limits, Scope, Systemd, limits_of};
 use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
 use crate::container::{CgroupView, Whose};
-use crate::host::{HostError, destroy, resctrl};
+use crate::host::{HostError, destroy, kill, resctrl};
 use crate::model::Id;
 use crate::model::record::{CgroupRecord, ScopeRecord};
 use crate::spec::plan::{MountKind, NamespaceKind, Plan};
@@ -173,7 +173,7 @@ impl From<Made> for Remains {
 impl Remains {
     /// Before the processes in them are waited for: there may be some that cannot end by themselves.
     pub fn end_container(&self) -> Result<(), HostError> {
-        self.cgroups.first().map_or(Ok(()), |own| Ok(cgroup::kill_and_wait(own, destroy::deadline())?))
+        self.cgroups.first().map_or(Ok(()), |own| Ok(cgroup::kill_and_wait(own, kill::deadline())?))
     }
 
     pub fn remove(self) -> Result<(), HostError> {

@@ -9,7 +9,7 @@ use super::sandbox::NewSandbox;
 use super::spawned::Spawned;
 use crate::engine::Stage;
 use crate::host::HostError;
-use crate::model::Effect;
+use crate::model::Make;
 
 pub struct Grouped<'a> {
     pub(super) birth: Birth<'a>,
@@ -20,7 +20,7 @@ pub struct Grouped<'a> {
 }
 
 impl<'a> Stage for Grouped<'a> {
-    const STEP: Effect = Effect::SpawnSupervisor;
+    const STEP: Make = Make::Supervisor;
     type Next = Spawned<'a>;
     type Left = Left<'a>;
 

@@ -12,14 +12,14 @@ use super::net_devices::Moved;
 use super::prepared::Company;
 use crate::container::channel::Order;
 use crate::control::{Client, Create, Request};
-use crate::engine::{Known, Pace, Stage};
+use crate::engine::{OnRecord, Pace, Stage};
 use crate::host::HostError;
 use crate::host::console::PidfdOf;
 use crate::host::launch::attend::Attendant;
 use crate::host::launch::{self, Ready, STEP_DEADLINE};
 use crate::host::supervisor::{CALL_DEADLINE, Supervisor, pid_inside};
 use crate::host::verify::{self, Promise};
-use crate::model::Effect;
+use crate::model::Make;
 use crate::model::record::{ContainerRecord, RootIdentity, SandboxRecord};
 use crate::spec::plan::NamespaceKind;
 
@@ -36,7 +36,7 @@ pub struct Launched<'a> {
 }
 
 impl<'a> Stage for Launched<'a> {
-    const STEP: Effect = Effect::AdoptInit;
+    const STEP: Make = Make::Adopt;
     type Next = Adopted<'a>;
     type Left = Left<'a>;
 
@@ -110,7 +110,7 @@ impl Launched<'_> {
     }
 }
 
-impl Known for Launched<'_> {
+impl OnRecord for Launched<'_> {
     fn records(&self) -> (SandboxRecord, ContainerRecord) {
         (self.sandbox.clone(), self.container.clone())
     }

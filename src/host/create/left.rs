@@ -6,9 +6,9 @@ use std::os::fd::AsFd;
 use super::birth::Birth;
 use super::cgroups::Remains;
 use super::net_devices::Moved;
-use crate::engine::{self, Poststop, TakenBack};
+use crate::engine::{self, Poststop, Undone};
 use crate::host::supervisor::Supervisor;
-use crate::host::{HostError, destroy, launch};
+use crate::host::{HostError, kill, launch};
 use crate::model::record::Reaper;
 use crate::sys::told::on_one_line;
 
@@ -28,7 +28,7 @@ impl engine::Left for Left<'_> {
     type Error = HostError;
 
     /// A failure stops none of the others, and is the outcome.
-    fn take_back(self, poststop: Poststop) -> TakenBack<HostError> {
+    fn take_back(self, poststop: Poststop) -> Undone<HostError> {
         let Left { mut birth, made } = self;
         let outcome = match made {
             Made::Cgroups(cgroups) => cgroups.remove(),
@@ -40,19 +40,19 @@ impl engine::Left for Left<'_> {
                 }
                 let killed = cgroups
                     .end_container()
-                    .and_then(|()| destroy::kill_and_wait(init.pidfd.as_fd(), birth.options.reaper == Reaper::Caller));
+                    .and_then(|()| kill::and_wait(init.pidfd.as_fd(), birth.options.reaper == Reaper::Caller));
                 killed.and(end_supervisor(cgroups, supervisor))
             }
         };
         if outcome.is_ok() && poststop == Poststop::Owed {
             birth.run_poststop();
         }
-        TakenBack { outcome, warnings: birth.warnings }
+        Undone { outcome, warnings: birth.warnings }
     }
 }
 
 fn end_supervisor(cgroups: Remains, supervisor: Supervisor) -> Result<(), HostError> {
     // A helper that was about to clone the init is in nobody's PID namespace but ours.
-    let ended = cgroups.end_container().and_then(|()| destroy::kill_and_wait(supervisor.pidfd.as_fd(), true));
+    let ended = cgroups.end_container().and_then(|()| kill::and_wait(supervisor.pidfd.as_fd(), true));
     ended.and(cgroups.remove())
 }

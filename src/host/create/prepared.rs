@@ -17,7 +17,7 @@ use crate::host::launch::attend::TerminalTo;
 use crate::host::notify::Notices;
 use crate::host::protect::Binary;
 use crate::host::{HostError, Trying, descriptors, kept};
-use crate::model::{Effect, Phase};
+use crate::model::{Make, Phase};
 use crate::spec::plan::{Plan, RootSwitch};
 use crate::store::Folder;
 use crate::sys::{procfs, random};
@@ -87,7 +87,7 @@ impl<'a> Prepared<'a> {
 }
 
 impl<'a> Stage for Prepared<'a> {
-    const STEP: Effect = Effect::MakeCgroups;
+    const STEP: Make = Make::Cgroups;
     type Next = Grouped<'a>;
     type Left = Left<'a>;
 

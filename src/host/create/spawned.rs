@@ -12,7 +12,7 @@ use crate::engine::Stage;
 use crate::host::launch::Doing;
 use crate::host::supervisor::Supervisor;
 use crate::host::{HostError, Trying, resctrl};
-use crate::model::Effect;
+use crate::model::Make;
 use crate::model::record::ProcessRef;
 use crate::sys::procfs;
 
@@ -25,7 +25,7 @@ pub struct Spawned<'a> {
 }
 
 impl<'a> Stage for Spawned<'a> {
-    const STEP: Effect = Effect::LaunchInit;
+    const STEP: Make = Make::Init;
     type Next = Launched<'a>;
     type Left = Left<'a>;
 
