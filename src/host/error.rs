@@ -138,31 +138,6 @@ pub enum HostError {
     Store(#[from] StoreError),
 }
 
-/// Of a look at what there is.
-#[derive(Debug, thiserror::Error)]
-pub enum LookError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the snapshot of the sandbox in {folder:?} is lost: `sandkeep recover` writes it again")]
-    Lost { folder: PathBuf },
-    #[error("look at the folder {folder:?}")]
-    Folder { folder: PathBuf, source: io::Error },
-}
-
-/// Why there can be no resctrl group as linux.intelRdt wants it.
-#[derive(Debug, thiserror::Error)]
-pub enum NoGroup {
-    #[error(
-        "linux.intelRdt: no resctrl file system is mounted: this machine cannot divide up its caches, or `mount -t resctrl resctrl \
-         /sys/fs/resctrl` has not been done"
-    )]
-    NotMounted,
-    #[error("linux.intelRdt: the group {0:?} does not exist, and no schemata say what it would be")]
-    NoSuchGroup(PathBuf),
-    #[error("linux.intelRdt: the group {0:?} exists already, and is not this container's")]
-    SomebodyElses(PathBuf),
-}
-
 /// What fails where the engine is asked, and in what a command does around it.
 pub type Failed = EngineError<HostError>;
 

@@ -29,13 +29,6 @@ pub struct Launched {
     pub channel: OwnedFd,
 }
 
-impl Doing {
-    /// Without a word.
-    pub(in crate::host) fn died(&self, who: &'static str) -> HostError {
-        HostError::Died { who, doing: self.clone(), silent: "" }
-    }
-}
-
 /// What is known of a process that is ready to be started.
 #[derive(Debug)]
 pub struct Ready {
