@@ -17,6 +17,7 @@ const LONGEST: u64 = 4096;
 /// What a supervisor has said of its start.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said {
+    /// Its control server answers.
     Ready,
     /// In its own words.
     Failed(String),
@@ -63,6 +64,7 @@ impl Speaking {
         Speaking(fd)
     }
 
+    /// The control server answers.
     pub fn ready(self) -> io::Result<()> {
         File::from(self.0).write_all(&[READY])
     }

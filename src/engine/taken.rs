@@ -19,7 +19,20 @@ pub fn in_the_way(phase: Phase, intent: Option<&Intent>) -> InTheWay {
     let leaves = match intent.map(|intent| intent.event) {
         Some(Event::CreateRequested | Event::LaunchRequested) => phase == Phase::Stopped,
         Some(Event::DeleteRequested | Event::ForceDeleteRequested) => true,
-        _ => phase == Phase::Creating,
+        Some(
+            Event::CreatorGone
+            | Event::StartRequested
+            | Event::PauseRequested
+            | Event::ResumeRequested
+            | Event::UpdateRequested
+            | Event::SignalRequested
+            | Event::ExecRequested
+            | Event::ExecWhilePausedRequested
+            | Event::InitExited
+            | Event::SupervisorGone
+            | Event::SupervisorLost,
+        )
+        | None => phase == Phase::Creating,
     };
     if leaves { InTheWay::Leaves } else { InTheWay::Stays }
 }

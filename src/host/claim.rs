@@ -13,7 +13,7 @@ use crate::model::{Event, Id};
 use crate::store::Root;
 use crate::sys::interrupt::{self, Kept};
 
-/// What was made, held; and what the user must be told of it.
+/// A sandbox that is there, held.
 pub struct Made<'r> {
     pub held: Held<'r>,
     pub newborn: Newborn,

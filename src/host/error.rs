@@ -85,6 +85,8 @@ pub enum HostError {
     #[error("{:?} runs on without a supervisor: only root can give it another", .id.as_str())]
     OnlyRootRenews { id: Id },
 
+    #[error("cannot enter container {:?}: its supervisor is dead, by whose user namespace an ordinary user gets there", .id.as_str())]
+    NoWayIn { id: Id },
     #[error(
         "too many open files ({hard} may be open, and a container takes {needed}: raise that, with ulimit -n or LimitNOFILE= of \
          a service)"
@@ -115,11 +117,6 @@ pub enum HostError {
     HookHadFailed { kind: &'static str, path: PathBuf },
     #[error("{folder:?} {}", .problem.words())]
     Config { folder: PathBuf, problem: Unusable },
-
-    #[error(
-        "cannot enter container {id:?}: its supervisor is dead, by whose user namespace an ordinary user gets there"
-    )]
-    NoWayIn { id: String },
 
     #[error(transparent)]
     Preserved(#[from] PreservedError),
@@ -198,6 +195,11 @@ impl HostError {
             | HostError::Hook(HookError::Interrupted { signal, .. }) => Some(*signal),
             _ => None,
         }
+    }
+
+    /// Without a word.
+    pub(super) fn died(who: &'static str, doing: &Doing) -> HostError {
+        HostError::Died { who, doing: doing.clone(), silent: "" }
     }
 
     /// Of a process whose calls the agent at this path is asked about: one that ends there most likely got no answer, or not

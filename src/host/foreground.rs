@@ -7,10 +7,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{self, SetArg, Termios};
 
 use super::launch::Launched;
+use super::launch::attend::fit;
 use super::{HostError, Trying};
 use crate::sys::descriptors::{STDIN, STDIO};
 use crate::sys::interrupt::{self, Interrupts, Kept};
-use crate::sys::{pidfd, tty};
+use crate::sys::pidfd;
 
 /// Signals that were kept for the application, and come to it from now on.
 #[derive(Clone, Copy)]
@@ -170,7 +171,7 @@ impl Proxy {
     }
 
     fn resize(&self) {
-        tty::fit_to_ours(self.master.as_fd());
+        fit(self.master.as_fd());
     }
 
     fn reads(&self) -> bool {

@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::check;
-use super::descriptors::STDIO;
 
 /// The slave of a freshly opened `/dev/pts/ptmx`, without looking up a path in a file system we do not trust
 /// (TIOCGPTPEER, ioctl_tty(2)).
@@ -38,11 +37,4 @@ pub fn set_window_size(terminal: BorrowedFd<'_>, (rows, columns): (u16, u16)) ->
     let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCSWINSZ reads one winsize, which outlives the call.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &size) }.into()).map(drop)
-}
-
-/// Gives a container's terminal the size of ours; before the start, so that the application never sees another.
-pub fn fit_to_ours(master: BorrowedFd<'_>) {
-    if let Some(size) = STDIO.iter().find_map(|ours| window_size(*ours).ok()) {
-        let _ = set_window_size(master, size);
-    }
 }
