@@ -32,7 +32,7 @@ mod keeper;
 pub mod log;
 pub(crate) mod relay;
 mod requests;
-pub mod start_sync;
+pub(crate) mod start_sync;
 mod strays;
 pub mod supervisor;
 

@@ -35,7 +35,7 @@ use std::error::Error;
 use crate::model::{Denial, Event};
 use crate::store::{LockError, StoreError};
 
-pub use birth::{Born, Left, NewSandbox, OnRecord, Poststop, Stage, Unborn, Undone, bear, is_row_of_launch};
+pub use birth::{Advanced, Born, Left, NewSandbox, OnRecord, Poststop, Stage, Unborn, Undone, bear, is_row_of_launch};
 pub use effects::{Effects, Known, Pace, Performer};
 pub use facts::{Depth, Facts, Probe, apply, inferred, is_orphaned, nobody_saw, observe, pod_of};
 pub use heal::{Mend, Wreck};

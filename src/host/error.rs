@@ -12,6 +12,7 @@ use crate::container::SetupError;
 use crate::container::hooks::HookError;
 use crate::container::seccomp::CompileError;
 use crate::control::ControlError;
+use crate::engine::EngineError;
 use crate::model::Id;
 use crate::spec::SpecError;
 use crate::store::StoreError;
@@ -61,8 +62,6 @@ pub enum HostError {
     #[error("{:?} runs on without a supervisor: only root can give it another", .id.as_str())]
     OnlyRootRenews { id: Id },
 
-    #[error("cannot enter container {:?}: its supervisor is dead, by whose user namespace an ordinary user gets there", .id.as_str())]
-    NoWayIn { id: Id },
     #[error(
         "too many open files ({hard} may be open, and a container takes {needed}: raise that, with ulimit -n or LimitNOFILE= of \
          a service)"
@@ -94,6 +93,11 @@ pub enum HostError {
     #[error("{folder:?} {}", .problem.words())]
     Config { folder: PathBuf, problem: Unusable },
 
+    #[error(
+        "cannot enter container {id:?}: its supervisor is dead, by whose user namespace an ordinary user gets there"
+    )]
+    NoWayIn { id: String },
+
     #[error(transparent)]
     Preserved(#[from] PreservedError),
     #[error(transparent)]
@@ -112,6 +116,21 @@ pub enum HostError {
     Spec(#[from] SpecError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What fails where the engine is asked, and in what a command does around it.
+pub type Failed = EngineError<HostError>;
+
+impl From<HostError> for Failed {
+    fn from(error: HostError) -> Failed {
+        EngineError::Effect(error)
+    }
+}
+
+impl From<LookError> for Failed {
+    fn from(error: LookError) -> Failed {
+        HostError::from(error).into()
+    }
 }
 
 /// What is wrong with the configuration that was kept of a container.

@@ -41,22 +41,5 @@ pub mod unreached;
 pub mod update;
 mod verify;
 
-use crate::engine::EngineError;
-
-pub use error::HostError;
 pub(crate) use error::Trying;
-
-/// What fails where the engine is asked, and in what a command does around it.
-pub type Failed = EngineError<HostError>;
-
-impl From<HostError> for Failed {
-    fn from(error: HostError) -> Failed {
-        EngineError::Effect(error)
-    }
-}
-
-impl From<look::LookError> for Failed {
-    fn from(error: look::LookError) -> Failed {
-        HostError::from(error).into()
-    }
-}
+pub use error::{Failed, HostError};

@@ -3,7 +3,7 @@
 //! ```text
 //!  caller's namespace     uid 1000, and the ids that /etc/subuid and /etc/subgid give to it
 //!   └─ ours               0 is the caller; the others keep their numbers. The command, the supervisor
-//!       └─ container's    as linux.uidMappings say, in the caller's numbers (`host::idmap` translates)
+//!       └─ container's    as linux.uidMappings say, in the caller's numbers (`host::launch::idmap` translates)
 //! ```
 //!
 //! A command that makes a sandbox makes the namespace, by newuidmap(1) and newgidmap(1) where the caller has further ids, and
@@ -145,7 +145,7 @@ pub fn join_sandbox(sandbox: &SandboxRecord, without_supervisor: Option<Borrowed
         Some(process) => join_namespace_of(process),
         // Nothing of it lives, as whoever goes on will see.
         None if sandbox.pid_namespace == PidNamespace::Own => Ok(()),
-        None => Err(HostError::NoWayIn { id: sandbox.id.clone() }),
+        None => Err(HostError::NoWayIn { id: sandbox.id.to_string() }),
     }
 }
 

@@ -7,19 +7,26 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use sandkeep::engine::{Depth, Effects, Facts, Known, Mend, Performer, Probe, Wreck};
+use sandkeep::engine::{
+    Advanced, Born, Depth, Effects, Facts, Known, Left, Mend, OnRecord, Pace, Performer, Poststop, Probe, Stage,
+    Undone, Wreck,
+};
+use sandkeep::model::effect::Undo;
 use sandkeep::model::record::{
     Boot, CgroupRecord, ContainerRecord, PidNamespace, ProcessRef, Reaper, SandboxRecord, Snapshot,
 };
-use sandkeep::model::{Change, End, Id, Make, Renew};
+use sandkeep::model::{Change, Effect, End, Id, Make, Renew};
 use sandkeep::store::Folder;
 
 use super::machine::{Cgroup, Failed, Life, Machine};
 
 pub type Shared = Rc<RefCell<Machine>>;
 
-/// The effects of create.
-pub struct Creation {
+/// A birth, with so many steps behind it.
+pub struct Birth<const STEPS: usize>(Creation);
+
+/// What there is of it by then.
+struct Creation {
     machine: Shared,
     id: Id,
     incarnation: String,
@@ -29,9 +36,17 @@ pub struct Creation {
     init: Option<i32>,
 }
 
-impl Creation {
-    pub fn new(machine: &Shared, id: &Id, incarnation: String, namespace: PidNamespace, exits: OwnedFd) -> Creation {
-        Creation {
+/// One that failed, with so many steps behind it, the failed one included.
+pub struct Rest {
+    creation: Creation,
+    steps: usize,
+}
+
+const STEPS: [Make; 4] = [Make::Cgroups, Make::Supervisor, Make::Init, Make::Adopt];
+
+impl Birth<0> {
+    pub fn new(machine: &Shared, id: &Id, incarnation: String, namespace: PidNamespace, exits: OwnedFd) -> Birth<0> {
+        Birth(Creation {
             machine: machine.clone(),
             id: id.clone(),
             incarnation,
@@ -39,16 +54,55 @@ impl Creation {
             exits: Some(exits),
             supervisor: None,
             init: None,
-        }
+        })
     }
 }
 
-impl Performer for Creation {
-    type Error = Failed;
+macro_rules! stages {
+    ($($steps:literal to $next:literal),*) => {$(
+        impl Stage for Birth<$steps> {
+            const STEP: Make = STEPS[$steps];
+            type Next = Birth<$next>;
+            type Left = Rest;
+
+            fn advance(self) -> Advanced<Birth<$next>, Rest> {
+                let Birth(mut creation) = self;
+                match creation.make(Self::STEP) {
+                    Ok(()) => Ok(Birth(creation)),
+                    Err(failed) => Err((Rest { creation, steps: $next }, failed)),
+                }
+            }
+        }
+    )*};
 }
 
-impl Effects<Make> for Creation {
-    fn perform(&mut self, effect: Make) -> Result<(), Failed> {
+stages!(0 to 1, 1 to 2, 2 to 3, 3 to 4);
+
+impl<const STEPS: usize> From<Birth<STEPS>> for Rest {
+    fn from(Birth(creation): Birth<STEPS>) -> Rest {
+        Rest { creation, steps: STEPS }
+    }
+}
+
+impl Left for Rest {
+    type Error = Failed;
+
+    fn take_back(mut self, poststop: Poststop) -> Undone<Failed> {
+        let mut outcome = Ok(());
+        for step in STEPS[..self.steps].iter().rev() {
+            if let Undo::By(back) = step.undo() {
+                outcome = outcome.and(self.creation.end(back));
+            }
+        }
+        if poststop == Poststop::Owed {
+            outcome = outcome.and_then(|()| self.creation.end(End::Poststop));
+        }
+        Undone { outcome, warnings: Vec::new() }
+    }
+}
+
+impl Creation {
+    fn make(&mut self, effect: Make) -> Result<(), Failed> {
         let machine = self.machine.clone();
         machine.borrow_mut().perform(effect, |machine| {
             let [container, keeper] = cgroups_of(&self.id);
@@ -75,10 +129,8 @@ impl Effects<Make> for Creation {
             Ok(())
         })
     }
-}
 
-impl Effects<End> for Creation {
-    fn perform(&mut self, effect: End) -> Result<(), Failed> {
+    fn end(&mut self, effect: End) -> Result<(), Failed> {
         let machine = self.machine.clone();
         machine.borrow_mut().perform(effect, |machine| {
             let [container, keeper] = cgroups_of(&self.id);
@@ -98,24 +150,26 @@ impl Effects<End> for Creation {
             Ok(())
         })
     }
-}
 
-impl Known for Creation {
-    fn records(&self) -> Option<(SandboxRecord, ContainerRecord)> {
-        let [container, keeper] = cgroups_of(&self.id);
-        let sandbox = SandboxRecord {
+    fn sandbox(&self) -> SandboxRecord {
+        let [_, keeper] = cgroups_of(&self.id);
+        SandboxRecord {
             id: self.id.clone(),
             incarnation: self.incarnation.clone(),
-            supervisor: process(self.supervisor?),
+            supervisor: process(self.supervisor.expect("it was spawned")),
             boot: Boot { boot_id: "00000000-0000-0000-0000-000000000000".to_owned(), time_namespace: 1 },
             pid_namespace: self.namespace,
             supervisor_cgroup: record(keeper, None),
             created: 1,
             attached: false,
-        };
-        let container = ContainerRecord {
+        }
+    }
+
+    fn container(&self) -> ContainerRecord {
+        let [container, _] = cgroups_of(&self.id);
+        ContainerRecord {
             id: self.id.clone(),
-            init: process(self.init?),
+            init: process(self.init.expect("it was launched")),
             root: None,
             reaper: Reaper::Supervisor,
             bundle: "/bundle".into(),
@@ -125,8 +179,23 @@ impl Known for Creation {
             created: 1,
             owner: 0,
             annotations: BTreeMap::new(),
-        };
-        Some((sandbox, container))
+        }
+    }
+}
+
+impl OnRecord for Birth<3> {
+    fn records(&self) -> (SandboxRecord, ContainerRecord) {
+        (self.0.sandbox(), self.0.container())
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::Quick
+    }
+}
+
+impl Born for Birth<4> {
+    fn container(&self) -> ContainerRecord {
+        self.0.container()
     }
 }
 

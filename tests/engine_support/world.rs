@@ -14,7 +14,7 @@ use sandkeep::model::{ChangeRequest, EndRequest, Event, Id, Phase, Renew};
 use sandkeep::store::{Root, name_of};
 use tempfile::TempDir;
 
-use super::effects::{Control, Creation, Mender, Prober, Renewal, Shared, cgroups_of};
+use super::effects::{Birth, Control, Mender, Prober, Renewal, Shared, cgroups_of};
 use super::machine::{Cgroup, Crashed, Failed, Fault, Life, Script};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -107,12 +107,12 @@ impl World {
             seen.set(Some(Phase::Absent));
             let (folder, guard) = self.root.prepare()?;
             let exits = folder.make_exits()?;
-            let mut creation = Creation::new(&self.machine, id, incarnation.clone(), self.namespace, exits);
+            let birth = Birth::new(&self.machine, id, incarnation.clone(), self.namespace, exits);
             let path = self.root.path().join("sandboxes").join(name_of(id.as_str()));
             self.machine.borrow_mut().script.folder = Some(path);
             let new = NewSandbox { id: id.clone(), folder, guard, cgroups: cgroups_of(id).into() };
             claimed.set(true);
-            engine::create(&self.root, new, &mut creation).map(|_| Went::Well)
+            engine::bear(&self.root, new, birth).map(|_| Went::Well).map_err(|unborn| unborn.why)
         });
         self.resolve(id, seen.get());
         if claimed.get() {
