@@ -118,7 +118,9 @@ fn a_supervisor_killed_while_an_outside_parent_does_not_reap() {
         create.run().success();
         let pid: i32 = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
         env.run(["start", &id]).success();
-        send(env.supervisor(&id), Signal::SIGKILL);
+        let supervisor = env.supervisor(&id);
+        send(supervisor, Signal::SIGKILL);
+        process::until(DEADLINE, "end of the supervisor", || !process::runs(supervisor));
 
         // We reap nothing: everything must work all the same.
         assert_eq!(env.status(&id), "stopped");
