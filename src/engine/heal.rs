@@ -1,6 +1,6 @@
 //! A transition that was cut short is finished or undone before anything else happens to its sandbox.
 //!
-//! What is to be done about a transition is [`judge`]'s verdict.
+//! What is to be done about a transition is `judge`'s verdict.
 //!
 //! A sandbox whose snapshot is lost or unreadable is looked up in the store first. If that does not know it either, it may
 //! be alive: it is reported, and nothing is touched.
