@@ -3,7 +3,7 @@
 #   make build         the static release binary, at most 6 MB
 #   make demo          build it, run a busybox bundle, look at it from all sides
 #   make test          every test (as root: others say aloud what they skip)
-#   make test-vm       those that run containers, on Debian's own kernel with nothing but cgroup v2 (qemu); TESTS=all for more
+#   make test-vm       those that run containers, on Debian's own kernel with nothing but cgroup v2 (qemu); TESTS=all for more, or TESTS="kernel::mounts life"
 #   make test-vm-systemd  the same tests of cgroup v2 where Debian's systemd is pid 1 and makes the scopes
 #   make lint          rustfmt, clippy and rustdoc: no broken link, no layer with an item that nobody has described
 #   make deny          licences, sources, versions and, where they can be had, advisories of the dependencies
@@ -57,10 +57,10 @@ test-vm: build
 
 test-vm-systemd: build
 	@tests/scripts/debian-packages cpio debootstrap e2fsprogs qemu-system-x86
-	SANDKEEP_VM_INIT=systemd tests/vm/run $(BINARY) $(or $(TESTS),cgroup_v2)
+	SANDKEEP_VM_INIT=systemd tests/vm/run $(BINARY) $(or $(TESTS),kernel::cgroup_v2)
 
 lint: tools
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
@@ -85,13 +85,13 @@ conformance-podman: $(if $(RUNTIME),,build)
 
 crash-matrix: build
 	SANDKEEP_BIN=$(abspath $(BINARY)) SANDKEEP_CRASH_POINTS=40 SANDKEEP_CRASH_MOMENTS=80 \
-	  cargo test --locked --test crash --test hooks_crash -- --nocapture --test-threads=1
+	  cargo test --locked --test death -- crash:: --nocapture --test-threads=1
 
 races: build
-	SANDKEEP_BIN=$(abspath $(BINARY)) SANDKEEP_RACE_TRIES=1000 cargo test --locked --test races -- --nocapture --test-threads=1
+	SANDKEEP_BIN=$(abspath $(BINARY)) SANDKEEP_RACE_TRIES=1000 cargo test --locked --test death -- races:: --nocapture --test-threads=1
 
 soak: build
-	SANDKEEP_BIN=$(abspath $(BINARY)) cargo test --locked --test soak -- --ignored --nocapture
+	SANDKEEP_BIN=$(abspath $(BINARY)) cargo test --locked --test death -- soak:: --ignored --nocapture
 
 fuzz-build: tools
 	fuzz/run build
@@ -103,7 +103,7 @@ bench: build
 	bench/compare $(BINARY)
 
 schema: tools
-	SANDKEEP_BLESS=1 cargo test --locked --test state_schema
+	SANDKEEP_BLESS=1 cargo test --locked --test inside -- state_schema::
 
 install: build
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/sandkeep

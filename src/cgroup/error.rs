@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use super::systemd::BusError;
 
+/// What anything here returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
 /// What could not be done with a cgroup; each names the folder, file or field.
 #[allow(missing_docs)] // Their texts say it.
 #[derive(Debug, thiserror::Error)]

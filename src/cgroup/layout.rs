@@ -1,28 +1,14 @@
 //! Where everything of one container goes. Pure: nothing is made here, so that an intent can name it all beforehand.
 
-#![allow(clippy::disallowed_macros)] // Texts and numbers only.
-
 use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::hierarchies::{Hierarchies, Hierarchy, Version};
-use super::systemd::Scope;
 use super::{Error, Result};
 use crate::model::Id;
 use crate::model::record::CgroupRecord;
 use crate::spec::plan::CgroupPlan;
-
-/// Who manages cgroups: `--cgroup-manager`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Driver {
-    /// We do, in the file system.
-    Cgroupfs,
-    /// systemd is asked, over D-Bus, for a scope.
-    Systemd,
-    /// Nobody: processes stay where their creator is, and limits are ignored.
-    Disabled,
-}
 
 /// The folder, in every hierarchy, below which containers go that do not say where. Shared, and never removed.
 pub(super) const TOP: &str = "sandkeep";
@@ -86,10 +72,9 @@ impl Layout {
         Ok(Layout { role: Role::Container, folders })
     }
 
-    /// Where systemd puts a scope: below its own cgroup `top`, the same in every hierarchy.
-    pub fn of_scope(hierarchies: &Hierarchies, top: &Path, scope: &Scope) -> Layout {
-        let below = top.join(scope.path());
-        Layout { role: Role::Scope, folders: Layout::folders(hierarchies, |hierarchy| hierarchy.mount.join(&below)) }
+    /// Where systemd puts a scope: at `path` below each mount, the same in every hierarchy.
+    pub fn of_scope(hierarchies: &Hierarchies, path: &Path) -> Layout {
+        Layout { role: Role::Scope, folders: Layout::folders(hierarchies, |hierarchy| hierarchy.mount.join(path)) }
     }
 
     /// No cgroup at all: processes stay where their creator is, and limits are ignored.
@@ -225,11 +210,6 @@ fn shorten(name: &str, longest: usize) -> String {
     format!("{}@{hash}", &name[..keep])
 }
 
-/// `linux.cgroup` of the features document (runtime-spec, features-linux.md).
-pub fn features() -> serde_json::Value {
-    serde_json::json!({ "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,9 +277,7 @@ mod tests {
     #[test]
     fn disabled_means_no_folder_and_a_scope_is_below_systemds_own_cgroup_with_its_supervisor_elsewhere() {
         assert_eq!(Layout::disabled().record(), CgroupRecord::default());
-        let plan = CgroupPlan { path: Some("a-b.slice:p:x".to_owned()), resources: None };
-        let scope = Scope::of(&plan, &Id::parse("web").unwrap(), &[], crate::cgroup::systemd::Bus::System).unwrap();
-        let layout = Layout::of_scope(&hybrid(), Path::new("ns"), &scope);
+        let layout = Layout::of_scope(&hybrid(), Path::new("ns/a.slice/a-b.slice/p-x.scope"));
         assert_eq!(layout.record().path, "/ns/a.slice/a-b.slice/p-x.scope");
         assert_eq!(layout.record().folders.len(), 3);
         assert_eq!(Layout::of_supervisor(&layout).record(), CgroupRecord::default());

@@ -15,6 +15,7 @@ use super::layout::{self, Folder, Layout, Role};
 use super::limits;
 use super::tree;
 use super::{Error, Result};
+use crate::sys::user_namespace;
 
 /// The kernel's own list of files that a delegate may write to, and what it has always been at least.
 const DELEGATE: &str = "/sys/kernel/cgroup/delegate";
@@ -36,7 +37,7 @@ impl Layout {
                 Ok(()) => folders.push(folder),
                 // Nothing depends on that one.
                 Err(Error::Make { source, .. }) if is_refused(&source) && folder.version == Version::Beside => {}
-                Err(Error::Make { source, .. }) if is_refused(&source) && !is_privileged() => {}
+                Err(Error::Make { source, .. }) if is_refused(&source) && !user_namespace::is_root_of_machine() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -45,7 +46,7 @@ impl Layout {
             (Role::Container | Role::Scope, resources) => {
                 make_room_for_realtime(&folders, resources, new_parents);
                 limits::apply(&folders, resources.unwrap_or(&LinuxResources::default()))?;
-                if is_privileged() {
+                if user_namespace::is_root_of_machine() {
                     limits::restrict_devices(&folders, resources.and_then(|r| r.devices().as_deref()))?;
                 }
             }
@@ -230,10 +231,4 @@ fn enable_controllers(parent: &Path, mount: &Path) -> io::Result<()> {
 
 fn is_refused(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS))
-}
-
-/// Root, and of the user namespace that the machine was booted with.
-pub(super) fn is_privileged() -> bool {
-    let all_ids = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
-    nix::unistd::geteuid().is_root() && crate::sys::text::read("/proc/self/uid_map").is_ok_and(all_ids)
 }

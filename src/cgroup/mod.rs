@@ -22,8 +22,8 @@
 
 #![deny(missing_docs)]
 
-mod able;
 mod choose;
+mod driver;
 mod end;
 mod error;
 mod files;
@@ -40,19 +40,16 @@ mod stats;
 pub mod systemd;
 mod tree;
 
-pub use able::can_limit;
 pub use choose::choose;
+pub use driver::{Driver, can_limit, features};
 pub use end::{kill_and_wait, let_end};
-pub use error::Error;
+pub use error::{Error, Result};
 pub use freeze::{freeze, is_frozen, thaw};
 pub use hierarchies::{Hierarchies, Hierarchy, Setup, Version};
 pub use join::Joiner;
 pub use kill::{processes, signal_all};
-pub use layout::{Driver, Layout, features};
+pub use layout::Layout;
 pub use limits::{Change, set_back};
 pub use oom::OomWatch;
 pub use remove::{exists, orphans, remove, remove_emptied};
 pub use stats::{Stats, stats};
-
-/// Of everything in here; the error names the folder or file.
-pub type Result<T> = std::result::Result<T, Error>;

@@ -5,8 +5,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
+use super::global::{CgroupManager, Global};
 use super::log::{Level, Log};
-use super::{CgroupManager, Global};
 use crate::cgroup::Driver;
 use crate::container::one_line;
 use crate::engine::Held;

@@ -173,7 +173,7 @@ plain!(
     crate::store::StoreError,
     crate::store::LockError,
     crate::cgroup::Error,
-    crate::host::look::LookError,
+    crate::host::LookError,
     crate::control::ControlError,
     crate::container::seccomp::CompileError,
     std::io::Error

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::failure::Failure;
-use super::{output, time};
+use super::{output, time, typed};
 use crate::container::one_line;
 use crate::engine;
 use crate::sys::mountinfo::split_once;
@@ -159,7 +159,7 @@ fn named_by(args: &[OsString]) -> Option<Log> {
     while let Some(arg) = rest.next().filter(|arg| arg.as_bytes().starts_with(b"--")) {
         let (name, value) = match split_once(arg.as_bytes(), b"=") {
             Some((name, value)) => (name, Some(OsStr::from_bytes(value))),
-            None if super::FLAGS_WITH_VALUE.iter().any(|flag| arg == *flag) => (arg.as_bytes(), rest.next()),
+            None if typed::FLAGS_WITH_VALUE.iter().any(|flag| arg == *flag) => (arg.as_bytes(), rest.next()),
             None => continue,
         };
         match (name, value) {

@@ -2,16 +2,8 @@
 //!
 //! Owns what is typed and what is shown, and nothing else: a crash of a command is the engine's to heal.
 
-/// As in the standard library, but for what happens when nobody reads it: see [`output`].
-macro_rules! print {
-    ($($text:tt)*) => { $crate::cli::output::out(format_args!($($text)*)) };
-}
-macro_rules! println {
-    ($($text:tt)*) => { $crate::cli::output::out(format_args!("{}\n", format_args!($($text)*))) };
-}
-macro_rules! eprintln {
-    ($($text:tt)*) => { $crate::cli::output::err(format_args!("{}\n", format_args!($($text)*))) };
-}
+#[macro_use]
+mod output;
 
 mod context;
 mod create;
@@ -23,13 +15,13 @@ mod exec;
 mod failure;
 mod features;
 mod format;
+mod global;
 mod history;
 mod kill;
 mod launch_flags;
 mod list;
 mod log;
 mod machine;
-mod output;
 mod pause;
 mod ps;
 mod recover;
@@ -38,21 +30,22 @@ mod spec;
 mod start;
 mod state;
 mod time;
+mod typed;
 mod unsupported;
 mod update;
 mod wait;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use context::Context;
 use failure::{Answer, CodeOf, Done, Failure, exit_code};
+use global::Global;
+use typed::{asks_for_version, command_of};
 
 use crate::host::descriptors;
 
@@ -70,42 +63,6 @@ struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Args)]
-struct Global {
-    /// Where sandboxes are recorded [default: /run/sandkeep; as an ordinary user $XDG_RUNTIME_DIR/sandkeep, or
-    /// /tmp/sandkeep-UID, which only that user can read, where there is no such folder of the user's own]
-    #[arg(long, global = true, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// Append errors to this file too
-    #[arg(long, global = true, value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
-    log: Option<PathBuf>,
-    #[arg(long, global = true, value_enum, default_value = "text")]
-    log_format: log::Format,
-    #[arg(long, global = true, value_enum, default_value = "error")]
-    log_level: log::Level,
-    /// The same as --log-level debug
-    #[arg(long, global = true)]
-    debug: bool,
-    /// The same as --cgroup-manager systemd
-    #[arg(long, global = true)]
-    systemd_cgroup: bool,
-    #[arg(long, global = true, value_enum, default_value = "cgroupfs")]
-    cgroup_manager: CgroupManager,
-    /// true, false or auto: whether to do without the privileges of root
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
-    rootless: String,
-    /// Print the version
-    #[arg(short = 'v', long)]
-    version: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum CgroupManager {
-    Cgroupfs,
-    Systemd,
-    Disabled,
 }
 
 #[derive(Subcommand)]
@@ -254,32 +211,6 @@ fn run(context: &Context, command: Command) -> Answer {
         Command::Restore(arguments) => arguments.refuse("restore", unsupported::NO_SAVING),
         Command::Mounts(arguments) => arguments.refuse("mounts", unsupported::NO_LATER_MOUNTS),
     }
-}
-
-/// The global flags whose value may be the next word.
-const FLAGS_WITH_VALUE: [&str; 6] =
-    ["--log", "--log-format", "--root", "--log-level", "--cgroup-manager", "--rootless"];
-
-/// `--version` stands alone or before the command; after a command's name it is the container's.
-fn asks_for_version(args: &[OsString]) -> bool {
-    global_flags(args).any(|arg| arg == "--version" || arg == "-v")
-}
-
-/// The global flags before the command, without values that are words of their own.
-fn global_flags(args: &[OsString]) -> impl Iterator<Item = &OsString> {
-    let mut rest = args.iter().skip(1);
-    std::iter::from_fn(move || {
-        let flag = rest.next().filter(|arg| arg.as_encoded_bytes().starts_with(b"-"))?;
-        if FLAGS_WITH_VALUE.iter().any(|with_value| flag == with_value) {
-            rest.next();
-        }
-        Some(flag)
-    })
-}
-
-fn command_of(args: &[OsString]) -> Option<&OsString> {
-    let values = global_flags(args).filter(|flag| FLAGS_WITH_VALUE.iter().any(|with_value| flag == with_value)).count();
-    args.get(1 + global_flags(args).count() + values)
 }
 
 /// Of arguments that may not be what they are: which. A path may be anything, so it need not be the first that is no text.

@@ -15,6 +15,17 @@ use std::sync::OnceLock;
 
 use super::failure::Failure;
 
+/// As in the standard library, but for what happens when nobody reads it: see above.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::cli::output::out(format_args!($($text)*)) };
+}
+macro_rules! println {
+    ($($text:tt)*) => { $crate::cli::output::out(format_args!("{}\n", format_args!($($text)*))) };
+}
+macro_rules! eprintln {
+    ($($text:tt)*) => { $crate::cli::output::err(format_args!("{}\n", format_args!($($text)*))) };
+}
+
 /// The first reason why standard output could not be written.
 static FAILED: OnceLock<String> = OnceLock::new();
 

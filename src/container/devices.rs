@@ -78,7 +78,7 @@ pub fn lock_hosts(devices: &[DevicePlan]) -> Result<(), SetupError> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).step(what)?;
     let top = std::fs::File::open("/").step(what)?;
     // The host must not see them.
-    super::mounts::set_propagation(top.as_fd(), libc::MS_SLAVE | libc::MS_REC).step(what)?;
+    mount::set_propagation(top.as_fd(), libc::MS_SLAVE | libc::MS_REC).step(what)?;
     for device in devices.iter().filter(|device| device.file_type != libc::S_IFIFO) {
         let path = &device.path;
         let node = match host_node(path) {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::channel::{self, Order, Report};
 use super::devices::Nodes;
 use super::hooks::{Call, Environment};
-use super::mounts::{CgroupView, Sources, set_propagation};
+use super::mounts::{CgroupView, Sources};
 use super::pivot::{self, Covers};
 use super::root::Root;
 use super::sysfs::Hosts;
@@ -20,7 +20,7 @@ use super::{Moment, SetupError, Step, devices, entry, forgiven, identity, masks,
 use crate::model::Phase;
 use crate::spec;
 use crate::spec::plan::{FirstProcess, NamespaceKind, Plan, ProcessPlan, RootSwitch};
-use crate::sys::mount::{self, Attributes, Extent};
+use crate::sys::mount::{self, Attributes, Extent, set_propagation};
 use crate::sys::place::Place;
 use crate::sys::{clone, descriptor_limit, descriptors, process, signals};
 

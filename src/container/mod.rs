@@ -32,6 +32,7 @@ pub mod channel;
 mod copy_up;
 pub mod devices;
 mod entry;
+mod error;
 mod filesystem;
 pub mod forgiven;
 mod held;
@@ -63,54 +64,16 @@ mod terminal;
 mod tmpfs;
 mod verify;
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::path::PathBuf;
 
+pub use error::SetupError;
+use error::Step;
 pub use identity::{Groups, run_on};
 pub use mounts::{CgroupView, Whose};
 pub use stdio_owner::Owner;
 
 use crate::spec::plan::ProcessPlan;
-
-/// One step of a container's setup that failed.
-#[allow(missing_docs)] // Their texts say it.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    #[error("{what}")]
-    Step { what: String, source: io::Error },
-    #[error("{0}")]
-    Refused(String),
-    #[error(transparent)]
-    Hook(#[from] hooks::HookError),
-    #[error("exec {program:?}: executable file not found in $PATH")]
-    NotInPath { program: OsString },
-    #[error("exec {program:?}")]
-    Exec { program: OsString, source: io::Error },
-    #[error("cannot resolve {path:?} inside the rootfs")]
-    Resolve { path: PathBuf, source: io::Error },
-    #[error("the creator is gone")]
-    CreatorGone,
-}
-
-impl SetupError {
-    /// What a shell would report for a program that cannot be run: 127 not found, 126 not executable; else 1.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            SetupError::NotInPath { .. } => 127,
-            SetupError::Exec { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
-            SetupError::Exec { .. } => 126,
-            _ => 1,
-        }
-    }
-
-    /// As it goes to whoever launched it.
-    fn told(&self) -> channel::Failure {
-        let of = if matches!(self, SetupError::Hook(_)) { channel::Of::Hook } else { channel::Of::Setup };
-        channel::Failure { of, exit_code: self.exit_code(), text: one_line(self) }
-    }
-}
 
 /// An error with all its causes, on one line: what goes over a channel, to a log or to a user.
 pub fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
@@ -176,16 +139,5 @@ fn load_seccomp(
     match channel::next_order(channel).map_err(gone)? {
         channel::Order::Listening => Ok(()),
         _ => Err(SetupError::CreatorGone),
-    }
-}
-
-/// `result.step("what we tried")`: the one way errors get their context in here.
-trait Step<T> {
-    fn step(self, what: impl FnOnce() -> String) -> Result<T, SetupError>;
-}
-
-impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
-    fn step(self, what: impl FnOnce() -> String) -> Result<T, SetupError> {
-        self.map_err(|source| SetupError::Step { what: what(), source: source.into() })
     }
 }

@@ -222,16 +222,9 @@ fn finish(plan: &MountPlan, tree: BorrowedFd<'_>) -> Result<(), SetupError> {
             .step(|| format!("set the recursive attributes of {destination:?}"))?;
     }
     for flags in &plan.propagation {
-        set_propagation(tree, *flags).step(|| format!("set the propagation of {destination:?}"))?;
+        mount::set_propagation(tree, *flags).step(|| format!("set the propagation of {destination:?}"))?;
     }
     Ok(())
-}
-
-/// `flags` is MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE, with or without MS_REC.
-pub fn set_propagation(tree: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
-    let extent = if flags & libc::MS_REC != 0 { Extent::Tree } else { Extent::One };
-    let attributes = Attributes { propagation: flags & !libc::MS_REC, ..Attributes::default() };
-    mount::set_attributes(tree, extent, attributes, None)
 }
 
 /// Over /proc only a procfs, and inside it only the files that tools like lxcfs replace (CVE-2019-19921).

@@ -11,7 +11,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use super::channel::{self, Failure, Report};
-use super::mounts::set_propagation;
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::mount::{self, Extent};
 use crate::sys::{descriptors, pidfd};
@@ -53,5 +52,5 @@ pub fn from_elsewhere(make: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<
 
 /// What is mounted here must not appear in the mount namespace that this is a copy of, and what is private is not unbindable.
 fn make_private() -> io::Result<()> {
-    set_propagation(File::open("/")?.as_fd(), libc::MS_PRIVATE | libc::MS_REC)
+    mount::set_propagation(File::open("/")?.as_fd(), libc::MS_PRIVATE | libc::MS_REC)
 }

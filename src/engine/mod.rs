@@ -16,6 +16,7 @@
 //! A crash before the intent is written leaves nothing. Between the intent and its clearing it leaves an intent whose
 //! lock is free: whoever comes next heals ([`heal`]) before anything else.
 
+mod acquire;
 mod birth;
 mod effects;
 mod facts;

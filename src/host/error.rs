@@ -4,9 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::launch::Doing;
-use super::look::LookError;
 use super::preserved::PreservedError;
-use super::resctrl;
 use crate::cgroup;
 use crate::container::SetupError;
 use crate::container::hooks::HookError;
@@ -17,6 +15,31 @@ use crate::model::Id;
 use crate::spec::SpecError;
 use crate::store::StoreError;
 use crate::sys::interrupt;
+
+/// Why a sandbox cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the snapshot of the sandbox in {folder:?} is lost: `sandkeep recover` writes it again")]
+    Lost { folder: PathBuf },
+    #[error("look at the folder {folder:?}")]
+    Folder { folder: PathBuf, source: io::Error },
+}
+
+/// An `intelRdt` that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ResctrlError {
+    #[error(
+        "linux.intelRdt: no resctrl file system is mounted: this machine cannot divide up its caches, or `mount -t resctrl resctrl \
+         /sys/fs/resctrl` has not been done"
+    )]
+    NotMounted,
+    #[error("linux.intelRdt: the group {0:?} does not exist, and no schemata say what it would be")]
+    NoSuchGroup(PathBuf),
+    #[error("linux.intelRdt: the group {0:?} exists already, and is not this container's")]
+    SomebodyElses(PathBuf),
+}
 
 /// One thing on the host that we tried and that failed.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +85,8 @@ pub enum HostError {
     #[error("{:?} runs on without a supervisor: only root can give it another", .id.as_str())]
     OnlyRootRenews { id: Id },
 
+    #[error("cannot enter container {:?}: its supervisor is dead, by whose user namespace an ordinary user gets there", .id.as_str())]
+    NoWayIn { id: Id },
     #[error(
         "too many open files ({hard} may be open, and a container takes {needed}: raise that, with ulimit -n or LimitNOFILE= of \
          a service)"
@@ -93,17 +118,12 @@ pub enum HostError {
     #[error("{folder:?} {}", .problem.words())]
     Config { folder: PathBuf, problem: Unusable },
 
-    #[error(
-        "cannot enter container {id:?}: its supervisor is dead, by whose user namespace an ordinary user gets there"
-    )]
-    NoWayIn { id: String },
-
     #[error(transparent)]
     Preserved(#[from] PreservedError),
     #[error(transparent)]
     Look(#[from] LookError),
     #[error(transparent)]
-    Resctrl(#[from] resctrl::Refused),
+    Resctrl(#[from] ResctrlError),
     #[error(transparent)]
     Control(#[from] ControlError),
     #[error(transparent)]

@@ -1,26 +1,14 @@
 //! What readers see: the published snapshot in the light of the facts. Never locks, never opens the store, never heals.
 //! What it means is in [`reader`].
 
-use std::io;
-use std::path::PathBuf;
-
+use super::LookError;
 use super::probe::Prober;
 use crate::engine::reader::{self, Unfinished};
 use crate::engine::{self, Facts, Probe, pod_of};
 use crate::model::record::{ContainerState, Snapshot};
 use crate::model::{Denial, Event, Id, Machine, Phase};
-use crate::store::{Folder, Root, StoreError};
+use crate::store::{Folder, Root};
 use crate::sys::procfs;
-
-#[derive(Debug, thiserror::Error)]
-pub enum LookError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the snapshot of the sandbox in {folder:?} is lost: `sandkeep recover` writes it again")]
-    Lost { folder: PathBuf },
-    #[error("look at the folder {folder:?}")]
-    Folder { folder: PathBuf, source: io::Error },
-}
 
 /// A sandbox as it is right now.
 pub struct Seen {

@@ -42,4 +42,4 @@ pub mod update;
 mod verify;
 
 pub(crate) use error::Trying;
-pub use error::{Failed, HostError};
+pub use error::{Failed, HostError, LookError, ResctrlError};

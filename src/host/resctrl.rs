@@ -6,7 +6,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{HostError, Trying};
+use super::{HostError, ResctrlError, Trying};
 use crate::model::Id;
 use crate::spec::plan::IntelRdtPlan;
 use crate::store::{Folder, name_of};
@@ -31,7 +31,7 @@ impl Group {
     pub fn prepare(plan: Option<&IntelRdtPlan>, id: &Id, folder: &Folder) -> Result<Option<Group>, HostError> {
         let Some(plan) = plan else { return Ok(None) };
         let mounts = mountinfo::ours().trying(|| "read /proc/self/mountinfo".into())?;
-        let top = mounted_at(mounts).ok_or(Refused::NotMounted)?;
+        let top = mounted_at(mounts).ok_or(ResctrlError::NotMounted)?;
         Group::at(&top, plan, id, folder).map(Some)
     }
 
@@ -40,10 +40,10 @@ impl Group {
         let path = top.join(plan.group.as_ref().unwrap_or(&own));
         let there = path.try_exists().trying(|| format!("linux.intelRdt: look for the group {path:?}"))?;
         if !there && plan.group.is_some() && plan.schemata.is_empty() {
-            return Err(Refused::NoSuchGroup(path).into());
+            return Err(ResctrlError::NoSuchGroup(path).into());
         }
         if there && plan.group.is_none() {
-            return Err(Refused::SomebodyElses(path).into());
+            return Err(ResctrlError::SomebodyElses(path).into());
         }
         let monitoring = plan.monitoring.then(|| path.join("mon_groups").join(&own));
         let made: Vec<PathBuf> = monitoring.iter().chain((!there).then_some(&path)).cloned().collect();
@@ -101,20 +101,6 @@ pub fn remove(groups: &[PathBuf]) -> Result<(), HostError> {
 
 fn mounted_at(mounts: Vec<Mount>) -> Option<PathBuf> {
     mounts.into_iter().find(|mount| mount.fstype == "resctrl").map(|mount| mount.at)
-}
-
-/// A configuration that cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    #[error(
-        "linux.intelRdt: no resctrl file system is mounted: this machine cannot divide up its caches, or `mount -t resctrl resctrl \
-         /sys/fs/resctrl` has not been done"
-    )]
-    NotMounted,
-    #[error("linux.intelRdt: the group {0:?} does not exist, and no schemata say what it would be")]
-    NoSuchGroup(PathBuf),
-    #[error("linux.intelRdt: the group {0:?} exists already, and is not this container's")]
-    SomebodyElses(PathBuf),
 }
 
 #[cfg(test)]

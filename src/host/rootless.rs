@@ -145,7 +145,7 @@ pub fn join_sandbox(sandbox: &SandboxRecord, without_supervisor: Option<Borrowed
         Some(process) => join_namespace_of(process),
         // Nothing of it lives, as whoever goes on will see.
         None if sandbox.pid_namespace == PidNamespace::Own => Ok(()),
-        None => Err(HostError::NoWayIn { id: sandbox.id.to_string() }),
+        None => Err(HostError::NoWayIn { id: sandbox.id.clone() }),
     }
 }
 

@@ -105,7 +105,7 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
         }
         let facts = Prober.facts(folder, &snapshot, Depth::Cgroups);
         if snapshot.state.sandbox.phase == Phase::Running && facts.frozen.values().any(|frozen| *frozen) {
-            found(snapshot.sandbox.id.as_str(), "is and recorded as running".to_owned());
+            found(snapshot.sandbox.id.as_str(), "is frozen, and recorded as running".to_owned());
         }
         if engine::is_orphaned(&snapshot, &facts) {
             let text = "runs on without its supervisor, which is dead: `recover` gives it another".to_owned();

@@ -88,6 +88,14 @@ pub fn set_attributes(
     .map(drop)
 }
 
+/// How mounts and unmounts spread from here: `flags` is MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE, with or without
+/// MS_REC.
+pub fn set_propagation(tree: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
+    let extent = if flags & libc::MS_REC != 0 { Extent::Tree } else { Extent::One };
+    let attributes = Attributes { propagation: flags & !libc::MS_REC, ..Attributes::default() };
+    set_attributes(tree, extent, attributes, None)
+}
+
 /// A new file system, detached. Options are (key, value), or a bare key for a flag.
 pub fn new_filesystem(
     fstype: &str,

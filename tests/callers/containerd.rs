@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::engines::tells;
 use support::bundle::busybox_rootfs;
 use support::command::DEADLINE;
 use support::engines::image::NAME as IMAGE;
@@ -63,11 +64,6 @@ fn cgroup(containerd: &Containerd, controller: &str, id: &str) -> PathBuf {
     let below = PathBuf::from(containerd.tag()).join(id);
     let v1 = Path::new("/sys/fs/cgroup").join(controller).join(&below);
     if v1.is_dir() { v1 } else { Path::new("/sys/fs/cgroup").join(below) }
-}
-
-#[track_caller]
-fn tells(outcome: Outcome, needle: &str) {
-    assert!(outcome.stderr.to_lowercase().contains(&needle.to_lowercase()), "{needle:?} is not told:\n{outcome}");
 }
 
 #[test]

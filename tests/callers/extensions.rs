@@ -1,9 +1,8 @@
 //! Annotations and options that engines and users know from crun.
 
-use super::podman;
 use support::Cmd;
 use support::engines::image::NAME as IMAGE;
-use support::engines::{is_sandkeep, needs_engine};
+use support::engines::{Engine, Podman, is_sandkeep, needs_engine};
 
 /// A podman command, called by somebody in these groups.
 fn in_groups(cmd: Cmd, groups: &str) -> Cmd {
@@ -15,7 +14,7 @@ const GROUPS: &str = "grep Groups: /proc/self/status";
 #[test]
 fn keep_groups_of_podman_keeps_the_groups_of_its_caller() {
     needs_engine!("podman", "conmon", "setpriv");
-    let podman = podman();
+    let podman = Podman::shared();
     let run = |more: &[&str]| {
         let cmd = podman.run(["--rm", "--network", "none"]).args(more).args([IMAGE, "sh", "-c", GROUPS]);
         in_groups(cmd, "70123,70124").run().success().stdout
@@ -31,7 +30,7 @@ fn what_podman_hands_on_and_we_cannot_do_is_told() {
     if !is_sandkeep() {
         support::skipped!("another runtime can do other things");
     }
-    let podman = podman();
+    let podman = Podman::shared();
     let wasm = podman.run(["--rm", "--network", "none", "--annotation", "run.oci.handler=wasm", IMAGE, "true"]);
     wasm.run().fails_with(126, &["run.oci.handler"]);
     // What it says of itself, and what an image says, is no request.
@@ -56,7 +55,7 @@ fn without_cgroups_podman_runs_as_the_page_says() {
     if !is_sandkeep() {
         support::skipped!("the page is about sandkeep");
     }
-    let podman = podman();
+    let podman = Podman::shared();
     let base = "[containers]\nnetns = \"none\"\n\
                 default_ulimits = [\"nofile=1024:4096\", \"nproc=4096:4096\"]\n";
     let (bare, page) = (podman.dir().join("bare.conf"), podman.dir().join("page.conf"));

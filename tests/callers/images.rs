@@ -4,9 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use crate::podman;
 use support::engines::image::NAME as IMAGE;
-use support::engines::{Podman, is_sandkeep, needs_engine};
+use support::engines::{Engine, Podman, is_sandkeep, needs_engine};
 
 /// What the images of distributions have, and their containers lack: (link, where it leads).
 const LINKS: [(&str, &str); 6] = [
@@ -39,7 +38,7 @@ fn linked_image(podman: &Podman) -> String {
 #[test]
 fn volumes_and_tmpfs_on_dangling_links_of_an_image_are_where_those_lead() {
     needs_engine!("podman", "conmon");
-    let podman = podman();
+    let podman = Podman::shared();
     let image = linked_image(&podman);
     let host = podman.dir().join("linked-volume");
     fs::create_dir(&host).unwrap();
@@ -79,7 +78,7 @@ fn a_folder_for_a_file_and_the_reverse_are_told_in_words() {
     if !is_sandkeep() {
         return;
     }
-    let podman = podman();
+    let podman = Podman::shared();
     let run = |mount: &str| podman.run(["--rm", "--volume", mount, IMAGE, "true"]).run();
     let host = podman.dir().display().to_string();
     let refused = run(&format!("{host}:/etc/built")).code(126);

@@ -26,6 +26,7 @@ fn state_has_the_fields_of_the_specification_and_of_runc() {
     let supervisor = env.supervisor(&id);
     let told = serde_json::to_string(&state).unwrap();
     assert!(told.contains(&format!(":{supervisor}")), "the supervisor's pid {supervisor} is not in {told}");
+    env.run(["delete", "--force", &id]).success();
 }
 
 #[test]

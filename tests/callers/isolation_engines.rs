@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use support::engines::image::NAME as IMAGE;
-use support::engines::{Containerd, Docker, Podman, needs_engine};
+use support::engines::{Containerd, Docker, Engine, Podman, needs_engine};
 use support::isolation::baits::Baits;
 use support::isolation::host::{Host, Inodes};
 use support::isolation::verdict::{Measure, Promise, judge};

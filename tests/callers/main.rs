@@ -5,6 +5,7 @@ mod conformance;
 mod containerd;
 mod docker;
 mod documents;
+mod engines;
 mod extensions;
 mod features;
 mod images;
@@ -16,13 +17,3 @@ mod pages;
 mod podman;
 mod readme;
 mod stdio;
-
-use std::sync::Arc;
-
-use support::engines::{Podman, Shared};
-
-/// One podman for all of them.
-fn podman() -> Arc<Podman> {
-    static PODMAN: Shared<Podman> = Shared::new();
-    PODMAN.get_or_start(Podman::start)
-}

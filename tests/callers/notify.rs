@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use crate::podman;
 use support::engines::image::NAME as IMAGE;
-use support::engines::needs_engine;
+use support::engines::{Engine, Podman, needs_engine};
 use support::{Manager, probe};
 
 /// podman and conmon bring a socket of their own, by the configuration: it is heard, and ours does not cover it.
 #[test]
 fn a_podman_run_with_sdnotify_container_is_ready_when_the_service_says_so() {
     needs_engine!("podman", "conmon");
-    let podman = podman();
+    let podman = Podman::shared();
     let probe = format!("{}:/probe:ro", probe::path().display());
     let manager = Manager::at(&podman.dir().join("manager.sock"));
     for (name, detached) in [("notify-front", None), ("notify-back", Some("--detach"))] {

@@ -1,9 +1,8 @@
 //! The standard descriptors belong to the application's user.
 
-use crate::podman;
 use support::command::DEADLINE;
 use support::engines::image::NAME as IMAGE;
-use support::engines::{Containerd, needs_engine};
+use support::engines::{Containerd, Engine, Podman, needs_engine};
 use support::{Terminal, until};
 
 /// What an image of nginx or php does, whoever runs it.
@@ -12,7 +11,7 @@ const OPENS: [&str; 3] = ["sh", "-c", "echo out > /dev/stdout; echo err > /dev/s
 #[test]
 fn an_image_that_logs_by_opening_its_descriptors_runs_as_an_ordinary_user_under_podman() {
     needs_engine!("podman", "conmon", "setsid");
-    let podman = podman();
+    let podman = Podman::shared();
     for flags in [&["--rm", "--user", "1000:1000"][..], &["--rm", "--uidmap", "0:100000:65536", "--user", "1000"]] {
         let outcome = podman.run(flags).arg(IMAGE).args(OPENS).run().code(0);
         assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("out\n", "err\nfd\n"), "{flags:?}");
@@ -21,7 +20,7 @@ fn an_image_that_logs_by_opening_its_descriptors_runs_as_an_ordinary_user_under_
     let script = format!("{}; exec sleep 1000", OPENS[2]);
     let name = podman.detached("logs", ["--user", "77", IMAGE, "sh", "-c", &script]);
     until(DEADLINE, "the log of all three", || {
-        let logs = podman.podman(["logs", &name]);
+        let logs = podman.call(["logs", &name]);
         ["out\n", "err\n", "fd\n"].iter().all(|line| format!("{}{}", logs.stdout, logs.stderr).contains(line))
     });
     for user in ["77", "5:6", "root", "user"] {

@@ -1,5 +1,5 @@
 //! The files of state-schema/ and the drawing in docs/state-machine.md are what the code says. After a deliberate
-//! change, `SANDKEEP_BLESS=1 cargo test --test state_schema` writes them again; golden bytes are never written again.
+//! change, `SANDKEEP_BLESS=1 cargo test --test inside state_schema` writes them again; golden bytes are never written again.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -10,6 +10,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::cgroup_support::{Container, Kind, soon};
 use nix::sys::signal::Signal;
 use sandkeep::cgroup::{self, Layout};
 use sandkeep::model::record::CgroupRecord;
@@ -463,8 +464,7 @@ fn one_that_moves_about_forks_and_freezes_itself_is_ended_on_v1() {
     if is_v2() {
         support::skipped!("v1 is not mounted");
     }
-    let container =
-        crate::cgroup_support::Container::new(crate::cgroup_support::Kind::Controllers, "hopper", None, "{}");
+    let container = Container::new(Kind::Controllers, "hopper", None, "{}");
     let joiner = container.make();
     let record = without_v2(container.layout.record());
     let own = record.freezer.clone().expect("a freezer");
@@ -481,10 +481,10 @@ fn one_that_moves_about_forks_and_freezes_itself_is_ended_on_v1() {
     until(SOON, "some on the ice", || {
         fs::read_to_string(own.join("ice/cgroup.procs")).is_ok_and(|pids| pids.lines().count() > 3)
     });
-    cgroup::kill_and_wait(&record, crate::cgroup_support::soon()).unwrap();
+    cgroup::kill_and_wait(&record, soon()).unwrap();
     assert_eq!(cgroup::processes(&record).unwrap(), Vec::<i32>::new());
     child.wait().expect("reaped");
-    cgroup::remove(&record, crate::cgroup_support::soon()).unwrap();
+    cgroup::remove(&record, soon()).unwrap();
     assert!(!own.exists());
 }
 
@@ -493,8 +493,8 @@ fn one_that_moves_about_forks_and_freezes_itself_is_ended_on_v1() {
 fn a_threaded_cgroup_is_not_taken_for_an_empty_one() {
     needs_root!();
     let path = format!("/threaded-{}/leaf", std::process::id());
-    for kind in crate::cgroup_support::Kind::here() {
-        let mut container = crate::cgroup_support::Container::new(kind, "threaded", Some(&path), "{}");
+    for kind in Kind::here() {
+        let mut container = Container::new(kind, "threaded", Some(&path), "{}");
         let joiner = container.make();
         let record = container.layout.record();
         for folder in Layout::of_supervisor(&container.layout).record().folders.iter().chain(&record.folders) {
@@ -514,9 +514,9 @@ fn a_threaded_cgroup_is_not_taken_for_an_empty_one() {
         let on_v2 =
             CgroupRecord { folders: vec![leaf.clone()], freezer: Some(leaf.clone()), ..CgroupRecord::default() };
         assert_eq!(cgroup::processes(&on_v2).unwrap(), [child.id() as i32]);
-        cgroup::kill_and_wait(&on_v2, crate::cgroup_support::soon()).unwrap();
+        cgroup::kill_and_wait(&on_v2, soon()).unwrap();
         assert!(child.try_wait().expect("a child").is_some(), "it lives");
-        cgroup::kill_and_wait(&record, crate::cgroup_support::soon()).unwrap();
-        cgroup::remove(&record, crate::cgroup_support::soon()).unwrap();
+        cgroup::kill_and_wait(&record, soon()).unwrap();
+        cgroup::remove(&record, soon()).unwrap();
     }
 }

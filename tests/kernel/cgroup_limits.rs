@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::cgroup_support::{Container, Kind, soon};
+use crate::cgroup_support::{Container, Kind, soon, wait_until};
 use oci_spec::runtime::LinuxResources;
 use sandkeep::cgroup::{self, Setup};
 
@@ -125,7 +125,7 @@ fn a_limit_below_what_is_used_is_refused_if_the_spec_says_check_first() {
     let Some(container) = on_v1("check", "{}") else { return };
     let joiner = container.make();
     let mut child = container.spawn(&joiner, "exec sleep 100");
-    crate::cgroup_support::wait_until("it uses memory", || file(&container, "memory", "memory.usage_in_bytes") != "0");
+    wait_until("it uses memory", || file(&container, "memory", "memory.usage_in_bytes") != "0");
     let tight = serde_json::from_str(r#"{"memory": {"limit": 1, "checkBeforeUpdate": true}}"#).unwrap();
     let refused = container.limit(&tight).unwrap_err().to_string();
     assert!(refused.contains("checkBeforeUpdate"), "{refused}");

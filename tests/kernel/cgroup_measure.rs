@@ -1,4 +1,4 @@
-//! What the steps cost; the figures of docs/cgroups.md. `cargo test --test cgroup_measure -- --ignored --nocapture`
+//! What the steps cost; the figures of docs/cgroups.md. `cargo test --test kernel cgroup_measure -- --ignored --nocapture`
 #![allow(unsafe_code)] // pre_exec: the closure makes system calls only.
 
 use std::io::{Read, Write};

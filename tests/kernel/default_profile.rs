@@ -9,7 +9,7 @@ use oci_spec::runtime::LinuxSeccomp;
 use sandkeep::spec::{Abis, default_seccomp};
 use serde_json::{Value, json};
 use support::engines::image::NAME as IMAGE;
-use support::engines::{Docker, needs_engine};
+use support::engines::{Docker, Engine, needs_engine};
 use support::{Cmd, Env, needs_root, skipped};
 
 /// Of Debian's golang-github-containers-common.

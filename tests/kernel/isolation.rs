@@ -2,7 +2,7 @@
 //!
 //! **Whoever adds a way of being inside adds a row.** For each, three things must hold: nothing that the probe got through
 //! with is the host's, what it reaches beyond the container is what the row says, and the host is afterwards what it was.
-//! `docs/security.md` sums up the table that this prints (`cargo test --test isolation -- --nocapture`).
+//! `docs/security.md` sums up the table that this prints (`cargo test --test kernel isolation -- --nocapture`).
 
 use std::collections::HashSet;
 

@@ -16,6 +16,7 @@ mod inspect;
 mod large;
 mod lifecycle;
 mod notify;
+mod on_disk;
 mod parallel;
 mod process_attributes;
 mod readers;

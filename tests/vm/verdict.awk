@@ -1,4 +1,4 @@
-# What the machine's outcome amounts to: a line for each test binary, and an exit status that is 0 only if each said that
+# What the machine's outcome amounts to: a line for each test binary, or module of one, and an exit status that is 0 only if each said that
 # all went well, and the kernel had nothing to complain about. -v wanted, work, took.
 { sub(/\r$/, "") }
 /^vm: begin / { name = $3; next }
@@ -16,7 +16,7 @@
 /^skipped: / { sub(/^skipped: /, ""); if (!(name SUBSEP $0 in known)) skips[name] = skips[name] "\n    skipped: " $0; known[name, $0] }
 END {
   count = split(wanted, names, " ")
-  printf "%-20s %7s %7s %7s %8s\n", "test", "passed", "failed", "ignored", "seconds"
+  printf "%-28s %7s %7s %7s %8s\n", "test", "passed", "failed", "ignored", "seconds"
   for (i = 1; i <= count; i++) {
     name = names[i]
     if (!(name in status)) { verdict = "  no outcome"; bad = 1 }
@@ -24,7 +24,7 @@ END {
     else if (status[name] != 0 || failed[name] > 0) { verdict = "  FAILED"; bad = 1 }
     else if (results[name] == 0 || passed[name] == 0) { verdict = "  nothing was tested"; bad = 1 }
     else verdict = ""
-    printf "%-20s %7d %7d %7d %8s%s%s%s\n", name, passed[name], failed[name], ignored[name], seconds[name], verdict, told[name], skips[name]
+    printf "%-28s %7d %7d %7d %8s%s%s%s\n", name, passed[name], failed[name], ignored[name], seconds[name], verdict, told[name], skips[name]
     all += passed[name]
   }
   if (!done) { print "the machine did not come to its end"; bad = 1 }

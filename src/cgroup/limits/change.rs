@@ -2,9 +2,10 @@
 
 use oci_spec::runtime::LinuxResources;
 
-use super::{Write, entangled, files, limit_error, previous, try_all, writes};
+use super::write::{Write, limit_error, try_all};
+use super::{entangled, previous, writes};
 use crate::cgroup::layout::{Folder, Layout};
-use crate::cgroup::{Error, Hierarchies, Result};
+use crate::cgroup::{Error, Hierarchies, Result, files};
 use crate::model::record::{CgroupRecord, FileValue};
 
 /// What will be written, and what is there now. Nothing has been changed yet.

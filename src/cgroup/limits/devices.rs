@@ -6,7 +6,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
-use super::bad;
+use super::setting::bad;
 use crate::cgroup::{Error, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,8 @@
 
 use std::path::Path;
 
-use super::{Write, files};
+use super::write::Write;
+use crate::cgroup::files;
 use crate::model::record::FileValue;
 
 const IDLE: &str = "cpu.idle";

@@ -1,9 +1,10 @@
-//! `linux.resources` onto cgroups. First pure: resources become a list of [`Setting`]s, a value for a file each, with the
-//! name of the field it came from; then they are found their files ([`resolve`]) and written.
+//! `linux.resources` onto cgroups. First pure: resources become a list of `Setting`s, a value for a file each, with the
+//! name of the field it came from; then they are found their files (`resolve`) and written.
 //!
 //! Written here and not by libcgroups, which takes 3 ms before its first write on v1, is wrong in places, and takes
 //! nothing back when the kernel refuses a value half-way (docs/cgroups.md says where).
 
+mod both;
 mod change;
 mod device_program;
 mod device_table;
@@ -11,16 +12,18 @@ mod devices;
 mod entangled;
 mod previous;
 mod realtime;
+mod setting;
 mod supervisor;
 mod v1;
 mod v2;
+mod write;
 
-use std::borrow::Cow;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxMemory, LinuxResources};
 
+use self::setting::{Need, Setting};
+use self::write::{Write, write_all};
 use super::files;
 use super::hierarchies::Version;
 use super::layout::Folder;
@@ -30,45 +33,6 @@ pub use change::{Change, set_back};
 pub(super) use realtime::make_room;
 pub(super) use supervisor::bound_supervisor;
 pub(super) use v2::weight_of_shares;
-
-/// One value for one file of one controller.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Setting {
-    controller: Cow<'static, str>,
-    /// As in the spec, e.g. `memory.limit`.
-    field: String,
-    /// The first of these that exists is written.
-    files: Vec<String>,
-    value: String,
-    need: Need,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    Must,
-    /// A refinement that older kernels do not have.
-    IfThere,
-}
-
-impl Setting {
-    fn new(controller: &'static str, field: &str, file: &str, value: impl ToString) -> Setting {
-        Setting {
-            controller: controller.into(),
-            field: field.to_owned(),
-            files: vec![file.to_owned()],
-            value: value.to_string(),
-            need: Need::Must,
-        }
-    }
-}
-
-/// A setting that has found its file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Write {
-    field: String,
-    file: PathBuf,
-    value: String,
-}
 
 /// Everything but the device rules, on cgroups that were just made: a failure leaves some of it written.
 pub(super) fn apply(folders: &[&Folder], resources: &LinuxResources) -> Result<()> {
@@ -145,46 +109,4 @@ fn resolve<'a>(settings: Vec<Setting>, folder_of: impl Fn(&str) -> Option<&'a Pa
         }
     }
     Ok(writes)
-}
-
-fn write_all(writes: &[Write]) -> Result<()> {
-    match try_all(writes).into_iter().next() {
-        None => Ok(()),
-        Some((_, error)) => Err(error),
-    }
-}
-
-/// Writes all of them, whatever becomes of the others; what failed, with its reason. Some values are only valid once
-/// another has changed (a limit above the old limit with swap, a burst above the old quota): what the kernel calls
-/// invalid is tried again after the others, as long as that helps.
-fn try_all(writes: &[Write]) -> Vec<(&Write, Error)> {
-    let mut waiting: Vec<&Write> = writes.iter().collect();
-    let mut failed = Vec::new();
-    loop {
-        let mut invalid = Vec::new();
-        for write in &waiting {
-            match files::write(&write.file, &write.value) {
-                Ok(()) => {}
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => invalid.push((*write, error)),
-                Err(error) => failed.push((*write, error)),
-            }
-        }
-        if invalid.is_empty() || invalid.len() == waiting.len() {
-            failed.extend(invalid);
-            return failed.into_iter().map(|(write, source)| (write, limit_error(write, source))).collect();
-        }
-        waiting = invalid.into_iter().map(|(write, _)| write).collect();
-    }
-}
-
-fn limit_error(write: &Write, source: io::Error) -> Error {
-    let Write { field, file, value } = write.clone();
-    match realtime::hint(&file, &source) {
-        Some(hint) => Error::NoRealtime { field, value, file, hint, source },
-        None => Error::Limit { field, value, file, source },
-    }
-}
-
-fn bad<T>(field: &str, value: impl ToString, why: &'static str) -> Result<T> {
-    Err(Error::BadLimit { field: field.to_owned(), value: value.to_string(), why })
 }

@@ -6,8 +6,8 @@ use std::io::ErrorKind;
 use crate::cgroup::files;
 use crate::cgroup::hierarchies::Version;
 use crate::cgroup::layout::Folder;
-use crate::cgroup::make::is_privileged;
 use crate::cgroup::{Error, Result};
+use crate::sys::user_namespace;
 
 /// In bytes.
 const MEMORY: u64 = 64 << 20;
@@ -31,7 +31,7 @@ pub(in crate::cgroup) fn bound_supervisor(folders: &[&Folder]) -> Result<()> {
             match files::write(&path, &value.to_string()) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 // What may not be made here was left out, too.
-                Err(error) if error.kind() == ErrorKind::PermissionDenied && !is_privileged() => {}
+                Err(error) if error.kind() == ErrorKind::PermissionDenied && !user_namespace::is_root_of_machine() => {}
                 other => other.map_err(|source| Error::Limit {
                     field: format!("{file} of the supervisor"),
                     value: value.to_string(),

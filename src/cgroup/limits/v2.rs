@@ -3,7 +3,8 @@
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 
-use super::{Need, Setting, bad, v1};
+use super::both::{hugepage_settings, number_of_weighted, pids_setting, rdma_settings, throttles};
+use super::setting::{Need, Setting, bad};
 use crate::cgroup::{Error, Result};
 
 /// What a value may depend on: the cgroup that it is for.
@@ -31,13 +32,13 @@ pub(super) fn settings(resources: &LinuxResources, now: &Now<'_>) -> Result<Vec<
         cpu_settings(cpu, now, &mut all)?;
     }
     if let Some(pids) = resources.pids() {
-        all.extend(v1::pids_setting(pids));
+        all.extend(pids_setting(pids));
     }
     if let Some(io) = resources.block_io() {
         io_settings(io, now, &mut all)?;
     }
     for limit in resources.hugepage_limits().iter().flatten() {
-        all.extend(v1::hugepage_settings(limit, ["max", "rsvd.max"])?);
+        all.extend(hugepage_settings(limit, ["max", "rsvd.max"])?);
     }
     if let Some(network) = resources.network() {
         let class = network.class_id().map(|_| ("net_cls", "network.classID"));
@@ -47,7 +48,7 @@ pub(super) fn settings(resources: &LinuxResources, now: &Now<'_>) -> Result<Vec<
             return Err(Error::NoController { controller: controller.to_owned(), field: field.to_owned() });
         }
     }
-    v1::rdma_settings(resources, &mut all)?;
+    rdma_settings(resources, &mut all)?;
     // Last: what is said in v2's own words overrides what was converted.
     for (file, value) in resources.unified().iter().flatten() {
         all.push(unified_setting(file, value)?);
@@ -169,11 +170,11 @@ fn io_settings(io: &LinuxBlockIo, now: &Now<'_>, all: &mut Vec<Setting>) -> Resu
     }
     for device in io.weight_device().iter().flatten() {
         if let Some(weight @ 1..) = device.weight() {
-            let value = format!("{} {weight}", v1::number_of_weighted(device));
+            let value = format!("{} {weight}", number_of_weighted(device));
             all.push(Setting::new("io", "blockIO.weightDevice", "io.bfq.weight", value));
         }
     }
-    for (field, kind, devices) in v1::throttles(io) {
+    for (field, kind, devices) in throttles(io) {
         for device in devices {
             let value = format!("{}:{} {}={}", device.major(), device.minor(), kind.v2(), device.rate());
             all.push(Setting::new("io", field, "io.max", value));

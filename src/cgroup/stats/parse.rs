@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::BlkioEntry;
+use super::shape::BlkioEntry;
 use crate::cgroup::files;
 
 /// The files of one cgroup folder.

@@ -1,7 +1,7 @@
 //! From the controllers of v1.
 
 use super::parse::{self, Files};
-use super::{Hugetlb, MemoryEntry, Stats};
+use super::shape::{self, Hugetlb, MemoryEntry, Stats};
 use crate::cgroup::layout::Folder;
 
 /// cpuacct.stat counts in these (USER_HZ is 100 on every architecture that we run on).
@@ -52,7 +52,7 @@ fn cpuset(stats: &mut Stats, files: &Files<'_>) {
     let number = |name: &str| files.number(&format!("cpuset.{name}")).unwrap_or_default();
     let list = |name: &str| parse::list(&files.text(&format!("cpuset.{name}")).unwrap_or_default());
     let level = files.text("cpuset.sched_relax_domain_level").and_then(|text| text.trim().parse().ok());
-    stats.cpuset = super::CpuSet {
+    stats.cpuset = shape::CpuSet {
         cpus: list("cpus"),
         cpu_exclusive: number("cpu_exclusive"),
         mems: list("mems"),
@@ -77,7 +77,7 @@ fn memory(stats: &mut Stats, files: &Files<'_>) {
             failcnt: number("failcnt"),
         }
     };
-    stats.memory = super::Memory {
+    stats.memory = shape::Memory {
         raw: files.map("memory.stat"),
         cache: 0,
         usage: entry("memory"),
@@ -103,7 +103,7 @@ fn blkio(stats: &mut Stats, files: &Files<'_>) {
     };
     let Some(source) = SOURCES.into_iter().find(|source| read(source, "io_service_bytes").is_some()) else { return };
     let of = |what: &str| read(source, what).unwrap_or_default();
-    stats.blkio = super::Blkio {
+    stats.blkio = shape::Blkio {
         io_service_bytes_recursive: of("io_service_bytes"),
         io_serviced_recursive: of("io_serviced"),
         io_queue_recursive: of("io_queued"),

@@ -1,7 +1,7 @@
 //! From the one folder of v2, in v1's words.
 
 use super::parse::{self, Files};
-use super::{Hugetlb, MemoryEntry, Stats};
+use super::shape::{self, Hugetlb, MemoryEntry, Stats};
 use crate::cgroup::layout::Folder;
 
 pub(super) fn read(stats: &mut Stats, folder: &Folder) {
@@ -44,5 +44,5 @@ fn memory(stats: &mut Stats, files: &Files<'_>) {
     swap.limit = swap.limit.saturating_add(if swap.limit == u64::MAX { 0 } else { usage.limit });
     swap.max = 0;
     let cache = raw.get("file").copied().unwrap_or_default();
-    stats.memory = super::Memory { cache, usage, swap, raw, ..super::Memory::default() };
+    stats.memory = shape::Memory { cache, usage, swap, raw, ..shape::Memory::default() };
 }

@@ -7,7 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::error::BusError;
 use super::wire::{self, Body, Call, FIXED, Kind, Malformed, Message};
+use crate::sys::user_namespace;
 
 /// How long systemd may take for one call, or for one job. A busy machine starts many units at once.
 const DEADLINE: Duration = Duration::from_secs(25);
@@ -29,7 +31,7 @@ pub enum Bus {
 impl Bus {
     /// Root's, unless we are root only of a user namespace.
     pub fn of_caller() -> Bus {
-        if crate::cgroup::make::is_privileged() { Bus::System } else { Bus::User }
+        if user_namespace::is_root_of_machine() { Bus::System } else { Bus::User }
     }
 
     /// In the sandbox's folder.
@@ -43,41 +45,6 @@ impl Bus {
     /// From what [`Bus::name`] gives; None for anything else.
     pub fn parse(name: &str) -> Option<Bus> {
         [Bus::System, Bus::User].into_iter().find(|bus| bus.name() == name)
-    }
-}
-
-/// Why systemd did not do what it was asked.
-#[allow(missing_docs)] // Their texts say it.
-#[derive(Debug, thiserror::Error)]
-pub enum BusError {
-    #[error("no systemd can be reached: there is none of {}", .tried.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "))]
-    Absent { tried: Vec<PathBuf> },
-    #[error("cannot connect to {path:?}")]
-    Connect { path: PathBuf, source: io::Error },
-    #[error("{path:?} does not let us in")]
-    Refused { path: PathBuf },
-    #[error("cannot speak to systemd")]
-    Transport(#[from] io::Error),
-    #[error("what systemd said cannot be read")]
-    Malformed(#[from] Malformed),
-    /// In systemd's own words.
-    #[error("systemd refuses: {text} ({name})")]
-    Failed { name: String, text: String },
-    #[error("systemd's job for {unit} ended as {result:?}")]
-    Job { unit: String, result: String },
-    #[error("systemd did not answer within {} s", DEADLINE.as_secs())]
-    Timeout,
-}
-
-impl BusError {
-    /// Whether systemd says that it knows no such unit.
-    pub fn is_unknown_unit(&self) -> bool {
-        matches!(self, BusError::Failed { name, .. } if name == "org.freedesktop.systemd1.NoSuchUnit")
-    }
-
-    /// A unit of that name is there already: somebody else's, or left over.
-    pub fn is_unit_exists(&self) -> bool {
-        matches!(self, BusError::Failed { name, .. } if name == "org.freedesktop.systemd1.UnitExists")
     }
 }
 
@@ -216,14 +183,16 @@ impl Connection {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(BusError::Timeout);
+                return Err(BusError::Timeout { waited: DEADLINE });
             }
             self.stream.set_read_timeout(Some(left))?;
             match self.stream.read(buffer) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 Ok(count) => return Ok(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(BusError::Timeout),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(BusError::Timeout { waited: DEADLINE });
+                }
                 Err(error) => return Err(error.into()),
             }
         }

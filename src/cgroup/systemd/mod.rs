@@ -13,6 +13,7 @@
 //! sandbox's folder, which recovery stops.
 
 mod bus;
+mod error;
 mod properties;
 pub mod wire;
 
@@ -20,7 +21,9 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::LinuxResources;
 
-pub use bus::{Bus, BusError};
+pub use bus::Bus;
+pub use error::BusError;
+pub use properties::Limits;
 pub use wire::Value;
 
 use self::bus::Connection;
@@ -169,15 +172,6 @@ impl Systemd {
             other => other.map_err(|source| failed(&format!("stop the scope {unit}"), source)),
         }
     }
-}
-
-/// Which properties are meant: those of the controllers of v1 have other names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limits {
-    /// Those of v1's controllers (`MemoryLimit`, `CPUShares`).
-    V1,
-    /// Those of v2's (`MemoryMax`, `CPUWeight`).
-    V2,
 }
 
 /// A hybrid machine's are v1's: that is where its controllers are.

@@ -2,10 +2,18 @@
 
 use oci_spec::runtime::LinuxResources;
 
-use super::Limits;
 use super::wire::Value;
 use crate::cgroup::limits::weight_of_shares;
 use crate::cgroup::{Error, Result};
+
+/// Which properties are meant: those of the controllers of v1 have other names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limits {
+    /// Those of v1's controllers (`MemoryLimit`, `CPUShares`).
+    V1,
+    /// Those of v2's (`MemoryMax`, `CPUWeight`).
+    V2,
+}
 
 /// "infinity"
 const UNLIMITED: u64 = u64::MAX;

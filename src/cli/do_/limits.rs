@@ -6,7 +6,8 @@
 use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Map, Value, json};
 
-use super::{Arguments, Failure};
+use super::Failure;
+use super::arguments::Arguments;
 use crate::cgroup::{self, Driver};
 
 pub(super) struct Limits {

@@ -15,6 +15,7 @@
 
 #![allow(clippy::disallowed_macros)] // Texts and numbers only.
 
+mod arguments;
 mod covers;
 mod environment;
 mod ids;
@@ -30,9 +31,7 @@ use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::context::Context;
@@ -44,59 +43,11 @@ use crate::host::rootless::Ids as NamespaceIds;
 use crate::spec::plan::FirstProcess;
 use crate::spec::{self, Further, FurtherProcess, FurtherRoot, Identity, RootCover};
 use crate::sys::umask;
+pub use arguments::Arguments;
+use arguments::Network;
 use ids::Ids;
 use limits::Limits;
 use view::{View, Wanted};
-
-/// Runs a command that need not be trusted. It sees the machine read-only, has an empty home and empty temporary folders
-/// in memory, no network, no capabilities and a clean environment, and can do harm to none of what it sees.
-///
-/// The current folder is shown read-only, unless it is a home: then share it. What is in /home, /root, /run, /mnt, /media and
-/// /srv is not shown unless it is shared.
-#[derive(Args)]
-pub struct Arguments {
-    /// What the command sees as /
-    #[arg(long, value_name = "DIR", default_value = "/")]
-    rootfs: PathBuf,
-    /// Show DIR too, at its own path or at PLACE, for reading, or with :rw for writing; may be given again
-    #[arg(long, value_name = "DIR[:PLACE][:rw]")]
-    share: Vec<String>,
-    /// As root: everything can be written, in memory, and is gone afterwards
-    #[arg(long)]
-    writable: bool,
-    /// Without one, nothing can be reached and no name be resolved
-    #[arg(long, value_enum, default_value = "none")]
-    network: Network,
-    /// One more variable, the caller's or with a value; may be given again
-    #[arg(long, value_name = "NAME[=VALUE]")]
-    env: Vec<OsString>,
-    /// The caller's whole environment, secrets and all
-    #[arg(long)]
-    keep_env: bool,
-    /// At most so much memory, such as 512m or 2g [default: half of the machine's, where there is a cgroup]
-    #[arg(long, value_name = "SIZE", value_parser = sizes::bytes)]
-    memory: Option<u64>,
-    /// At most the time of so many CPUs, such as 1.5
-    #[arg(long, value_name = "N", value_parser = sizes::cpus)]
-    cpus: Option<f64>,
-    /// At most so many processes and threads
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
-    pids: u32,
-    /// Kill it, and exit with 124, after so much time, such as 30, 1.5m or 2h
-    #[arg(long, value_name = "TIME", value_parser = sizes::time)]
-    time: Option<Duration>,
-    /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    command: Vec<OsString>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Network {
-    /// Loopback only
-    None,
-    /// The caller's
-    Host,
-}
 
 /// Over its own ids, so that a package manager works over `--writable`: nothing that reaches beyond them, and never
 /// CAP_SYS_ADMIN, to which a read-only mount of ours is no wall.

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::arguments::Network;
 use super::covers::{self, Cover, Covers, is_below};
 use super::ids::Ids;
 use super::pinned::pin;
 use super::shares::{self, Access, Share};
-use super::{Failure, Network, sockets};
+use super::{Failure, sockets};
 use crate::spec::Identity;
 use crate::sys::mountinfo;
 

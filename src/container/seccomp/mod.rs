@@ -11,6 +11,7 @@
 mod distinct;
 mod encoded;
 mod instruction;
+mod meaning;
 mod newer_calls;
 mod search;
 mod vocabulary;
@@ -19,21 +20,17 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
-use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
+use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpFilterContext, ScmpSyscall};
 use nix::sys::memfd::{MemFdCreateFlag, memfd_create};
-use oci_spec::runtime::{
-    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
-};
+use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSyscall};
 
 use serde::{Deserialize, Serialize};
 
 pub use encoded::fingerprint;
 pub use vocabulary::features;
 
-use crate::sys::seccomp::{FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAG_WAIT_KILLABLE_RECV};
-
-/// BPF_MAXINSNS: so long may a filter be.
-const MOST: usize = 4096;
+use self::meaning::{MOST, action, alternatives, architecture, comparison, flags_of};
+use crate::sys::seccomp::FLAG_NEW_LISTENER;
 
 /// A filter, ready to be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,64 +157,10 @@ fn add(
     Ok(())
 }
 
-/// Of each list all conditions must hold, and one list is enough; no list: the rule has no conditions. A filter can compare
-/// an argument once in a rule: then each condition is a list of its own, as other runtimes have it.
-fn alternatives(rule: &LinuxSyscall) -> Vec<Vec<LinuxSeccompArg>> {
-    let conditions = rule.args().as_deref().unwrap_or_default();
-    let mut seen = [false; 6];
-    let repeated =
-        conditions.iter().any(|arg| seen.get_mut(arg.index()).is_some_and(|seen| std::mem::replace(seen, true)));
-    match conditions {
-        [] => Vec::new(),
-        several if repeated => several.iter().map(|arg| vec![*arg]).collect(),
-        all => vec![all.to_vec()],
-    }
-}
-
-fn comparison(arg: &LinuxSeccompArg) -> ScmpArgCompare {
-    let (operator, datum) = match arg.op() {
-        LinuxSeccompOperator::ScmpCmpNe => (ScmpCompareOp::NotEqual, arg.value()),
-        LinuxSeccompOperator::ScmpCmpLt => (ScmpCompareOp::Less, arg.value()),
-        LinuxSeccompOperator::ScmpCmpLe => (ScmpCompareOp::LessOrEqual, arg.value()),
-        LinuxSeccompOperator::ScmpCmpEq => (ScmpCompareOp::Equal, arg.value()),
-        LinuxSeccompOperator::ScmpCmpGe => (ScmpCompareOp::GreaterEqual, arg.value()),
-        LinuxSeccompOperator::ScmpCmpGt => (ScmpCompareOp::Greater, arg.value()),
-        // `value` is the mask, `valueTwo` what the masked argument is compared with.
-        LinuxSeccompOperator::ScmpCmpMaskedEq => {
-            (ScmpCompareOp::MaskedEqual(arg.value()), arg.value_two().unwrap_or(0))
-        }
-    };
-    ScmpArgCompare::new(arg.index() as u32, operator, datum)
-}
-
-fn action(action: LinuxSeccompAction, value: Option<u32>) -> ScmpAction {
-    let value = value.unwrap_or(libc::EPERM.unsigned_abs()) as u16;
-    match action {
-        LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => ScmpAction::KillThread,
-        LinuxSeccompAction::ScmpActKillProcess => ScmpAction::KillProcess,
-        LinuxSeccompAction::ScmpActTrap => ScmpAction::Trap,
-        LinuxSeccompAction::ScmpActErrno => ScmpAction::Errno(value.into()),
-        LinuxSeccompAction::ScmpActNotify => ScmpAction::Notify,
-        LinuxSeccompAction::ScmpActTrace => ScmpAction::Trace(value),
-        LinuxSeccompAction::ScmpActLog => ScmpAction::Log,
-        LinuxSeccompAction::ScmpActAllow => ScmpAction::Allow,
-    }
-}
-
 /// TSYNC is for threads, of which there is one. The flag for killable waits is only valid with a listener.
 fn flags(profile: &LinuxSeccomp, notify: bool) -> u32 {
     let listener = if notify { FLAG_NEW_LISTENER } else { 0 };
     profile.flags().iter().flatten().fold(listener, |bits, flag| bits | flags_of(*flag, notify))
-}
-
-fn flags_of(flag: LinuxSeccompFilterFlag, notify: bool) -> u32 {
-    match flag {
-        LinuxSeccompFilterFlag::SeccompFilterFlagLog => FLAG_LOG,
-        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => FLAG_SPEC_ALLOW,
-        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv if notify => FLAG_WAIT_KILLABLE_RECV,
-        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => 0,
-        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
-    }
 }
 
 /// libseccomp writes the program to a file; this one lives in memory and cannot block.
@@ -232,35 +175,6 @@ fn export(filter: &ScmpFilterContext) -> Result<Vec<u8>, CompileError> {
     Ok(bpf)
 }
 
-fn architecture(arch: Arch) -> ScmpArch {
-    match arch {
-        Arch::ScmpArchNative => ScmpArch::Native,
-        Arch::ScmpArchX86 => ScmpArch::X86,
-        Arch::ScmpArchX86_64 => ScmpArch::X8664,
-        Arch::ScmpArchX32 => ScmpArch::X32,
-        Arch::ScmpArchArm => ScmpArch::Arm,
-        Arch::ScmpArchAarch64 => ScmpArch::Aarch64,
-        Arch::ScmpArchMips => ScmpArch::Mips,
-        Arch::ScmpArchMips64 => ScmpArch::Mips64,
-        Arch::ScmpArchMips64n32 => ScmpArch::Mips64N32,
-        Arch::ScmpArchMipsel => ScmpArch::Mipsel,
-        Arch::ScmpArchMipsel64 => ScmpArch::Mipsel64,
-        Arch::ScmpArchMipsel64n32 => ScmpArch::Mipsel64N32,
-        Arch::ScmpArchPpc => ScmpArch::Ppc,
-        Arch::ScmpArchPpc64 => ScmpArch::Ppc64,
-        Arch::ScmpArchPpc64le => ScmpArch::Ppc64Le,
-        Arch::ScmpArchS390 => ScmpArch::S390,
-        Arch::ScmpArchS390x => ScmpArch::S390X,
-        Arch::ScmpArchParisc => ScmpArch::Parisc,
-        Arch::ScmpArchParisc64 => ScmpArch::Parisc64,
-        Arch::ScmpArchRiscv64 => ScmpArch::Riscv64,
-        Arch::ScmpArchLoongarch64 => ScmpArch::Loongarch64,
-        Arch::ScmpArchM68k => ScmpArch::M68k,
-        Arch::ScmpArchSh => ScmpArch::Sh,
-        Arch::ScmpArchSheb => ScmpArch::Sheb,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::fd::{AsRawFd, OwnedFd};
@@ -272,7 +186,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::sys::seccomp::load;
+    use crate::sys::seccomp::{FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_WAIT_KILLABLE_RECV, load};
 
     fn compiled(profile: serde_json::Value) -> Program {
         compile(&serde_json::from_value(profile).unwrap()).unwrap()

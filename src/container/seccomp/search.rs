@@ -18,8 +18,8 @@ use super::instruction::{
     ARCHITECTURE, ARGUMENTS, AT_LEAST, EQUAL, GREATER, Instruction, NO_SUCH_CALL, NUMBER, X32_BIT, and, answer, branch,
     jump, load,
 };
+use super::meaning::{MOST, action, alternatives};
 use super::newer_calls::{AUDIT_ARCH_X86_64, answers_unknown_calls_itself, audit_arch};
-use super::{MOST, action, alternatives};
 
 /// What becomes of a call by an ABI that the profile does not name: the thread that makes it is killed.
 const FOREIGN: u32 = 0;

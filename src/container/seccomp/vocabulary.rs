@@ -10,7 +10,7 @@ use oci_spec::runtime::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{architecture, flags_of};
+use super::meaning::{architecture, flags_of};
 use crate::sys::seccomp::{FLAG_NEW_LISTENER, is_known};
 
 const ACTIONS: [Action; 9] = [

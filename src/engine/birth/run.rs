@@ -1,7 +1,7 @@
 //! What is written around the stages: the intent and the claim before them, the record as soon as there is one, and either the
 //! journal, the outcome and no intent any more, or nothing at all.
 
-use super::{Born, Left, NewSandbox, OnRecord, Outcome, Poststop, Stage, Unborn, Undone};
+use super::stage::{Born, Left, NewSandbox, OnRecord, Outcome, Poststop, Stage, Unborn, Undone};
 use crate::engine::effects::Grip;
 use crate::engine::record::{Happened, Subject};
 use crate::engine::{EngineError, Held, Pace, Recorder, facts, now};

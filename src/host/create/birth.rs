@@ -44,7 +44,7 @@ impl Birth<'_> {
 
     /// What hooks read on their standard input.
     pub fn state(&self, phase: Phase, pid: i32) -> Vec<u8> {
-        super::oci_state(self.plan, self.options).document(phase, pid).to_string().into_bytes()
+        super::oci_state::oci_state(self.plan, self.options).document(phase, pid).to_string().into_bytes()
     }
 
     /// Hooks that run once the mounts are there.

@@ -68,7 +68,7 @@ impl<'a> Cgroups<'a> {
             Driver::Systemd => {
                 let scope = Scope::of(&plan.cgroup, id, &plan.annotations, Bus::of_caller())?;
                 let mut systemd = Systemd::connect(scope.bus)?;
-                let layout = Layout::of_scope(&hierarchies, &systemd.top()?, &scope);
+                let layout = Layout::of_scope(&hierarchies, &systemd.top()?.join(scope.path()));
                 folder.write_scope(&ScopeRecord { unit: scope.unit.clone(), bus: scope.bus.name().to_owned() })?;
                 (layout, Some(NewScope { scope, systemd, limits: limits_of(&hierarchies) }))
             }

@@ -48,6 +48,7 @@ mod grouped;
 mod launched;
 mod left;
 mod net_devices;
+mod oci_state;
 mod options;
 mod placeholder;
 mod prepared;
@@ -62,13 +63,6 @@ pub use self::options::Options;
 pub use self::prepared::Prepared;
 pub use self::spawned::Spawned;
 use crate::engine;
-use crate::spec::OciState;
-use crate::spec::plan::Plan;
 
 // The compiler compares the stages with the table here, too: a generic assertion is silent in `cargo check`.
 const _: () = assert!(engine::is_row_of_launch::<Prepared<'_>, Grouped<'_>, Spawned<'_>, Launched<'_>>());
-
-/// What hooks and agents are told of the container.
-fn oci_state(plan: &Plan, options: &Options) -> OciState {
-    OciState::new(&options.id, &options.bundle, plan.annotations.iter().map(|(key, value)| (key, value)))
-}

@@ -48,7 +48,7 @@ impl<'a> Prepared<'a> {
         let cgroups = Cgroups::prepare(plan, &options.id, options.cgroup_driver, folder)?;
         descriptors::raise_for_mounts(plan)?;
         let mut origin = Cold::prepare(plan, folder)?;
-        let state = super::oci_state(plan, options).document(Phase::Creating, 0);
+        let state = super::oci_state::oci_state(plan, options).document(Phase::Creating, 0);
         let agent = Agent::of(plan.seccomp.as_ref(), origin.asks_agent(), state)?;
         folder.write_file("config.json", &options.spec_bytes)?;
         if plan.rootfs.switch == RootSwitch::Cover {

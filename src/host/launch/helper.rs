@@ -3,11 +3,12 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 
-use super::launched::{Doing, next_report, out_of_turn};
+use super::doing::Doing;
+use super::launched::{end_process, next_report, out_of_turn, reap};
 use super::{Inside, Launched, STEP_DEADLINE};
 use crate::cgroup::Joiner;
 use crate::container::channel::{self, Report};
@@ -141,18 +142,6 @@ fn receive_process(
         (Err(_), _) => end_process(helper),
     }
     launched
-}
-
-/// SIGKILL for a child of ours. One in a frozen cgroup dies at the thaw: it is not waited for longer than this.
-pub(super) fn end_process(process: BorrowedFd<'_>) {
-    let _ = pidfd::send_signal(process, libc::SIGKILL);
-    reap(process, Duration::from_secs(1));
-}
-
-fn reap(process: BorrowedFd<'_>, patience: Duration) {
-    if pidfd::wait_exit(process, Some(Instant::now() + patience)).unwrap_or(false) {
-        let _ = pidfd::wait_child(process);
-    }
 }
 
 /// The pid in our PID namespace; None when the process is already reaped.

@@ -4,14 +4,13 @@
 //! A container that traces what enters it can make the process say anything, but not out of turn, and not twice: so that
 //! nobody keeps us listening.
 
-use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+
 use std::time::{Duration, Instant};
 
 use super::STEP_DEADLINE;
 use super::attend::Attendant;
-use super::helper::end_process;
+use super::doing::Doing;
 use crate::container::channel::{self, Failure, Order, Report};
 use crate::host::{HostError, Trying};
 use crate::sys::interrupt::{self, Waited};
@@ -28,46 +27,6 @@ pub struct Launched {
     pub pidfd: OwnedFd,
     /// The creator's end; whoever holds it can start the process, and the end of all holders ends it.
     pub channel: OwnedFd,
-}
-
-/// What a process on its way is doing: what it died of or hangs in is told by this.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Doing {
-    /// Its helper joins what is to be joined, and clones it.
-    Cloning,
-    Namespaces,
-    Mounts,
-    /// From the mounts to the rootfs as /, with the createContainer hooks in between.
-    Root,
-    /// From there on it is only itself that it changes.
-    Identity,
-    /// The same of one more process of a container, whose mounts and root are there.
-    Joining,
-    /// Somebody else decides about each of its system calls.
-    Asking {
-        agent: PathBuf,
-    },
-    /// It is ready, and is being looked at and handed over.
-    Waiting,
-    Executing,
-}
-
-impl fmt::Display for Doing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Doing::Cloning => f.write_str("the launch"),
-            Doing::Namespaces => f.write_str("making the namespaces"),
-            Doing::Mounts => f.write_str("mounting the container's file systems"),
-            Doing::Root => f.write_str("making the rootfs the root"),
-            Doing::Identity => f.write_str("becoming the application's user"),
-            Doing::Joining => f.write_str("setting up the process"),
-            Doing::Asking { agent } => {
-                write!(f, "setting up the container, about which the seccomp agent at {agent:?} is asked")
-            }
-            Doing::Waiting => f.write_str("waiting to be started"),
-            Doing::Executing => f.write_str("executing the program"),
-        }
-    }
 }
 
 impl Doing {
@@ -223,6 +182,18 @@ pub(super) fn out_of_turn(report: Report, doing: &Doing) -> HostError {
 
 fn said(Failure { exit_code, text, .. }: Failure) -> HostError {
     HostError::Said { text, exit_code }
+}
+
+/// SIGKILL for a child of ours. One in a frozen cgroup dies at the thaw: it is not waited for longer than this.
+pub(super) fn end_process(process: BorrowedFd<'_>) {
+    let _ = pidfd::send_signal(process, libc::SIGKILL);
+    reap(process, Duration::from_secs(1));
+}
+
+pub(super) fn reap(process: BorrowedFd<'_>, patience: Duration) {
+    if pidfd::wait_exit(process, Some(Instant::now() + patience)).unwrap_or(false) {
+        let _ = pidfd::wait_child(process);
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 //! A crash in here ends the process: its channel is at its end.
 
 pub mod attend;
+mod doing;
 pub mod donate;
 pub mod exec;
 mod helper;
@@ -27,7 +28,8 @@ use std::ffi::CString;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-pub use launched::{Doing, Launched, Ready};
+pub use doing::Doing;
+pub use launched::{Launched, Ready};
 
 /// How long an init may take for one step of its setup.
 pub const STEP_DEADLINE: Duration = Duration::from_secs(60);

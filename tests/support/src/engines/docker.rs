@@ -3,13 +3,15 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::containerd::Containerd;
 use super::daemon::Daemon;
-use super::{image, left};
+use super::engine::{Engine, Words};
+use super::{Shared, image, left};
 use crate::command::binary;
 use crate::{Cmd, Outcome};
 
@@ -62,20 +64,6 @@ impl Docker {
         docker
     }
 
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    pub fn tag(&self) -> &str {
-        &self.tag
-    }
-
-    /// `docker FLAGS ARGS…`
-    pub fn cmd<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
-        let line = self.line();
-        Cmd::new(&line[0]).args(&line[1..]).args(args)
-    }
-
     /// How docker is called, up to its command.
     fn line(&self) -> Vec<OsString> {
         // The package's own client, should there be another one.
@@ -85,46 +73,63 @@ impl Docker {
         line
     }
 
-    pub fn docker<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Outcome {
-        self.cmd(args).run()
-    }
-
-    /// `docker run --network none ARGS…`
-    pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
-        self.cmd(["run", "--network", "none"]).args(args)
-    }
-
-    /// One that runs in the background; gives its name.
-    #[track_caller]
-    pub fn detached<S: AsRef<OsStr>>(&self, name: &str, args: impl IntoIterator<Item = S>) -> String {
-        self.run(["--detach", "--name", name]).args(args).run().success();
-        name.to_owned()
-    }
-
-    #[track_caller]
-    pub fn inspect(&self, name: &str) -> Value {
-        self.docker(["inspect", name]).success().json()[0].clone()
-    }
-
-    #[track_caller]
-    pub fn state(&self, name: &str) -> Value {
-        self.inspect(name)["State"].clone()
-    }
-
-    #[track_caller]
-    pub fn remove(&self, name: &str) {
-        self.docker(["rm", "--force", name]).success();
-    }
-
     /// dockerd gives every runtime the folder that it made for runc.
     pub fn runtime_root(&self) -> PathBuf {
         self.dir.join("exec/runtime-runc").join(&self.tag)
     }
+}
 
-    /// The runtime itself, on what docker runs.
-    pub fn runtime<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Outcome {
+impl Engine for Docker {
+    const PROGRAMS: &'static [&'static str] = &["dockerd", "containerd", "docker", "setsid"];
+    const WORDS: Words = Words {
+        remove: &["rm", "--force"],
+        setting_refused: 125,
+        exec_failures: [126, 126, 126],
+        kill_of_an_ended_one: (1, "is not running"),
+        exec_in_a_paused_one: (1, "is paused"),
+        health: &["--health-cmd", "test -e /tmp/healthy", "--health-interval", "200ms", "--health-retries", "1"],
+    };
+
+    fn shared() -> Arc<Docker> {
+        static DOCKER: Shared<Docker> = Shared::new();
+        DOCKER.get_or_start(Docker::start)
+    }
+
+    fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    fn cmd<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
+        let line = self.line();
+        Cmd::new(&line[0]).args(&line[1..]).args(args)
+    }
+
+    fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
+        self.cmd(["run", "--network", "none"]).args(args)
+    }
+
+    fn cgroup_of(&self, name: &str) -> PathBuf {
+        Path::new(&self.tag).join(self.id(name))
+    }
+
+    fn runtime<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Outcome {
         Cmd::new(binary()).arg("--root").arg(self.runtime_root()).args(args).run()
     }
+
+    fn events(&self, name: &str) -> Vec<String> {
+        // With a time that has passed, docker may stop before it has told everything.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970");
+        let soon = (now.as_secs() + 2).to_string();
+        let told = self.cmd(["events", "--since", "10m", "--until", &soon, "--format", "{{.Action}}", "--filter"]);
+        let told = told.arg(format!("container={name}")).run().success().stdout;
+        told.lines().map(str::to_owned).collect()
+    }
+
+    fn judge_health(&self, _: &str) {}
 }
 
 fn host(dir: &Path) -> String {

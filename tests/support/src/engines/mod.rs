@@ -3,15 +3,17 @@
 //!
 //! * [`Podman`], [`Containerd`] and [`Docker`] each are one engine. Dropping one removes what it runs, stops it by its pid
 //!   and looks for what is left behind: a process, a cgroup, a mount, a socket or a sandbox is a failure.
-//! * [`Shared`] lets the tests of one file use one engine: the last of them to leave stops it.
+//! * [`Engine`] is what podman and docker have in common: `tests/callers/engines.rs` says once what each must show.
+//! * [`Shared`] lets all tests of a program use one engine: the last of them to leave stops it.
 //! * [`image`] makes the image that they run: no registry is ever asked.
 //!
-//! `SANDKEEP_BIN=/usr/sbin/runc cargo test --test podman` runs the same tests on another runtime, which tells a fault of
+//! `SANDKEEP_BIN=/usr/sbin/runc cargo test --test callers engines` runs the same tests on another runtime, which tells a fault of
 //! ours from a habit of the engine. With `SANDKEEP_REQUIRE_ENGINES` set a missing engine fails the test.
 
 pub mod containerd;
 pub mod daemon;
 pub mod docker;
+pub mod engine;
 pub mod hierarchies;
 pub mod image;
 pub mod left;
@@ -21,9 +23,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub use containerd::Containerd;
 pub use docker::Docker;
+pub use engine::Engine;
 pub use podman::Podman;
 
-/// One engine for all tests of a file.
+/// One engine for all tests of a program.
 pub struct Shared<E>(Mutex<Weak<E>>);
 
 impl<E> Shared<E> {

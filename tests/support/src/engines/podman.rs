@@ -4,12 +4,13 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{image, left};
+use super::engine::{Engine, Words};
+use super::{Shared, image, left};
 use crate::command::binary;
 use crate::{Cmd, Outcome};
 
@@ -76,25 +77,8 @@ impl Podman {
         Podman { dir, caller }
     }
 
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
-    /// What every path, cgroup and name of this engine has in it.
-    pub fn tag(&self) -> &str {
-        self.dir().file_name().and_then(OsStr::to_str).expect("a folder with a name")
-    }
-
     pub fn cgroup(&self) -> String {
         format!("/{}", self.tag())
-    }
-
-    /// `podman FLAGS ARGS…`
-    pub fn cmd<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
-        let line = self.line();
-        let cmd = Cmd::new(&line[0]).args(&line[1..]).args(args);
-        // conmon leaves a file named oom where it was started.
-        cmd.env("CONTAINERS_CONF", self.dir().join("containers.conf")).current_dir(self.dir())
     }
 
     /// The same, for a podman that knows that its runtime logs in JSON.
@@ -124,45 +108,70 @@ impl Podman {
         line
     }
 
-    pub fn podman<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Outcome {
-        self.cmd(args).run()
-    }
-
-    /// `podman run FLAGS ARGS…`, the containers' cgroups below [`Podman::cgroup`].
-    pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
-        let cmd = self.cmd(["run"]);
-        let cmd = if self.caller == Caller::Root { cmd.arg("--cgroup-parent").arg(self.cgroup()) } else { cmd };
-        cmd.args(args)
-    }
-
-    /// One that runs in the background; its name is unique on the machine.
-    pub fn detached<S: AsRef<OsStr>>(&self, name: &str, args: impl IntoIterator<Item = S>) -> String {
-        let name = format!("{name}-{}", self.tag());
-        self.run(["--detach", "--name", &name]).args(args).run().success();
-        name
-    }
-
-    #[track_caller]
-    pub fn inspect(&self, name: &str) -> Value {
-        self.podman(["inspect", name]).success().json()[0].clone()
-    }
-
-    #[track_caller]
-    pub fn state(&self, name: &str) -> Value {
-        self.inspect(name)["State"].clone()
-    }
-
-    #[track_caller]
-    pub fn remove(&self, name: &str) {
-        self.podman(["rm", "--force", "--time", "0", name]).success();
-    }
-
     /// Where the runtime keeps its state: podman does not say, so it is the runtime's own default.
     pub fn runtime_root(&self) -> PathBuf {
         match self.caller {
             Caller::Root => "/run/sandkeep".into(),
             Caller::User => self.dir().join("run/sandkeep"),
         }
+    }
+}
+
+impl Engine for Podman {
+    const PROGRAMS: &'static [&'static str] = &["podman", "conmon", "setsid"];
+    const WORDS: Words = Words {
+        remove: &["rm", "--force", "--time", "0"],
+        setting_refused: 126,
+        exec_failures: [127, 126, 127],
+        kill_of_an_ended_one: (125, "can only kill running containers"),
+        exec_in_a_paused_one: (255, "container state improper"),
+        health: &["--health-cmd", "test -e /tmp/healthy", "--health-interval", "disable", "--health-retries", "1"],
+    };
+
+    fn shared() -> Arc<Podman> {
+        static PODMAN: Shared<Podman> = Shared::new();
+        PODMAN.get_or_start(Podman::start)
+    }
+
+    fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn tag(&self) -> &str {
+        self.dir().file_name().and_then(OsStr::to_str).expect("a folder with a name")
+    }
+
+    fn cmd<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
+        let line = self.line();
+        let cmd = Cmd::new(&line[0]).args(&line[1..]).args(args);
+        // conmon leaves a file named oom where it was started.
+        cmd.env("CONTAINERS_CONF", self.dir().join("containers.conf")).current_dir(self.dir())
+    }
+
+    /// The containers' cgroups are below [`Podman::cgroup`].
+    fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
+        let cmd = self.cmd(["run"]);
+        let cmd = if self.caller == Caller::Root { cmd.arg("--cgroup-parent").arg(self.cgroup()) } else { cmd };
+        cmd.args(args)
+    }
+
+    fn cgroup_of(&self, name: &str) -> PathBuf {
+        self.state(name)["CgroupPath"].as_str().expect("a cgroup path").trim_start_matches('/').into()
+    }
+
+    fn runtime<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Outcome {
+        Cmd::new(binary()).args(args).run()
+    }
+
+    fn events(&self, name: &str) -> Vec<String> {
+        let told = self.cmd(["events", "--stream=false", "--since", "5m", "--filter"]);
+        let told = told.arg(format!("container={name}")).run().success().stdout;
+        let words = told.lines().filter_map(|line| line.split_once(" container ")?.1.split(' ').next());
+        words.map(str::to_owned).collect()
+    }
+
+    fn judge_health(&self, name: &str) {
+        self.call(["healthcheck", "run", name]);
     }
 }
 

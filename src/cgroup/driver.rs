@@ -1,13 +1,31 @@
-//! Whether a limit could be set at all, asked before anything is made: for limits that nobody insists on.
+//! Who manages cgroups, and what that can do: asked before anything is made.
+
+#![allow(clippy::disallowed_macros)] // Truth values only.
 
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
 
 use super::hierarchies::{Hierarchies, Version};
-use super::layout::{Driver, TOP};
+use super::layout::TOP;
 
-/// Whether this caller can make a container's cgroup that has this controller. What systemd can is its business.
+/// Who manages cgroups: `--cgroup-manager`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// We do, in the file system.
+    Cgroupfs,
+    /// systemd is asked, over D-Bus, for a scope.
+    Systemd,
+    /// Nobody: processes stay where their creator is, and limits are ignored.
+    Disabled,
+}
+
+/// `linux.cgroup` of the features document (runtime-spec, features-linux.md).
+pub fn features() -> serde_json::Value {
+    serde_json::json!({ "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true })
+}
+
+/// Whether this caller can make a container's cgroup that has this controller, for limits that nobody insists on. What systemd can is its business.
 pub fn can_limit(driver: Driver, controller: &str) -> bool {
     let Ok(hierarchies) = Hierarchies::read() else { return false };
     match driver {
