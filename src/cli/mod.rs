@@ -1,4 +1,4 @@
-//! The command line: one small file a command. Each parses, loads, asks the engine for one thing, and prints.
+//! The command line: one small file a command. Each parses, loads, makes one call to the engine or to the host, and prints.
 //!
 //! Owns what is typed and what is shown, and nothing else: a crash of a command is the engine's to heal.
 

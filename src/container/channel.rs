@@ -46,12 +46,15 @@ pub enum Report {
 /// Why a process gave up, in its own words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
+    /// Of what kind: a hook's failure ends the container for good.
     pub of: Of,
     /// What a foreground run reports.
     pub exit_code: u8,
+    /// A sentence, without the cause repeated.
     pub text: String,
 }
 
+/// Where it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Of {
     /// A step of its own.
@@ -87,6 +90,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     seqpacket::pair()
 }
 
+/// By the process, in one message. A failure's text is cut to what one message takes.
 pub fn report(channel: BorrowedFd<'_>, report: &Report) -> io::Result<()> {
     match report {
         Report::Forked(pidfd) => send(channel, b"F", Some(pidfd)),
@@ -113,6 +117,7 @@ pub fn report(channel: BorrowedFd<'_>, report: &Report) -> io::Result<()> {
 }
 
 /// The next report. Blocks; the caller bounds it with poll.
+/// By the creator, which waits for as long as it takes.
 pub fn next_report(channel: BorrowedFd<'_>) -> io::Result<Report> {
     let mut buffer = [0u8; LARGEST];
     let (length, fds) = receive(channel, &mut buffer)?;
@@ -173,6 +178,7 @@ impl Failure {
     }
 }
 
+/// By the creator; `Closed` is what its end says by going.
 pub fn order(channel: BorrowedFd<'_>, order: Order) -> io::Result<()> {
     match order {
         Order::Mapped => send(channel, b"U", None),
@@ -185,6 +191,7 @@ pub fn order(channel: BorrowedFd<'_>, order: Order) -> io::Result<()> {
     }
 }
 
+/// By the process, which waits for as long as it takes.
 pub fn next_order(channel: BorrowedFd<'_>) -> io::Result<Order> {
     let mut buffer = [0u8; 8];
     let length = loop {

@@ -80,7 +80,7 @@ pub(crate) const NO_SUCH_NAMESPACE: Forgiven = Forgiven {
     step: "compare our namespaces with a container's",
     errno: libc::ENOENT,
     because: "the kernel has no namespaces of that kind, so there is nothing to enter",
-    test: "src/host/namespaces.rs: a_kind_that_the_kernel_lacks_differs_in_nobody_and_one_that_cannot_be_read_is_an_error",
+    test: "src/host/launch/namespaces.rs: a_kind_that_the_kernel_lacks_differs_in_nobody_and_one_that_cannot_be_read_is_an_error",
 };
 
 pub(crate) const MOUNT_IS_GONE: Forgiven = Forgiven {

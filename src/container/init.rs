@@ -27,6 +27,7 @@ use crate::sys::{clone, descriptor_limit, descriptors, process, signals};
 /// The plan, and what the creator opened for it with the host's privileges.
 #[derive(Serialize, Deserialize)]
 pub struct Donations {
+    /// Everything that is to be done in here.
     pub plan: Plan,
     /// The init's end of the conversation.
     #[serde(with = "crate::sys::carried")]
@@ -40,10 +41,13 @@ pub struct Donations {
     /// One per device of the plan, or none at all: see `devices::lacking`.
     #[serde(with = "crate::sys::carried")]
     pub nodes: Vec<Option<OwnedFd>>,
+    /// What it is shown of cgroups, where it mounts them.
     pub cgroups: Vec<CgroupView>,
+    /// None: the container has no filter.
     pub seccomp: Option<super::seccomp::Program>,
     /// LISTEN_FDS and --preserve-fds: this many descriptors from 3 on belong to the application.
     pub preserved_fds: u32,
+    /// Of the new session keyring (keyctl(2)); None: it keeps the caller's.
     pub session_keyring: Option<CString>,
     /// What sd_listen_fds(3) looks for, if anybody has activated us.
     pub listen: Option<Listen>,

@@ -22,15 +22,20 @@ use crate::sys::{clone, descriptor_limit, descriptors, signals};
 /// What the joining process is given.
 #[derive(Serialize, Deserialize)]
 pub struct Donations {
+    /// The process that it becomes.
     pub plan: ProcessPlan,
+    /// Its end of the conversation.
     #[serde(with = "crate::sys::carried")]
     pub channel: OwnedFd,
+    /// None: it has no filter.
     pub seccomp: Option<super::seccomp::Program>,
     /// Of the container's user namespace, as the host sees it.
     pub groups: Groups,
     /// Of the standard descriptors; None: the user has no id out here.
     pub owner: Option<Owner>,
+    /// This many descriptors from 3 on belong to the process.
     pub preserved_fds: u32,
+    /// Of the new session keyring (keyctl(2)); None: it keeps the caller's.
     pub session_keyring: Option<CString>,
     /// The soft limit of descriptors that the process has, if this one has more.
     pub descriptor_limit: Option<u64>,
@@ -49,6 +54,7 @@ pub struct Target {
     /// pidfd of its init.
     #[serde(with = "crate::sys::carried")]
     pub init: OwnedFd,
+    /// Of the container's PID namespace.
     #[serde(with = "crate::sys::carried")]
     pub pid_namespace: OwnedFd,
     /// CLONE_NEW* bits of those of its namespaces that differ from the creator's, but for the PID namespace.

@@ -15,6 +15,7 @@ use super::{init, join};
 use crate::spec::plan::NamespaceKind;
 use crate::sys::clone::Parent;
 
+/// All that a program which enters a container is told.
 #[derive(Serialize, Deserialize)]
 pub struct Letter {
     /// Where the helper reports the process that it has cloned.
@@ -23,30 +24,40 @@ pub struct Letter {
     /// `tasks` of each v1 cgroup to join.
     #[serde(with = "crate::sys::carried")]
     pub tasks: Vec<OwnedFd>,
+    /// Whose child the process becomes.
     pub parent: Parent,
+    /// What follows.
     pub then: Then,
+    /// What is to be made.
     pub errand: Errand,
 }
 
 /// What the helper does once it has reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Then {
+    /// It exits, and the kernel hands on what it leaves behind.
     Leave,
     /// As the parent of a process that nobody else would reap.
     Stay,
 }
 
+/// What a helper is sent for.
 #[derive(Serialize, Deserialize)]
 pub enum Errand {
     /// The init of a new container, with the namespaces that it joins by path, in the order in which they are joined.
+    #[allow(missing_docs)]
     Init { joined: Vec<Joined>, init: Box<init::Donations> },
     /// One more process of a container.
+    #[allow(missing_docs)]
     Exec { target: join::Target, process: Box<join::Donations> },
 }
 
+/// A namespace of somebody else's that the container is to be in.
 #[derive(Serialize, Deserialize)]
 pub struct Joined {
+    /// There is one of each at most.
     pub kind: NamespaceKind,
+    /// As setns(2) takes it.
     #[serde(with = "crate::sys::carried")]
     pub namespace: OwnedFd,
 }

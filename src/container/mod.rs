@@ -27,7 +27,6 @@
 
 #![deny(missing_docs)]
 
-#[allow(missing_docs)]
 pub mod channel;
 mod copy_up;
 pub mod devices;
@@ -40,13 +39,10 @@ pub mod helper;
 mod home;
 pub mod hooks;
 mod identity;
-#[allow(missing_docs)]
 pub mod init;
-#[allow(missing_docs)]
 pub mod join;
 mod keeper;
 pub mod landlock;
-#[allow(missing_docs)]
 pub mod letter;
 mod masks;
 mod mounts;

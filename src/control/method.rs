@@ -78,7 +78,15 @@ impl Method {
         match self {
             Method::Create => 2,
             Method::ExecuteAsync => 1,
-            _ => 0,
+            Method::Handshake
+            | Method::StartRoot
+            | Method::Start
+            | Method::AwaitReady
+            | Method::Wait
+            | Method::WaitPid
+            | Method::Signal
+            | Method::State
+            | Method::Destroy => 0,
         }
     }
 }

@@ -3,9 +3,9 @@
 //! Owns the order of these steps and is the only caller of `step` that writes. Never touches the machine itself: what
 //! must be done is behind [`Effects`], a room each, what is true is behind [`Probe`], and who heals behind [`Mend`].
 //!
-//! * [`effects`] is the one loop over them, and what is written of a transition; [`record`] makes the intents and the entries.
-//! * [`transition`] is what happens to a sandbox that exists, [`create`] how it came to be, [`heal`] what was cut short.
-//! * [`facts`] and [`heal::judge`] decide, purely; [`sight`] is what happens without a transition of a command.
+//! * `effects` is the one loop over them, and what is written of a transition; `record` makes the intents and the entries.
+//! * `transition` is what happens to a sandbox that exists, `birth` how it came to be, [`heal`] what was cut short.
+//! * `facts` and `verdict` decide, purely; `sight` is what happens without a transition of a command.
 //!
 //! ```text
 //! lock ─▶ heal ─▶ step ─▶ write intent ─▶ effects ─▶ commit to the store ─▶ publish snapshot ─▶ clear intent ─▶ unlock
@@ -30,6 +30,7 @@ pub mod taken;
 #[cfg(test)]
 mod tests;
 mod transition;
+mod verdict;
 
 use std::error::Error;
 

@@ -2,7 +2,7 @@
 //! transition that is not complete. Pure: nothing is written, and nothing healed.
 
 use super::facts::{self, Depth, Facts};
-use super::heal::{self, Verdict};
+use super::verdict::{Verdict, judge};
 use crate::model::record::{Intent, Nanos, Snapshot};
 use crate::model::{Event, Phase};
 
@@ -54,7 +54,7 @@ pub fn as_read(mut snapshot: Snapshot, unfinished: Unfinished<'_>, facts: &Facts
 }
 
 fn take_in(seen: &mut Snapshot, intent: &Intent, facts: &Facts, at: Nanos) {
-    match heal::judge(intent, Some(seen), facts) {
+    match judge(intent, Some(seen), facts) {
         Verdict::Record => {
             facts::apply(seen, intent.container.as_str(), intent.event, None, at);
         }

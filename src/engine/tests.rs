@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use super::heal::{Healed, Verdict, heal, judge};
+use super::heal::{Healed, heal};
+use super::verdict::{Verdict, judge};
 use super::*;
 use crate::model::record::{ContainerRecord, Intent, SandboxRecord, Snapshot};
 use crate::model::{Change, Effect, End, Machine, Make, Phase};

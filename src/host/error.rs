@@ -197,6 +197,11 @@ impl HostError {
         }
     }
 
+    /// Without a word.
+    pub(super) fn died(who: &'static str, doing: &Doing) -> HostError {
+        HostError::Died { who, doing: doing.clone(), silent: "" }
+    }
+
     /// Of a process whose calls the agent at this path is asked about: one that ends there most likely got no answer, or not
     /// the one it needs.
     pub(super) fn under_agent(self, agent: &Path) -> HostError {

@@ -7,10 +7,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{self, SetArg, Termios};
 
 use super::launch::Launched;
+use super::launch::attend::fit;
 use super::{HostError, Trying};
 use crate::sys::descriptors::{STDIN, STDIO};
 use crate::sys::interrupt::{self, Interrupts, Kept};
-use crate::sys::{pidfd, tty};
+use crate::sys::pidfd;
 
 /// Signals that were kept for the application, and come to it from now on.
 #[derive(Clone, Copy)]
@@ -118,13 +119,6 @@ fn forward(signals: Forwarding, process: BorrowedFd<'_>, proxy: Option<&Proxy>) 
         }
         // One that is already gone will be reaped in a moment.
         let _ = pidfd::send_signal(process, signal);
-    }
-}
-
-/// Gives a container's terminal the size of ours; before the start, so that the application never sees another.
-pub fn fit(master: BorrowedFd<'_>) {
-    if let Some(size) = STDIO.iter().find_map(|ours| tty::window_size(*ours).ok()) {
-        let _ = tty::set_window_size(master, size);
     }
 }
 

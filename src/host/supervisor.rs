@@ -148,7 +148,7 @@ pub fn pid_inside(host_pid: i32) -> Result<i32, HostError> {
     let status = match text::read(&path) {
         // Callers take "no such file" for a program that is missing.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {
-            return Err(Doing::Waiting.died("the container's process"));
+            return Err(HostError::died("the container's process", &Doing::Waiting));
         }
         other => other.trying(|| format!("read {path}"))?,
     };

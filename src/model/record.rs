@@ -65,6 +65,7 @@ pub struct CgroupRecord {
 pub struct FileValue {
     /// Absolute.
     pub file: PathBuf,
+    /// The whole of what is written.
     pub value: String,
 }
 
@@ -92,14 +93,19 @@ pub struct ScopeRecord {
 /// replaced where its container runs on without it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxRecord {
+    /// That of its root container, too.
     pub id: Id,
     /// Random, 32 hex digits: tells two sandboxes of the same id apart.
     pub incarnation: String,
+    /// Pid 1 of the sandbox, or a process beside it: see `pid_namespace`.
     pub supervisor: ProcessRef,
+    /// When and where the start times in these records were read.
     pub boot: Boot,
+    /// Whether the kernel ends everything with the supervisor.
     pub pid_namespace: PidNamespace,
     /// The supervisor's own cgroup.
     pub supervisor_cgroup: CgroupRecord,
+    /// When the birth began.
     pub created: Nanos,
     /// The sandbox dies with its creator (a foreground run).
     pub attached: bool,
@@ -112,16 +118,20 @@ pub struct RootIdentity {
     pub mount_id: u64,
     /// st_dev and st_ino.
     pub device: u64,
+    /// st_ino.
     pub inode: u64,
 }
 
 /// Immutable; written once, when the init is ready. Before, hooks see one without a `root`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerRecord {
+    /// The sandbox's, of its root container.
     pub id: Id,
+    /// The application, once it runs.
     pub init: ProcessRef,
     /// None: it was made by a sandkeep that did not ask, or it has no mount namespace of its own.
     pub root: Option<RootIdentity>,
+    /// Who learns its exit status.
     pub reaper: Reaper,
     /// Absolute.
     pub bundle: PathBuf,
@@ -129,10 +139,13 @@ pub struct ContainerRecord {
     pub rootfs: PathBuf,
     /// SHA-256 of the config.json that was frozen at create, in hex.
     pub spec_digest: String,
+    /// What its own cgroups are.
     pub cgroup: CgroupRecord,
+    /// When the birth began.
     pub created: Nanos,
     /// uid of whoever created it.
     pub owner: u32,
+    /// As the configuration has them.
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -160,9 +173,11 @@ impl Exit {
 /// What changes of one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerState {
+    /// By the table.
     pub phase: Phase,
     /// When it came to this phase.
     pub since: Nanos,
+    /// Once it has ended.
     pub exit: Option<Exit>,
 }
 
@@ -180,9 +195,11 @@ pub struct State {
 /// What `sandbox.json` holds and readers see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
+    /// What never changes of it.
     pub sandbox: SandboxRecord,
     /// By id; the root container's is the sandbox's id.
     pub containers: BTreeMap<String, ContainerRecord>,
+    /// What does.
     pub state: State,
 }
 
@@ -193,14 +210,21 @@ pub struct Intent {
     pub seq: u64,
     /// The sandbox, and the container the event is about.
     pub sandbox: Id,
+    /// The root container has the id of the sandbox.
     pub container: Id,
+    /// Whose rows of the table are meant.
     pub machine: Machine,
+    /// What it was.
     pub from: Phase,
+    /// What was asked or seen.
     pub event: Event,
+    /// What it will be.
     pub to: Phase,
     /// Who holds the lock.
     pub holder: ProcessRef,
+    /// When and where the start time of `holder` was read.
     pub boot: Boot,
+    /// When it was written.
     pub at: Nanos,
     /// Folders of cgroups that create is about to make (so that its crash can be undone), deepest first.
     pub cgroups: Vec<PathBuf>,
@@ -209,18 +233,27 @@ pub struct Intent {
 /// One line of history: a transition that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalEntry {
+    /// As its record had it.
     pub sandbox: Id,
+    /// Of that sandbox: a later one of the same id has another.
     pub incarnation: String,
+    /// The root container has the id of the sandbox.
     pub container: Id,
+    /// Whose rows of the table are meant.
     pub machine: Machine,
+    /// One more than that of the transition before.
     pub seq: u64,
+    /// What it was.
     pub from: Phase,
+    /// What was asked or seen.
     pub event: Event,
+    /// What it has been from then on.
     pub to: Phase,
     /// When its intent was written.
     pub began: Nanos,
     /// When its effects were done.
     pub ended: Nanos,
+    /// Of an end, or of a deletion that killed what lived.
     pub exit: Option<Exit>,
     /// Who did it: the command itself, or the healing of one that died.
     pub by: Actor,
@@ -238,22 +271,28 @@ impl JournalEntry {
 /// Who asked for which signal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignalAsked {
+    /// As kill(2) has it.
     pub number: u8,
     /// The user of the command.
     pub uid: u32,
     /// The process that called it, and its name then.
     pub caller: i32,
+    /// Its name, as the kernel has it (proc_pid_comm(5)).
     pub program: String,
 }
 
+/// Who has done a transition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor {
+    /// The command that was asked for it.
     Command,
+    /// A later one, in the place of one that died; or whoever saw what nobody asked for.
     Recovery,
 }
 
 /// A hook that a command runs on the host's side. Those that run inside the container are not recorded: its init runs
 /// them, once in its life.
+#[allow(missing_docs)] // As the specification calls them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookKind {
     Prestart,
@@ -281,12 +320,16 @@ pub enum HookStep {
     Claimed(ProcessRef),
     /// It is executed next, as this process, which leads a process group of its own.
     Begun(ProcessRef),
+    /// It has ended, or nobody will ever know.
     Ended(HookEnd),
 }
 
+/// How a hook has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookEnd {
+    /// With exit code 0.
     Well,
+    /// With another, by a signal, or not in time.
     Failed,
     /// The process that was waiting for it died first.
     Unseen,
@@ -295,10 +338,14 @@ pub enum HookEnd {
 /// One line of the record of hooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookRecord {
+    /// Of which container.
     pub container: Id,
+    /// Which list of hooks.
     pub kind: HookKind,
     /// Its place in the list of its kind, from 0.
     pub index: u32,
+    /// How far it has come.
     pub step: HookStep,
+    /// When that was.
     pub at: Nanos,
 }

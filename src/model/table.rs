@@ -1,7 +1,7 @@
 //! The one statement of what is legal: every transition of a sandbox and of a container, and what each one does.
 //!
-//! Both machines have the same rows. Where what is done differs, a name stands for both ([`LAUNCH`], [`RENEW`],
-//! [`GONE`]): the root of a sandbox comes and goes with its supervisor, a further container without.
+//! Both machines have the same rows. Where what is done differs, a name stands for both (`LAUNCH`, `RENEW`,
+//! `GONE`): the root of a sandbox comes and goes with its supervisor, a further container without.
 //!
 //! Which room a row is about follows from its event alone, and the compiler looks through the whole table for that: who
 //! asks by a [`super::event::ChangeRequest`] gets effects of the room that changes things, and none else.

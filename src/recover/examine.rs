@@ -24,9 +24,12 @@ const SETTLED: Duration = Duration::from_secs(10);
 pub struct Finding {
     /// An id, a folder or a process.
     pub subject: String,
+    /// What is wrong with it, in a sentence for the user.
     pub text: String,
 }
 
+/// Looks, and changes nothing. What cannot be looked at is a finding, too; an error only if the root itself cannot be
+/// read.
 pub fn examine(root: &Root) -> Result<Vec<Finding>, StoreError> {
     let mut findings = Vec::new();
     let mut snapshots = Vec::new();

@@ -4,6 +4,8 @@
 //! `recover` and the next command on the same sandbox cannot disagree. What runs on without a supervisor is given another.
 //! May itself be killed at any point and run again.
 
+#![deny(missing_docs)]
+
 mod examine;
 
 use std::time::{Duration, Instant};
@@ -30,7 +32,9 @@ const PATIENCE_TO_DESTROY: Duration = Duration::from_secs(10);
 /// What was done about one folder.
 #[derive(Debug)]
 pub struct Report {
+    /// The id, or the folder of what never had one.
     pub subject: String,
+    /// What was done, in order; empty of one that was in order.
     pub actions: Vec<String>,
     /// Why it could not be healed; the intent is still there for the next attempt.
     pub failure: Option<String>,

@@ -3,6 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+/// Why a configuration is refused. Nothing was made; the text names the file, or the field as the specification writes
+/// it.
+#[allow(missing_docs)] // Their texts say it.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     #[error("the bundle {path:?} does not exist")]

@@ -16,6 +16,7 @@ use super::{Host, SpecError, annotations, capabilities, check, confinement, env,
 pub struct ExecOverrides {
     /// The program and its arguments.
     pub args: Vec<OsString>,
+    /// Absolute in the container; None: as the configuration has it.
     pub cwd: Option<PathBuf>,
     /// Added to the configuration's; a name given again replaces it.
     pub env: Vec<OsString>,
@@ -28,8 +29,11 @@ pub struct ExecOverrides {
     pub caps: Vec<String>,
     /// None: as the configuration has it.
     pub no_new_privs: Option<bool>,
+    /// The process gets a terminal of its own, whatever the configuration says.
     pub tty: bool,
+    /// The name of an AppArmor profile; None: as the configuration has it.
     pub apparmor: Option<String>,
+    /// An SELinux label (`user:role:type:level`); None: as the configuration has it.
     pub process_label: Option<String>,
 }
 

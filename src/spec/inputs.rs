@@ -14,11 +14,14 @@ use super::plan::{
 /// st_dev and st_ino.
 pub type Identity = (u64, u64);
 
+/// All that a plan is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
+    /// As it was read, or as `do` has written it.
     pub spec: &'a Spec,
     /// Absolute: relative paths of the specification start there.
     pub bundle: &'a Path,
+    /// What the machine is like: asked once.
     pub host: &'a Host,
     /// None: a configuration alone.
     pub further: Option<&'a Further>,
@@ -30,6 +33,7 @@ impl<'a> Inputs<'a> {
         Inputs { spec, bundle, host, further: None }
     }
 
+    /// The same, with what the configuration does not say.
     pub fn with(self, further: &'a Further) -> Inputs<'a> {
         Inputs { further: Some(further), ..self }
     }
@@ -38,9 +42,11 @@ impl<'a> Inputs<'a> {
 /// What is asked of a container that the runtime specification has no words for, or that is no text.
 #[derive(Debug, Clone, Default)]
 pub struct Further {
+    /// How the container's root becomes its root: `--no-pivot` is an input, never a later change.
     pub switch: RootSwitch,
     /// Of uids and of gids, for a new user namespace; each holds where the configuration gives none.
     pub mappings: Option<(Vec<IdMapping>, Vec<IdMapping>)>,
+    /// Of the root file system.
     pub root: FurtherRoot,
     /// Beside those of the configuration. Absolute in the container.
     pub masked_paths: Vec<PathBuf>,
@@ -48,20 +54,25 @@ pub struct Further {
     pub identities: Vec<(PathBuf, Identity)>,
     /// Destinations of mounts whose files belong to whom they belong on the host, where ids cannot be mapped.
     pub mapped_if_possible: Vec<PathBuf>,
+    /// Of the application; for `do`, whose arguments are bytes.
     pub process: Option<FurtherProcess>,
 }
 
+/// What is asked of the root file system beside the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct FurtherRoot {
     /// What `root.path` has to be.
     pub identity: Option<Identity>,
     /// MOUNT_ATTR_* bits of it and of all that is mounted below it.
     pub recursive_set: u64,
+    /// What lies over it.
     pub cover: RootCover,
 }
 
+/// What lies over the root file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RootCover {
+    /// Nothing.
     #[default]
     None,
     /// Its files belong to the container's ids, and what is written stays in memory.
@@ -71,6 +82,7 @@ pub enum RootCover {
 /// Bytes in place of the text of the configuration.
 #[derive(Debug, Clone)]
 pub struct FurtherProcess {
+    /// Who the container's first process is.
     pub first: FirstProcess,
     /// Not empty.
     pub args: Vec<OsString>,

@@ -21,6 +21,7 @@ pub const MAX_BYTES: usize = 32 << 20;
 /// A bundle as it was read: what is run is what was hashed.
 #[derive(Debug, Clone)]
 pub struct Loaded {
+    /// What the bytes say, with annotations that mean a property of the specification translated into it.
     pub spec: Spec,
     /// config.json, byte for byte.
     pub bytes: Vec<u8>,

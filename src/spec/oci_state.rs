@@ -24,6 +24,7 @@ pub struct OciState {
 }
 
 impl OciState {
+    /// Of the container of this id; phase and pid come with each document.
     pub fn new<'a>(
         id: &Id,
         bundle: &Path,

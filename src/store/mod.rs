@@ -16,7 +16,8 @@
 //!
 //! **Believes** nothing that somebody else could have written: what is not ours alone is refused (`trust`).
 //!
-//! **Never** decides what is legal, probes a process, or heals a sandbox: it says what was written, not what is true.
+//! **Never** decides what is legal, or heals a sandbox: it says what was written, not what is true. Of one process alone it
+//! asks whether it lives: of the maker of a `.mk-~…` folder, which nobody has locked yet.
 //! Readers (`Root::open`, `find`, `read_*`, `intent_unlocked`) take no lock and never open the database.
 //!
 //! **A crash inside it** leaves one of: a `.new-~…` or `.gone-~…` folder (`Root::leftovers`), an intent under a free

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sandkeep::control::method::{ErrorCode, METHODS};
+use sandkeep::model::exits::MAX_PAYLOAD;
+use sandkeep::store::schema::{MAX_HOOK_RECORD, MAX_INTENT, MAX_SNAPSHOT};
 
 fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -149,6 +151,23 @@ fn the_methods_and_error_codes_of_the_protocol_are_those_of_the_code() {
     for code in quoted(codes) {
         let known: ErrorCode = serde_json::from_value(code.into()).unwrap();
         assert!(code == "other" || known != ErrorCode::Other, "{code} is no error code");
+    }
+}
+
+#[test]
+fn the_largest_records_are_as_large_as_the_page_says() {
+    let formats = section("docs/on-disk.md", "## Formats");
+    for (file, bytes) in [
+        ("`sandbox.json`", MAX_SNAPSHOT),
+        ("intent", MAX_INTENT),
+        ("`exits`", MAX_PAYLOAD),
+        ("`hooks`", MAX_HOOK_RECORD),
+        ("`pending`", MAX_SNAPSHOT),
+    ] {
+        let row = formats.lines().find(|line| line.starts_with(&format!("| {file}"))).unwrap();
+        let cap = row.trim_end_matches('|').rsplit('|').next().unwrap().trim();
+        let told = if bytes >= 1 << 20 { format!("{} MiB", bytes >> 20) } else { format!("{} KiB", bytes >> 10) };
+        assert!(cap.starts_with(&told), "{file}: {told} and not {cap:?}");
     }
 }
 

@@ -8,6 +8,7 @@ mod hooks_crash;
 mod host_pid;
 mod interrupt;
 mod leftovers;
+mod moments;
 mod orphaned;
 mod races;
 mod soak;

@@ -14,6 +14,7 @@ mod homes;
 mod hooks;
 mod inspect;
 mod large;
+mod lazy;
 mod lifecycle;
 mod notify;
 mod on_disk;

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
-use crate::engine::{Recorder, one_line};
-use crate::model::record::{RootIdentity, Snapshot};
-use crate::model::{Effect, Event, Phase};
+use crate::engine::{EngineError, Pace, Recorder, one_line};
+use crate::model::record::{ContainerRecord, RootIdentity, SandboxRecord, Snapshot};
+use crate::model::{Effect, Event, Make, Phase};
 use crate::store::schema::samples;
 
 #[derive(Debug, thiserror::Error)]

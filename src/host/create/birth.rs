@@ -9,6 +9,7 @@ use crate::host::hooks::{Given, Ledger};
 use crate::host::protect::Binary;
 use crate::model::record::{Boot, HookKind, PidNamespace};
 use crate::model::{Id, Phase};
+use crate::spec::OciState;
 use crate::spec::plan::{NamespaceKind, Plan};
 
 pub struct Birth<'a> {
@@ -44,7 +45,7 @@ impl Birth<'_> {
 
     /// What hooks read on their standard input.
     pub fn state(&self, phase: Phase, pid: i32) -> Vec<u8> {
-        super::oci_state::oci_state(self.plan, self.options).document(phase, pid).to_string().into_bytes()
+        oci_state(self.plan, self.options).document(phase, pid).to_string().into_bytes()
     }
 
     /// Hooks that run once the mounts are there.
@@ -63,4 +64,9 @@ impl Birth<'_> {
         let given = Given { state_json: &state, bundle: &self.options.bundle };
         self.warnings.extend(ledger.run_all(HookKind::Poststop, given));
     }
+}
+
+/// What hooks and agents are told of the container.
+pub fn oci_state(plan: &Plan, options: &Options) -> OciState {
+    OciState::new(&options.id, &options.bundle, plan.annotations.iter().map(|(key, value)| (key, value)))
 }

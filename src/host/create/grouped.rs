@@ -3,8 +3,8 @@
 use super::birth::Birth;
 use super::cgroups;
 use super::cold::Cold;
+use super::company::Company;
 use super::left::{Left, Made};
-use super::prepared::Company;
 use super::sandbox::NewSandbox;
 use super::spawned::Spawned;
 use crate::engine::Stage;

@@ -3,9 +3,10 @@
 
 use std::path::PathBuf;
 
-use super::birth::Birth;
+use super::birth::{Birth, oci_state};
 use super::cgroups::Cgroups;
 use super::cold::Cold;
+use super::company::Company;
 use super::grouped::Grouped;
 use super::left::{Left, Made};
 use super::options::Options;
@@ -30,14 +31,6 @@ pub struct Prepared<'a> {
     pub(super) company: Company,
 }
 
-/// Who is given what the init has for others, and who is told.
-pub(super) struct Company {
-    pub terminal: TerminalTo,
-    pub agent: Option<Agent>,
-    /// Of a container whose notices nobody but this process passes on.
-    pub notices: Option<Notices>,
-}
-
 impl<'a> Prepared<'a> {
     pub fn new(
         plan: &'a Plan,
@@ -48,7 +41,7 @@ impl<'a> Prepared<'a> {
         let cgroups = Cgroups::prepare(plan, &options.id, options.cgroup_driver, folder)?;
         descriptors::raise_for_mounts(plan)?;
         let mut origin = Cold::prepare(plan, folder)?;
-        let state = super::oci_state::oci_state(plan, options).document(Phase::Creating, 0);
+        let state = oci_state(plan, options).document(Phase::Creating, 0);
         let agent = Agent::of(plan.seccomp.as_ref(), origin.asks_agent(), state)?;
         folder.write_file("config.json", &options.spec_bytes)?;
         if plan.rootfs.switch == RootSwitch::Cover {

@@ -3,10 +3,10 @@
 use super::birth::Birth;
 use super::cgroups;
 use super::cold::{self, Cold};
+use super::company::Company;
 use super::launched::Launched;
 use super::left::{Left, Made};
 use super::net_devices::Moved;
-use super::prepared::Company;
 use super::records;
 use crate::engine::Stage;
 use crate::host::launch::Doing;
@@ -45,7 +45,7 @@ impl<'a> Stage for Spawned<'a> {
             cold::see_namespaces_made(&init, birth.plan)?;
             group.as_ref().map_or(Ok(()), |group: &resctrl::Group| group.join(init.pid))?;
             let supervisor = reference(supervisor.pid)?.ok_or(HostError::SupervisorSilent)?;
-            let died = || Doing::Namespaces.died("the container's init");
+            let died = || HostError::died("the container's init", &Doing::Namespaces);
             Ok((supervisor, reference(init.pid)?.ok_or_else(died)?))
         };
         let known = processes().and_then(|known| Ok((known, Moved::into(init.pid, &net_devices)?)));

@@ -1,11 +1,13 @@
 //! What a process has for others while it sets itself up, handed on: its terminal, and the listener of its seccomp filter.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use crate::host::HostError;
 use crate::host::agent::Agent;
 use crate::host::console::Console;
-use crate::host::{HostError, foreground};
+use crate::sys::descriptors::STDIO;
+use crate::sys::tty;
 
 /// Where the master of a container's terminal goes.
 pub enum TerminalTo {
@@ -33,7 +35,7 @@ impl<'a> Attendant<'a> {
             TerminalTo::Nowhere => Ok(None),
             TerminalTo::Socket(console) => console.send(master.as_fd()).map(|()| None),
             TerminalTo::Us => {
-                foreground::fit(master.as_fd());
+                fit(master.as_fd());
                 Ok(Some(master))
             }
         }
@@ -53,5 +55,12 @@ impl<'a> Attendant<'a> {
             Some(agent) => error.under_agent(agent.path()),
             None => error,
         }
+    }
+}
+
+/// Gives a container's terminal the size of ours; before the start, so that the application never sees another.
+pub fn fit(master: BorrowedFd<'_>) {
+    if let Some(size) = STDIO.iter().find_map(|ours| tty::window_size(*ours).ok()) {
+        let _ = tty::set_window_size(master, size);
     }
 }

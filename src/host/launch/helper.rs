@@ -130,7 +130,7 @@ fn receive_process(
     let launched = match report {
         Ok(Report::Forked(pidfd)) => match pidfd_pid(pidfd.as_fd()) {
             Ok(Some(pid)) => Ok(Launched { pid, pidfd, channel }),
-            Ok(None) => Err(Doing::Cloning.died("the container's process")),
+            Ok(None) => Err(HostError::died("the container's process", &Doing::Cloning)),
             Err(error) => Err(error),
         },
         Ok(other) => Err(out_of_turn(other, &Doing::Cloning)),

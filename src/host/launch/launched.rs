@@ -29,13 +29,6 @@ pub struct Launched {
     pub channel: OwnedFd,
 }
 
-impl Doing {
-    /// Without a word.
-    pub(in crate::host) fn died(&self, who: &'static str) -> HostError {
-        HostError::Died { who, doing: self.clone(), silent: "" }
-    }
-}
-
 /// What is known of a process that is ready to be started.
 #[derive(Debug)]
 pub struct Ready {
@@ -175,7 +168,7 @@ fn next_report_with(
 pub(super) fn out_of_turn(report: Report, doing: &Doing) -> HostError {
     match report {
         Report::Failed(failure) => said(failure),
-        Report::Closed => doing.died("the container's init"),
+        Report::Closed => HostError::died("the container's init", doing),
         other => HostError::OutOfTurn { said: format!("{other:?}"), doing: doing.clone() },
     }
 }

@@ -8,7 +8,7 @@
 //!                └─ init (CLONE_PARENT)   Reaper::Caller: the CLI's child, then its reaper's
 //! ```
 //!
-//! * [`init`] and [`exec`] write down what a helper is to do, [`helper`] runs it and takes the process over from it.
+//! * [`init`] and [`exec`] write down what a helper is to do, `helper` runs it and takes the process over from it.
 //! * [`launched`] is the conversation with that process, [`attend`] hands on what it has for others.
 //! * [`namespaces`], [`idmap`] and [`donate`] prepare what it is given.
 //!
