@@ -11,6 +11,7 @@ use crate::sys::{pidfd, procfs};
 /// How long a killed process may take to end. Never slept through: a pidfd says when.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
+/// [`DEADLINE`] from now.
 pub fn deadline() -> Instant {
     Instant::now() + DEADLINE
 }

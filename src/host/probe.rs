@@ -21,6 +21,7 @@ const ASK_DEADLINE: Duration = Duration::from_millis(500);
 const END_DEADLINE: Duration = Duration::from_millis(500);
 const END_SLICE: Duration = Duration::from_millis(10);
 
+/// By /proc, cgroups, the exits file and, for [`Depth::Deep`], the supervisor's own word.
 pub struct Prober;
 
 impl Probe for Prober {

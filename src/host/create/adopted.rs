@@ -16,6 +16,7 @@ use crate::model::record::ContainerRecord;
 use crate::sys::pidfd::{self, Ended};
 use crate::sys::procfs;
 
+/// Every effect is done: the supervisor keeps the init, which waits for the start message.
 pub struct Adopted<'a> {
     pub(super) birth: Birth<'a>,
     pub(super) cgroups: Remains,
@@ -30,7 +31,9 @@ pub struct Adopted<'a> {
 
 /// What this process has of a container that is born.
 pub struct Newborn {
+    /// It waits for the start message.
     pub init: launch::Launched,
+    /// Spawned by this process.
     pub supervisor: Supervisor,
     /// The connection to the supervisor, for whatever comes next.
     pub client: Client,

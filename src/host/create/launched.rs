@@ -23,6 +23,7 @@ use crate::model::Make;
 use crate::model::record::{ContainerRecord, RootIdentity, SandboxRecord};
 use crate::spec::plan::NamespaceKind;
 
+/// The init is cloned, and every process is on record.
 pub struct Launched<'a> {
     pub(super) birth: Birth<'a>,
     pub(super) cgroups: Remains,
