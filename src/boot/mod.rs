@@ -48,6 +48,7 @@ use self::start_sync::Speaking;
 use self::supervisor::{Outcome, Settings, Supervisor};
 use crate::model::record::PidNamespace;
 use crate::sys::memory::Code;
+use crate::sys::told;
 
 /// What `argv[0]` is called when this is the program.
 pub const NAME: &str = "sandkeep-sandbox";
@@ -86,7 +87,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         },
         Err(error) => {
             if let Some(start_sync) = start_sync.or_else(|| donated::start_sync_of(&args).map(Speaking::on)) {
-                start_sync.failed(&chain(&error));
+                start_sync.failed(&told::on_one_line(&error));
             }
             ExitCode::FAILURE
         }
@@ -131,16 +132,4 @@ fn start(args: &[OsString], start_sync: &mut Option<Speaking>) -> Result<(Superv
         start_sync.ready().map_err(BootError::StartSync)?;
     }
     Ok((supervisor, log))
-}
-
-/// The error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::systemd::BusError;
+use crate::sys::told;
 
 /// What anything here returns.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -56,7 +57,7 @@ pub enum Error {
     OnlyV2 { field: &'static str },
     #[error("cannot set {field}: cgroup v2 has nothing like it")]
     OnlyV1 { field: &'static str },
-    #[error("{}; and these could not be set back: {}", one_line(.first.as_ref()), .left.join("; "))]
+    #[error("{}; and these could not be set back: {}", told::on_one_line(.first.as_ref()), .left.join("; "))]
     NotSetBack { first: Box<Error>, left: Vec<String> },
     #[error("cannot attach the device rules to the cgroup {folder:?}")]
     DeviceProgram { folder: PathBuf, source: io::Error },
@@ -97,12 +98,4 @@ pub enum Error {
     StillPopulated { folder: PathBuf, count: usize },
     #[error("cannot remove the cgroup {folder:?}")]
     Remove { folder: PathBuf, source: io::Error },
-}
-
-/// An error with its source: for one that is not itself the source of another.
-pub(super) fn one_line(error: &Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

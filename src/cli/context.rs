@@ -8,13 +8,13 @@ use super::failure::Failure;
 use super::global::{CgroupManager, Global};
 use super::log::{Level, Log};
 use crate::cgroup::Driver;
-use crate::container::one_line;
 use crate::engine::Held;
 use crate::host::hold;
 use crate::host::look::{self, Seen};
 use crate::model::Id;
 use crate::store::Root;
-use crate::sys::procfs;
+use crate::sys::told;
+use crate::sys::user_namespace::{self, Kind};
 
 pub struct Context {
     pub root: PathBuf,
@@ -33,7 +33,7 @@ impl Context {
         let rootless = match global.rootless.as_str() {
             "true" => true,
             "false" => false,
-            _ => !nix::unistd::geteuid().is_root() || procfs::in_user_namespace(),
+            _ => !nix::unistd::geteuid().is_root() || user_namespace::is_ours_a_further_one(),
         };
         Context {
             root: global.root.clone().unwrap_or_else(|| default_root(rootless)),
@@ -113,15 +113,18 @@ fn in_temporary_folder() -> PathBuf {
 fn make_private(folder: &Path) -> Result<(), Failure> {
     match std::fs::DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => check_private(folder),
-        Err(error) => Err(Failure::new(format!("cannot make the state folder {folder:?}: {}", one_line(&error)))),
+        Err(error) => {
+            Err(Failure::new(format!("cannot make the state folder {folder:?}: {}", told::on_one_line(&error))))
+        }
         Ok(()) => Ok(()),
     }
 }
 
 /// Anybody may make something in the temporary folder: what lies there is ours if only we can have made and filled it.
 fn check_private(folder: &Path) -> Result<(), Failure> {
-    let found = std::fs::symlink_metadata(folder)
-        .map_err(|error| Failure::new(format!("cannot look at the state folder {folder:?}: {}", one_line(&error))))?;
+    let found = std::fs::symlink_metadata(folder).map_err(|error| {
+        Failure::new(format!("cannot look at the state folder {folder:?}: {}", told::on_one_line(&error)))
+    })?;
     let private = found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o077 == 0;
     match private {
         true => Ok(()),
@@ -134,15 +137,6 @@ fn check_private(folder: &Path) -> Result<(), Failure> {
 /// The uid that our own has in the parent user namespace (user_namespaces(7)).
 fn outer_uid() -> u32 {
     let ours = nix::unistd::geteuid().as_raw();
-    let map = crate::sys::text::read("/proc/self/uid_map").unwrap_or_default();
-    for line in map.lines() {
-        let numbers: Vec<u32> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-        if let [inside, outside, length] = numbers[..]
-            && ours >= inside
-            && ours - inside < length
-        {
-            return outside + (ours - inside);
-        }
-    }
-    ours
+    let mappings = user_namespace::ours(Kind::Uid).unwrap_or_default();
+    mappings.iter().find_map(|mapping| mapping.outside_of(ours)).unwrap_or(ours)
 }

@@ -1,11 +1,11 @@
 //! How a command ends: for the user one line of what failed, for its caller an exit code.
 
 use crate::cgroup;
-use crate::container::one_line;
 use crate::engine::EngineError;
 use crate::host::{HostError, rootless};
 use crate::sys::interrupt::{self, Interrupts};
 use crate::sys::privilege::descriptor_limits;
+use crate::sys::told;
 
 pub type Answer = Result<Done, Failure>;
 
@@ -145,7 +145,7 @@ impl From<EngineError<HostError>> for Failure {
 
 /// With what to do about a limit that is in the way, wherever it was met.
 fn told(error: &(dyn std::error::Error + 'static)) -> String {
-    let text = one_line(error);
+    let text = told::on_one_line(error);
     match descriptor_limits() {
         Ok((soft, hard)) if text.ends_with("too many open files") => {
             format!(

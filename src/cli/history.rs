@@ -11,13 +11,13 @@ use super::context::Context;
 use super::failure::{Answer, Done, Failure};
 use super::format::Format;
 use super::{kill, output, time};
-use crate::container::one_line;
 use crate::engine::{self, Depth, Probe, Recorder};
 use crate::host::mend::Mender;
 use crate::host::probe::Prober;
 use crate::model::record::{Actor, JournalEntry, Nanos, Snapshot};
 use crate::model::{Id, Phase};
 use crate::store::{Folder, Root};
+use crate::sys::told;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -64,7 +64,11 @@ fn note_ends(context: &Context, root: &Root, of: Option<&Id>) -> Result<(), Fail
         let id = &snapshot.sandbox.id;
         let facts = |folder: &Folder, snapshot: &Snapshot| Prober.facts(folder, snapshot, Depth::Shallow);
         if let Err(error) = engine::note_ends(root, id, facts, &Mender, None) {
-            context.log.debug(&format!("the end of {:?} is not in the journal yet: {}", id.as_str(), one_line(&error)));
+            context.log.debug(&format!(
+                "the end of {:?} is not in the journal yet: {}",
+                id.as_str(),
+                told::on_one_line(&error)
+            ));
         }
     }
     Ok(())

@@ -14,9 +14,9 @@ use clap::ValueEnum;
 
 use super::failure::Failure;
 use super::{output, time, typed};
-use crate::container::one_line;
 use crate::engine;
 use crate::sys::mountinfo::split_once;
+use crate::sys::told;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -81,7 +81,8 @@ impl Log {
     pub fn open(&self) -> Result<Option<File>, Failure> {
         let Some(path) = &self.file else { return Ok(None) };
         let opened = open_to_append(path);
-        let text = |error| format!("cannot write the log {path:?}, which cannot be opened: {}", one_line(&error));
+        let text =
+            |error| format!("cannot write the log {path:?}, which cannot be opened: {}", told::on_one_line(&error));
         opened.map(Some).map_err(|error| Failure::new(text(error)))
     }
 
@@ -98,7 +99,7 @@ impl Log {
         let line = self.line(level, text);
         let result = open_to_append(path).and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
         if let Err(error) = result {
-            let text = format!("cannot write the log {path:?}: {}", one_line(&error));
+            let text = format!("cannot write the log {path:?}: {}", told::on_one_line(&error));
             show(&Failure::new(text));
         }
     }

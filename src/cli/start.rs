@@ -7,7 +7,6 @@ use clap::Args;
 use super::context::Context;
 use super::failure::{Answer, Done, Failure};
 use super::wait;
-use crate::container::one_line;
 use crate::control::{Client, ControlError, ErrorCode};
 use crate::engine::{EngineError, Held, Pace};
 use crate::host::hooks::Ledger;
@@ -20,6 +19,7 @@ use crate::model::{ChangeRequest, Id, Phase};
 use crate::spec::plan::HooksPlan;
 use crate::store::Root;
 use crate::sys::interrupt::{self, Kept};
+use crate::sys::told;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -81,7 +81,7 @@ pub fn await_ready(context: &Context, folder: BorrowedFd<'_>, id: &Id, init: i32
         Err(error) => context.log.debug(&format!(
             "the service manager was not told that {:?} is ready: {}",
             id.as_str(),
-            one_line(&error)
+            told::on_one_line(&error)
         )),
     }
     Ok(())

@@ -11,7 +11,6 @@ use serde_json::json;
 use super::context::Context;
 use super::failure::{Answer, Done, Failure};
 use super::time;
-use crate::container::one_line;
 use crate::control::{Client, ControlError, ErrorCode};
 use crate::engine::{self, Depth, Probe};
 use crate::host::kept::root_container;
@@ -22,6 +21,7 @@ use crate::model::record::{Boot, Exit, PidNamespace, ProcessRef, Snapshot};
 use crate::model::{Id, Phase};
 use crate::store::Folder;
 use crate::sys::pidfd::{self, Ended};
+use crate::sys::told;
 
 /// How long a process that somebody waits for is watched before it is asked again.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(100);
@@ -83,7 +83,11 @@ fn note_end(context: &Context, id: &str, exit: Exit) {
     let (Ok(id), Ok(Some(root))) = (Id::parse(id), context.open_root()) else { return };
     let facts = |folder: &Folder, snapshot: &Snapshot| Prober.facts(folder, snapshot, Depth::Shallow);
     if let Err(error) = engine::note_ends(&root, &id, facts, &Mender, Some(exit)) {
-        context.log.debug(&format!("the end of {:?} is not in the journal yet: {}", id.as_str(), one_line(&error)));
+        context.log.debug(&format!(
+            "the end of {:?} is not in the journal yet: {}",
+            id.as_str(),
+            told::on_one_line(&error)
+        ));
     }
 }
 

@@ -11,7 +11,8 @@ use super::root::{End, Root};
 use super::{SetupError, Step, forgiven, source};
 use crate::spec::plan::{DevicePlan, IdMapping, NamespaceKind, Plan};
 use crate::sys::mount::{self, Attributes, Extent};
-use crate::sys::{open, procfs};
+use crate::sys::open;
+use crate::sys::user_namespace;
 
 /// How nodes come to be: in a user namespace mknod is refused, and others' nodes are bound instead.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +28,7 @@ pub enum Nodes<'a> {
 /// with an owner in the numbers of the host; what comes out is a detached bind of it. None: the host has it, or the creator
 /// may make none, as only root of the first user namespace may.
 pub fn lacking(plan: &Plan) -> Result<Vec<Option<OwnedFd>>, SetupError> {
-    if !plan.makes(NamespaceKind::User) || procfs::in_user_namespace() {
+    if !plan.makes(NamespaceKind::User) || user_namespace::is_ours_a_further_one() {
         return Ok(Vec::new());
     }
     let make = |device: &DevicePlan| {

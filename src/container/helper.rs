@@ -18,6 +18,7 @@ use super::letter::{Errand, Joined, Letter, Then};
 use super::{Owner, SetupError, Step, devices, init, join, sysfs};
 use crate::spec::plan::{NamespaceKind, Plan};
 use crate::sys::clone::{self, Cloned, Parent};
+use crate::sys::user_namespace::Mapping;
 use crate::sys::{descriptors, pidfd};
 
 /// What it is executed as; its one argument is the number of the letter's descriptor.
@@ -113,7 +114,7 @@ fn clone_init(
 fn owner(plan: &Plan, uid: u32, mapped: bool) -> Option<Owner> {
     match mapped {
         false => Some(Owner::ours(uid)),
-        true => Owner::mapped(uid, plan.uid_mappings.iter().map(|m| (m.container, m.host, m.size))),
+        true => Owner::mapped(uid, &plan.uid_mappings.iter().map(Mapping::from).collect::<Vec<_>>()),
     }
 }
 

@@ -58,7 +58,6 @@ mod terminal;
 mod tmpfs;
 mod verify;
 
-use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 pub use error::SetupError;
@@ -68,33 +67,6 @@ pub use mounts::{CgroupView, Whose};
 pub use stdio_owner::Owner;
 
 use crate::spec::plan::ProcessPlan;
-
-/// An error with all its causes, on one line: what goes over a channel, to a log or to a user.
-pub fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = plain(error);
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&plain(error));
-        cause = error.source();
-    }
-    text
-}
-
-/// "no such file or directory", as every caller's patterns expect it, instead of Rust's "No such file … (os error 2)".
-fn plain(error: &(dyn std::error::Error + 'static)) -> String {
-    let text = error.to_string();
-    let text = match text.find(" (os error ") {
-        Some(at) => format!("{}{}", &text[..at], text[at..].split_once(')').map_or("", |(_, rest)| rest)),
-        None => text,
-    };
-    // Only errno texts start with a capital that is not the caller's.
-    if error.is::<io::Error>() {
-        let mut letters = text.chars();
-        return letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default();
-    }
-    text
-}
 
 /// What a process inherits from the one that clones it, and what only that one may still write: /proc is the host's
 /// there, and no user namespace stands in the way.

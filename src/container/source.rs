@@ -35,7 +35,7 @@ pub fn from_elsewhere(make: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<
         let made = descriptors::close_others(&[theirs.as_raw_fd()]).and_then(|()| make_private()).and_then(|()| make());
         let report = match made {
             Ok(tree) => Report::Tree(tree),
-            Err(error) => Report::Failed(Failure::of_helper(super::one_line(&error))),
+            Err(error) => Report::Failed(Failure::of_helper(crate::sys::told::on_one_line(&error))),
         };
         let _ = channel::report(theirs.as_fd(), &report);
         clone::exit_now(0)

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::plan::{FirstProcess, ProcessPlan};
 use crate::sys::descriptors::STDIO;
+use crate::sys::user_namespace::Mapping;
 
 /// The application's user, as our own user namespace has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,12 +45,10 @@ impl Owner {
         Owner { uid, users: Users::Ours }
     }
 
-    /// In a user namespace with these (first inside, first outside, length). None: the user has no id out here.
-    pub fn mapped(uid: u32, mappings: impl IntoIterator<Item = (u32, u32, u32)>) -> Option<Owner> {
-        let outside = |(inside, outside, length): (u32, u32, u32)| {
-            uid.checked_sub(inside).filter(|offset| *offset < length).and_then(|offset| outside.checked_add(offset))
-        };
-        mappings.into_iter().find_map(outside).map(|uid| Owner { uid, users: Users::Mapped })
+    /// In a user namespace with these mappings. None: the user has no id out here.
+    pub fn mapped(uid: u32, mappings: &[Mapping]) -> Option<Owner> {
+        let outside = mappings.iter().find_map(|mapping| mapping.outside_of(uid))?;
+        Some(Owner { uid: outside, users: Users::Mapped })
     }
 
     /// From here on the standard descriptors that `process` is going to have are its user's. The group stays, as with
@@ -110,10 +109,14 @@ fn kind_of(standard: BorrowedFd<'_>) -> Option<Kind> {
 mod tests {
     use super::*;
 
+    fn mapping(inside: u32, outside: u32, length: u32) -> Mapping {
+        Mapping { inside, outside, length }
+    }
+
     #[test]
     fn a_user_is_who_the_mappings_say_or_nobody() {
-        let mappings = [(0, 100_000, 1000), (1000, 5, 1), (u32::MAX - 2, u32::MAX - 1, 2)];
-        let outside = |uid| Owner::mapped(uid, mappings).map(|owner| owner.uid);
+        let mappings = [mapping(0, 100_000, 1000), mapping(1000, 5, 1), mapping(u32::MAX - 2, u32::MAX - 1, 2)];
+        let outside = |uid| Owner::mapped(uid, &mappings).map(|owner| owner.uid);
         assert_eq!(outside(0), Some(100_000));
         assert_eq!(outside(999), Some(100_999));
         assert_eq!(outside(1000), Some(5));
@@ -123,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_others_find_by_name_is_given_to_nobody_in_another_user_namespace_and_what_is_read_to_nobody_at_all() {
-        let (ours, mapped) = (Owner::ours(1000), Owner::mapped(0, [(0, 100_000, 1)]).unwrap());
+        let (ours, mapped) = (Owner::ours(1000), Owner::mapped(0, &[mapping(0, 100_000, 1)]).unwrap());
         for (kind, expected) in [
             (Kind::Nameless, (true, true)),
             (Kind::NamedPipe, (true, false)),

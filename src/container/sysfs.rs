@@ -11,7 +11,8 @@ use super::verify::Provenance;
 use super::{SetupError, Step, source};
 use crate::spec::plan::{MountKind, MountPlan, NamespaceKind, Plan};
 use crate::sys::mount::{self, Attributes, Extent};
-use crate::sys::{place, procfs};
+use crate::sys::place;
+use crate::sys::user_namespace;
 
 /// Where it is until the init takes it: over a folder of the host's sysfs, which the container does not mount anew then. No
 /// step of ours looks in there.
@@ -40,7 +41,7 @@ pub fn of_host(plan: &Plan, wanted: &MountPlan) -> Result<Option<OwnedFd>, Setup
 fn may_be_refused(plan: &Plan, wanted: &MountPlan) -> bool {
     match (plan.namespace(NamespaceKind::User), plan.namespace(NamespaceKind::Network)) {
         (_, Some(network)) if network.path.is_none() => false,
-        (None, _) => procfs::in_user_namespace(),
+        (None, _) => user_namespace::is_ours_a_further_one(),
         // One that is older belongs to another.
         (Some(user), network) if user.path.is_none() || network.is_none() => true,
         // Both are joined. What is kept for it allows no other sysfs than a read-only one.

@@ -36,6 +36,7 @@ use std::error::Error;
 
 use crate::model::{Denial, Event};
 use crate::store::{LockError, StoreError};
+use crate::sys::told;
 
 pub use birth::{Advanced, Born, Left, NewSandbox, OnRecord, Poststop, Stage, Unborn, Undone, bear, is_row_of_launch};
 pub use effects::{Effects, Known, Pace, Performer};
@@ -58,7 +59,7 @@ pub enum EngineError<E: Error + 'static> {
     #[error(transparent)]
     Effect(E),
     /// What was done so far is still there, and so is the intent.
-    #[error("{}; and it could not be taken back, `recover` will do it", one_line(.first.as_ref()))]
+    #[error("{}; and it could not be taken back, `recover` will do it", told::on_one_line(.first.as_ref()))]
     NotUndone { first: Box<EngineError<E>>, source: Box<dyn Error> },
     #[error(
         "{event} of {id:?} was cut short, and its supervisor does not say whether it happened; nothing was changed"
@@ -86,17 +87,6 @@ impl<E: Error + 'static> EngineError<E> {
     fn not_undone(first: EngineError<E>, second: EngineError<E>) -> EngineError<E> {
         EngineError::NotUndone { first: Box::new(first), source: Box::new(second) }
     }
-}
-
-/// An error with its sources: for one that is not itself the source of another.
-fn one_line(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 /// Nanoseconds since the Unix epoch; the one clock of the engine.

@@ -241,7 +241,7 @@ impl Recorded {
             return None;
         }
         let stopped = systemd_of(scope).and_then(|mut systemd| Ok(systemd.stop(&scope.unit)?));
-        stopped.err().map(|error| crate::container::one_line(&error))
+        stopped.err().map(|error| crate::sys::told::on_one_line(&error))
     }
 }
 

@@ -177,7 +177,7 @@ impl Unusable {
 
 impl From<SetupError> for HostError {
     fn from(error: SetupError) -> HostError {
-        HostError::Said { exit_code: error.exit_code(), text: crate::container::one_line(&error) }
+        HostError::Said { exit_code: error.exit_code(), text: crate::sys::told::on_one_line(&error) }
     }
 }
 

@@ -24,6 +24,7 @@ use crate::model::record::{ContainerRecord, PidNamespace, Reaper, SandboxRecord}
 use crate::spec::plan::ProcessPlan;
 use crate::sys::interrupt::{self, Kept};
 use crate::sys::place::Place;
+use crate::sys::user_namespace::{self, Kind};
 use crate::sys::{descriptor_limit, open, procfs};
 
 /// What the caller asked for.
@@ -133,8 +134,8 @@ fn launch(execution: Execution<'_>, terminal: &TerminalTo) -> Result<(Launched, 
     let filtered = execution.seccomp.is_some();
     let groups = Groups::of_process(init.as_fd())?;
     let owner = if namespaces.contains(CloneFlags::CLONE_NEWUSER) {
-        let mappings = procfs::uid_mappings(execution.container.init.pid);
-        Owner::mapped(execution.process.uid, mappings.trying(|| "read the user mappings of the container".into())?)
+        let mappings = user_namespace::of_process(execution.container.init.pid, Kind::Uid);
+        Owner::mapped(execution.process.uid, &mappings.trying(|| "read the user mappings of the container".into())?)
     } else {
         Some(Owner::ours(execution.process.uid))
     };

@@ -22,11 +22,11 @@ use nix::unistd::Pid;
 
 use super::{HostError, Trying, probe};
 use crate::container::hooks::{self, Call, Environment};
-use crate::container::one_line;
 use crate::model::Id;
 use crate::model::record::{Boot, HookEnd, HookKind, HookRecord, HookStep, ProcessRef};
 use crate::spec::plan::{HookPlan, HooksPlan};
 use crate::store::{Folder, HookLog};
+use crate::sys::told;
 use crate::sys::{pidfd, procfs};
 
 /// How long a poststop hook without a timeout that outlived its command may go on.
@@ -80,7 +80,9 @@ impl Ledger {
     pub fn run_all(&self, kind: HookKind, given: Given<'_>) -> Vec<String> {
         let records = match self.log.records() {
             Ok(records) => records,
-            Err(error) => return vec![format!("its {} hooks were not run: {}", kind.name(), one_line(&error))],
+            Err(error) => {
+                return vec![format!("its {} hooks were not run: {}", kind.name(), told::on_one_line(&error))];
+            }
         };
         let mut told = Vec::new();
         for (index, hook) in (0..).zip(self.of(kind)) {
@@ -93,7 +95,7 @@ impl Ledger {
                 unrecorded = self.begins(kind, index, pid).err();
                 Ok(())
             });
-            told.extend(unrecorded.into_iter().chain(outcome.err()).map(|error| one_line(&error)));
+            told.extend(unrecorded.into_iter().chain(outcome.err()).map(|error| told::on_one_line(&error)));
         }
         told
     }
@@ -334,7 +336,7 @@ mod tests {
         let sandbox = Sandbox::new(&["echo 1", "exit 4", "echo 3"]);
         let ledger = sandbox.ledger();
         let error = ledger.run(HookKind::CreateRuntime, sandbox.given()).unwrap_err();
-        assert!(one_line(&error).contains("exit code 4"));
+        assert!(told::on_one_line(&error).contains("exit code 4"));
         assert!(sandbox.ledger().run(HookKind::CreateRuntime, sandbox.given()).is_err());
         assert_eq!(sandbox.said(), "1\n");
         // Of those that all run, the others are not kept from it.

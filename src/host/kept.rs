@@ -61,7 +61,7 @@ pub fn destruction_of(wreck: &Wreck<'_>) -> Destruction {
         Ok(Some(hooks)) => destruction.with_hooks(hooks),
         Ok(None) => destruction,
         Err(error) => {
-            let why = crate::container::one_line(&error);
+            let why = crate::sys::told::on_one_line(&error);
             destruction.with_warning(format!("its poststop hooks, if it had any, cannot be run: {why}"))
         }
     }

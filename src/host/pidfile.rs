@@ -13,7 +13,7 @@ use nix::fcntl::{OFlag, renameat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::{HostError, Trying};
-use crate::sys::open;
+use crate::sys::{open, random};
 
 /// What others may do with it: read it.
 const MODE: u32 = 0o644;
@@ -23,7 +23,7 @@ pub fn write(path: &Path, pid: i32) -> Result<(), HostError> {
     let what = || format!("write the pid file {path:?}");
     let name = path.file_name().ok_or_else(|| io::Error::from(ErrorKind::InvalidInput)).trying(what)?;
     let folder = parent(path).trying(what)?;
-    let temporary = format!(".sandkeep-{:016x}", random().trying(what)?);
+    let temporary = format!(".sandkeep-{}", random::hex::<8>().trying(what)?);
     let written = write_new(&folder, &temporary, pid.to_string().as_bytes()).and_then(|()| {
         let folder = Some(folder.as_raw_fd());
         Ok(renameat(folder, temporary.as_str(), folder, name)?)
@@ -42,10 +42,4 @@ fn parent(path: &Path) -> io::Result<OwnedFd> {
 fn write_new(folder: &OwnedFd, name: &str, text: &[u8]) -> io::Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
     File::from(open::at(folder.as_fd(), Path::new(name), flags, MODE)?).write_all(text)
-}
-
-fn random() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
 }

@@ -21,6 +21,7 @@ use crate::container::channel::{self, Failure, Order, Report};
 use crate::model::record::{PidNamespace, SandboxRecord};
 use crate::spec::plan::{IdMapping, Plan};
 use crate::sys::clone::{self, Cloned, Parent};
+use crate::sys::user_namespace::{self, Kind, Mapping};
 use crate::sys::{descriptors, pidfd};
 
 /// A range of ids that keep their numbers.
@@ -52,14 +53,12 @@ pub fn needed() -> bool {
 /// Who called: our uid, or, in the namespace that we have made for an ordinary user, that user's. There, and not in one that
 /// an engine has made, the number outside is none inside.
 pub fn caller() -> u32 {
-    let map = crate::sys::text::read("/proc/self/uid_map").unwrap_or_default();
-    caller_in(&map, nix::unistd::getuid().as_raw())
+    caller_in(&user_namespace::ours(Kind::Uid).unwrap_or_default(), nix::unistd::getuid().as_raw())
 }
 
 /// The same of the group.
 pub fn caller_group() -> u32 {
-    let map = crate::sys::text::read("/proc/self/gid_map").unwrap_or_default();
-    caller_in(&map, nix::unistd::getgid().as_raw())
+    caller_in(&user_namespace::ours(Kind::Gid).unwrap_or_default(), nix::unistd::getgid().as_raw())
 }
 
 /// Whether this is the namespace that we have made.
@@ -67,16 +66,9 @@ pub fn inside() -> bool {
     caller() != nix::unistd::getuid().as_raw()
 }
 
-fn caller_in(map: &str, ours: u32) -> u32 {
-    let lines = || {
-        map.lines().filter_map(|line| {
-            let numbers: Vec<u32> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-            <[u32; 3]>::try_from(numbers).ok()
-        })
-    };
-    let outer = lines().find(|[inside, _, length]| ours >= *inside && ours - inside < *length);
-    let Some(outer) = outer.map(|[inside, outside, _]| outside + (ours - inside)) else { return ours };
-    let has_number_here = lines().any(|[inside, _, length]| outer >= inside && outer - inside < length);
+fn caller_in(mappings: &[Mapping], ours: u32) -> u32 {
+    let Some(outer) = mappings.iter().find_map(|mapping| mapping.outside_of(ours)) else { return ours };
+    let has_number_here = mappings.iter().any(|mapping| mapping.outside_of(outer).is_some());
     if has_number_here { ours } else { outer }
 }
 
@@ -122,7 +114,7 @@ fn read(file: &str) -> String {
 /// What /etc/subuid and /etc/subgid give to root, root itself first; None: nothing, or this
 /// is not the first user namespace, whose files they are.
 pub fn further_of_root() -> Option<(IdRanges, IdRanges)> {
-    if needed() || crate::sys::procfs::in_user_namespace() {
+    if needed() || user_namespace::is_ours_a_further_one() {
         return None;
     }
     let further = |file: &str| {
@@ -207,7 +199,7 @@ fn map_by_helpers(uids: (u32, &[Range]), gids: (u32, &[Range])) -> Result<Option
         let outcome = run_mapper("newuidmap", target, uids).and_then(|()| run_mapper("newgidmap", target, gids));
         let report = match outcome {
             Ok(()) => Report::Ready(None),
-            Err(error) => Report::Failed(Failure::of_helper(crate::container::one_line(&error))),
+            Err(error) => Report::Failed(Failure::of_helper(crate::sys::told::on_one_line(&error))),
         };
         let _ = channel::report(theirs.as_fd(), &report);
         clone::exit_now(0)
@@ -291,6 +283,7 @@ mod tests {
 
     #[test]
     fn the_caller_is_known_only_in_a_namespace_that_we_have_made() {
+        let caller_in = |map, ours| caller_in(&user_namespace::parse(map).unwrap(), ours);
         assert_eq!(caller_in("0 1000 1\n100000 100000 65536\n", 0), 1000);
         assert_eq!(caller_in("0 1000 1\n", 0), 1000);
         // As an engine makes it, and as the machine begins.

@@ -9,12 +9,12 @@ use super::kept::root_container;
 use super::look::{self, Seen, denied};
 use super::{Failed, HostError, Trying, kill, probe, rootless};
 use crate::cgroup;
-use crate::container::one_line;
 use crate::engine::taken::{self, Leftovers};
 use crate::engine::{EngineError, Facts, Noted, Recorder};
 use crate::model::record::{CgroupRecord, ContainerRecord, SignalAsked, Snapshot};
 use crate::model::{Event, Id, Phase};
 use crate::store::Root;
+use crate::sys::told;
 use crate::sys::{pidfd, procfs};
 
 /// It was sent, or there was nobody left to send it to.
@@ -95,14 +95,14 @@ fn noting(
     send: impl FnOnce() -> Result<(), Failed>,
 ) -> Result<Sent, Failed> {
     let Some(asked) = asked(signal) else { return send().map(|()| Sent { unnoted: None }) };
-    let noted = Noted::begin(root, &snapshot.sandbox).map_err(|error| one_line(&error));
+    let noted = Noted::begin(root, &snapshot.sandbox).map_err(|error| told::on_one_line(&error));
     send()?;
     let unnoted = match noted {
         Ok(None) => None,
         Ok(Some(noted)) => {
             let outcome = noted.sent(asked);
             Recorder::fold_much(root, &snapshot.sandbox.id);
-            outcome.err().map(|error| one_line(&error))
+            outcome.err().map(|error| told::on_one_line(&error))
         }
         Err(why) => Some(why),
     };

@@ -15,13 +15,13 @@ use crate::boot;
 use crate::boot::args::Args;
 use crate::boot::start_sync::{self, Listening, Said};
 use crate::cgroup::Joiner;
-use crate::container::one_line;
 use crate::model::Id;
 use crate::model::record::PidNamespace;
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::image::Image as Program;
 use crate::sys::interrupt::{self, Waited};
 use crate::sys::ready::Readiness;
+use crate::sys::told;
 use crate::sys::{descriptors, pidfd, ready, text};
 
 /// How long it may take for one call.
@@ -101,7 +101,7 @@ pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
     match clone::clone(flags, Parent::Me, donation.joiner.v2_folder()).trying(what)? {
         Cloned::Child => {
             let error = image.execute();
-            theirs.failed(&one_line(&error));
+            theirs.failed(&told::on_one_line(&error));
             clone::exit_now(1)
         }
         Cloned::Parent { pid, pidfd } => Ok(Supervisor { pid, pidfd, start_sync: ours, ready: Cell::new(false) }),

@@ -76,11 +76,11 @@ pub(super) fn set_back(folder: &Folder) -> Result<Vec<String>, HostError> {
             if let Ok(Some(scope)) = folder.read_scope()
                 && let Err(error) = tell_systemd_again(&scope, folder)
             {
-                told.push(crate::container::one_line(&error));
+                told.push(crate::sys::told::on_one_line(&error));
             }
         }
         Err(error) => {
-            let why = crate::container::one_line(&error);
+            let why = crate::sys::told::on_one_line(&error);
             told.push(format!("some limits may be those of an update that was cut short: {why}"));
         }
     }

@@ -59,7 +59,7 @@ pub fn examine(root: &Root) -> Result<Vec<Finding>, StoreError> {
         findings.push(Finding { subject: folder.display().to_string(), text });
     }
     if let Some(error) = orphans.unseen {
-        findings.push(Finding { subject: "cgroups".to_owned(), text: crate::container::one_line(&error) });
+        findings.push(Finding { subject: "cgroups".to_owned(), text: crate::sys::told::on_one_line(&error) });
     }
     examine_mounts(root, &mut findings);
     Ok(findings)
@@ -68,7 +68,7 @@ pub fn examine(root: &Root) -> Result<Vec<Finding>, StoreError> {
 fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut Vec<Snapshot>) {
     let mut found = |subject: &str, text: String| findings.push(Finding { subject: subject.to_owned(), text });
     if let Err(error) = folder.check_lock() {
-        found(folder.name(), crate::container::one_line(&error));
+        found(folder.name(), crate::sys::told::on_one_line(&error));
     }
     let intent = match folder.intent_unlocked() {
         Ok(intent) => intent,
@@ -86,11 +86,11 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
         Ok(Some(snapshot)) => snapshot,
         Ok(None) if intent.is_some() => return,
         Ok(None) => return found(folder.name(), "its snapshot sandbox.json is missing".to_owned()),
-        Err(error) => return found(folder.name(), crate::container::one_line(&error)),
+        Err(error) => return found(folder.name(), crate::sys::told::on_one_line(&error)),
     };
     if !in_progress {
         if let Err(error) = kept::check(folder, &snapshot) {
-            found(snapshot.sandbox.id.as_str(), crate::container::one_line(&error));
+            found(snapshot.sandbox.id.as_str(), crate::sys::told::on_one_line(&error));
         }
         if snapshot.state.sandbox.phase == Phase::Stopped {
             match still_running(&snapshot) {
@@ -101,7 +101,7 @@ fn examine_sandbox(folder: &Folder, findings: &mut Vec<Finding>, snapshots: &mut
                     found(snapshot.sandbox.id.as_str(), text);
                 }
                 Err(error) => {
-                    let why = crate::container::one_line(&error);
+                    let why = crate::sys::told::on_one_line(&error);
                     found(snapshot.sandbox.id.as_str(), format!("nobody can say what runs in its cgroup: {why}"));
                 }
             }
@@ -149,7 +149,7 @@ fn deaf_supervisor(folder: &Folder, snapshot: &Snapshot, facts: &Facts) -> Optio
     let state = procfs::stat(pid).ok().flatten().map_or('?', |stat| stat.state);
     Some(match error {
         ControlError::Timeout { .. } => format!("its supervisor, process {pid}, does not answer (state {state})"),
-        other => format!("its supervisor, process {pid} (state {state}): {}", crate::container::one_line(&other)),
+        other => format!("its supervisor, process {pid} (state {state}): {}", crate::sys::told::on_one_line(&other)),
     })
 }
 

@@ -83,11 +83,11 @@ fn recover_sandbox(root: &Root, folder: Folder) -> Report {
         report.actions.extend(held.recorder().take_notices());
         let held = match see_to_orphan(held, &mut report.actions) {
             Ok(held) => held,
-            Err(error) => return Report { failure: Some(crate::container::one_line(&error)), ..report },
+            Err(error) => return Report { failure: Some(crate::sys::told::on_one_line(&error)), ..report },
         };
         let mut told = Vec::new();
         if let Err(error) = go_on_with_poststart(root, held, &mut told) {
-            report.failure = Some(crate::container::one_line(&error));
+            report.failure = Some(crate::sys::told::on_one_line(&error));
         }
         report.actions.extend(told.into_iter().map(|text| format!("{:?}: {text}", report.subject)));
     }
@@ -142,7 +142,7 @@ fn go_on_with_poststart(root: &Root, held: Held<'_>, told: &mut Vec<String>) -> 
         Ok(()) => told.push("ran the poststart hooks that its start had left".to_owned()),
         Err(error) => {
             told.extend(destroy(root, &snapshot)?);
-            told.push(format!("destroyed it, since {}", crate::container::one_line(&error)));
+            told.push(format!("destroyed it, since {}", crate::sys::told::on_one_line(&error)));
         }
     }
     Ok(())
@@ -220,7 +220,7 @@ fn remove_orphans(root: &Root, recorder: &mut Recorder<'_>) -> Report {
             Err(error) => return Report { actions, ..failed(subject, &error) },
         }
     }
-    Report { subject, actions, failure: orphans.unseen.as_ref().map(|error| crate::container::one_line(error)) }
+    Report { subject, actions, failure: orphans.unseen.as_ref().map(|error| crate::sys::told::on_one_line(error)) }
 }
 
 fn subject_of(folder: &Folder) -> String {
@@ -230,5 +230,5 @@ fn subject_of(folder: &Folder) -> String {
 }
 
 fn failed<E: std::error::Error + 'static>(subject: String, error: &E) -> Report {
-    Report { subject, actions: Vec::new(), failure: Some(crate::container::one_line(error)) }
+    Report { subject, actions: Vec::new(), failure: Some(crate::sys::told::on_one_line(error)) }
 }

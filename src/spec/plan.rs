@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::sys::user_namespace::Mapping;
 use caps::Capability;
 use oci_spec::runtime::{LinuxResources, LinuxSeccomp};
 use serde::{Deserialize, Serialize};
@@ -127,6 +128,12 @@ pub struct IdMapping {
     pub container: u32,
     pub host: u32,
     pub size: u32,
+}
+
+impl From<&IdMapping> for Mapping {
+    fn from(mapping: &IdMapping) -> Mapping {
+        Mapping { inside: mapping.container, outside: mapping.host, length: mapping.size }
+    }
 }
 
 /// The root file system.

@@ -29,7 +29,8 @@ use nix::unistd::geteuid;
 
 use super::StoreError;
 use super::error::Distrust;
-use crate::sys::{open, procfs};
+use crate::sys::open;
+use crate::sys::user_namespace;
 
 const ROOT: u32 = 0;
 const WRITABLE_BY_GROUP: u32 = 0o020;
@@ -181,7 +182,7 @@ impl Here {
 }
 
 fn is_believed(owner: u32, place: Crossed) -> bool {
-    owner == ROOT || owner == geteuid().as_raw() || (place == Crossed::Closed && procfs::is_unmapped_uid(owner))
+    owner == ROOT || owner == geteuid().as_raw() || (place == Crossed::Closed && user_namespace::is_unmapped_uid(owner))
 }
 
 fn mode(about: &Metadata) -> u32 {

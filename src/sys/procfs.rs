@@ -178,34 +178,6 @@ pub fn standing(process: &ProcessRef, boot: &Boot) -> io::Result<Standing> {
     })
 }
 
-/// Whether the uid stands for all those that our user namespace does not have (user_namespaces(7)). Nothing is read where
-/// it cannot.
-pub fn is_unmapped_uid(uid: u32) -> bool {
-    const OVERFLOW: u32 = 65_534;
-    let overflow = || {
-        let text = crate::sys::text::read("/proc/sys/kernel/overflowuid").unwrap_or_default();
-        text.trim().parse().unwrap_or(OVERFLOW)
-    };
-    uid != 0 && in_user_namespace() && uid == overflow()
-}
-
-/// Whether some ids of the machine are not ours to name.
-pub fn in_user_namespace() -> bool {
-    let map = crate::sys::text::read("/proc/self/uid_map").unwrap_or_default();
-    let numbers: Vec<&str> = map.split_whitespace().collect();
-    !map.is_empty() && numbers != ["0", "0", "4294967295"]
-}
-
-/// What the user namespace of a process maps: (first inside, first in ours, length), as user_namespaces(7) has it.
-pub fn uid_mappings(pid: i32) -> io::Result<Vec<(u32, u32, u32)>> {
-    let text = crate::sys::text::read(format!("/proc/{pid}/uid_map"))?;
-    let numbers = |line: &str| {
-        let mut numbers = line.split_whitespace().map(|number| number.parse().ok());
-        Some((numbers.next()??, numbers.next()??, numbers.next()??))
-    };
-    Ok(text.lines().filter_map(numbers).collect())
-}
-
 fn is_no_such_process(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }

@@ -1,6 +1,8 @@
 //! Which ids of the machine are ours to name (user_namespaces(7)).
 
+use std::fmt::Display;
 use std::io;
+use std::path::{Path, PathBuf};
 
 /// One line of a process's uid_map or gid_map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,22 +15,58 @@ pub struct Mapping {
     pub length: u32,
 }
 
+impl Mapping {
+    /// The id outside that `inside` is; None: it is none of these.
+    pub fn outside_of(&self, inside: u32) -> Option<u32> {
+        inside.checked_sub(self.inside).filter(|offset| *offset < self.length)?.checked_add(self.outside)
+    }
+
+    /// The id inside that `outside` is; None: it is none of these.
+    pub fn inside_of(&self, outside: u32) -> Option<u32> {
+        outside.checked_sub(self.outside).filter(|offset| *offset < self.length)?.checked_add(self.inside)
+    }
+}
+
 /// What the machine's first user namespace maps: every id to itself.
 const INITIAL: Mapping = Mapping { inside: 0, outside: 0, length: u32::MAX };
 
-/// The uids of a process's user namespace. `process` as in /proc: a pid, or "self".
-pub fn uids_of(process: &str) -> io::Result<Vec<Mapping>> {
-    mappings(&format!("/proc/{process}/uid_map"))
+/// Which of the two files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// uid_map.
+    Uid,
+    /// gid_map.
+    Gid,
 }
 
-/// The gids of this process's user namespace.
-pub fn own_gids() -> io::Result<Vec<Mapping>> {
-    mappings("/proc/self/gid_map")
+impl Kind {
+    /// "uid" or "gid".
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Uid => "uid",
+            Kind::Gid => "gid",
+        }
+    }
+
+    /// The file of a process. `process` as in /proc: a pid, or "self".
+    pub fn map_of(self, process: impl Display) -> PathBuf {
+        format!("/proc/{process}/{}_map", self.name()).into()
+    }
+}
+
+/// What the user namespace of this process maps.
+pub fn ours(kind: Kind) -> io::Result<Vec<Mapping>> {
+    mappings(&kind.map_of("self"))
+}
+
+/// What the user namespace of a process maps.
+pub fn of_process(pid: i32, kind: Kind) -> io::Result<Vec<Mapping>> {
+    mappings(&kind.map_of(pid))
 }
 
 /// Whether all ids of the machine are ours to name.
 pub fn is_initial() -> io::Result<bool> {
-    Ok(uids_of("self")? == [INITIAL])
+    Ok(ours(Kind::Uid)? == [INITIAL])
 }
 
 /// Whether some ids of the machine are not ours to name. Where /proc does not say, nothing says that they are not.
@@ -51,14 +89,14 @@ pub fn is_unmapped_uid(uid: u32) -> bool {
     uid != 0 && is_ours_a_further_one() && uid == overflow()
 }
 
-fn mappings(path: &str) -> io::Result<Vec<Mapping>> {
+fn mappings(path: &Path) -> io::Result<Vec<Mapping>> {
     parse(&super::text::read(path)?).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("{path} is not as user_namespaces(7) has it"))
+        io::Error::new(io::ErrorKind::InvalidData, format!("{path:?} is not as user_namespaces(7) has it"))
     })
 }
 
-/// None: not three numbers on each line. A namespace whose mappings are not written yet has no lines.
-fn parse(text: &str) -> Option<Vec<Mapping>> {
+/// What is written in a uid_map or gid_map. None: not three numbers on each line. A namespace whose mappings are not written yet has no lines.
+pub fn parse(text: &str) -> Option<Vec<Mapping>> {
     let mapping = |line: &str| {
         let mut numbers = line.split_whitespace().map(|number| number.parse().ok());
         Some(Mapping { inside: numbers.next()??, outside: numbers.next()??, length: numbers.next()?? })
@@ -77,5 +115,15 @@ mod tests {
         assert_eq!(two[1], Mapping { inside: 1, outside: 100_000, length: 65_536 });
         assert_eq!(parse(""), Some(Vec::new()));
         assert_eq!(parse("0 0\n"), None);
+    }
+
+    #[test]
+    fn an_id_is_found_in_both_directions_and_no_range_goes_on_behind_its_end() {
+        let mapping = Mapping { inside: 10, outside: 100_000, length: 5 };
+        let outside: Vec<_> = [9, 10, 14, 15].map(|id| mapping.outside_of(id)).into();
+        assert_eq!(outside, [None, Some(100_000), Some(100_004), None]);
+        let inside: Vec<_> = [99_999, 100_000, 100_004, 100_005].map(|id| mapping.inside_of(id)).into();
+        assert_eq!(inside, [None, Some(10), Some(14), None]);
+        assert_eq!(INITIAL.outside_of(u32::MAX), None);
     }
 }

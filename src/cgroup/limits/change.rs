@@ -108,7 +108,7 @@ pub fn set_back(before: &[FileValue]) -> Vec<String> {
         .collect();
     let gone = |error: &Error| matches!(error, Error::Limit { source, .. } if files::is_gone(source));
     let failed = try_all(&writes).into_iter().filter(|(_, error)| !gone(error));
-    failed.map(|(_, error)| crate::cgroup::error::one_line(&error)).collect()
+    failed.map(|(_, error)| crate::sys::told::on_one_line(&error)).collect()
 }
 
 fn is_write_only(error: &std::io::Error) -> bool {

@@ -7,6 +7,8 @@ use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
 use crate::host::rootless;
+use crate::sys::user_namespace::{self, Kind, Mapping};
+use std::io;
 
 /// Where no distribution gives ids away: what systemd's list of uids calls unused. Each range is 65,536 ids long.
 const FIRST: u32 = 0x7000_0000;
@@ -26,8 +28,10 @@ impl Ids {
     pub(super) fn of_caller() -> Ids {
         let first = FIRST + std::process::id() % RANGES * LENGTH;
         let may = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
-        let own = |name: &str| crate::sys::text::read(format!("/proc/self/{name}")).unwrap_or_default();
-        let has_range = || holds(&own("uid_map"), first) && holds(&own("gid_map"), first);
+        let has_range = || {
+            let holds = |own: io::Result<Vec<Mapping>>| own.is_ok_and(|own| holds(&own, first));
+            holds(user_namespace::ours(Kind::Uid)) && holds(user_namespace::ours(Kind::Gid))
+        };
         if geteuid().is_root() && may(Capability::CAP_SETUID) && may(Capability::CAP_SETGID) && has_range() {
             return Ids::Range { first };
         }
@@ -66,12 +70,9 @@ impl Ids {
 }
 
 /// Whether a whole range is mapped in one line of a uid_map.
-fn holds(map: &str, first: u32) -> bool {
-    let (first, last) = (u64::from(first), u64::from(first) + u64::from(LENGTH) - 1);
-    map.lines().any(|line| match line.split_whitespace().map(str::parse::<u64>).collect::<Result<Vec<_>, _>>() {
-        Ok(numbers) => matches!(numbers[..], [inside, _, length] if first >= inside && last < inside + length),
-        Err(_) => false,
-    })
+fn holds(mappings: &[Mapping], first: u32) -> bool {
+    let last = first + LENGTH - 1;
+    mappings.iter().any(|mapping| mapping.outside_of(first).is_some() && mapping.outside_of(last).is_some())
 }
 
 #[cfg(test)]
@@ -82,7 +83,10 @@ mod tests {
     fn every_range_is_below_what_a_signed_number_holds_and_mapped_on_a_machine() {
         let last = FIRST + (RANGES - 1) * LENGTH;
         assert!(u64::from(last) + u64::from(LENGTH) < 1 << 31);
-        assert!(holds("         0          0 4294967295\n", last));
-        assert!(!holds("0 1000 1\n1 100000 65536\n", FIRST));
+        let all = Mapping { inside: 0, outside: 0, length: u32::MAX };
+        let few =
+            [Mapping { inside: 0, outside: 1000, length: 1 }, Mapping { inside: 1, outside: 100_000, length: 65_536 }];
+        assert!(holds(&[all], last));
+        assert!(!holds(&few, FIRST));
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn parse(text: &str) -> Result<Share, Failure> {
     if source.is_empty() {
         return Err(wrong("give DIR, DIR:rw, DIR:PLACE or DIR:PLACE:rw"));
     }
-    let (source, identity) = pin(Path::new(source)).map_err(|error| wrong(&crate::container::one_line(&error)))?;
+    let (source, identity) = pin(Path::new(source)).map_err(|error| wrong(&crate::sys::told::on_one_line(&error)))?;
     let at = match at {
         None => source.clone(),
         Some(at) => place(at).ok_or_else(|| wrong("the place inside has to be absolute, without `..`"))?,

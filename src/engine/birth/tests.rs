@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
-use crate::engine::{EngineError, Pace, Recorder, one_line};
+use crate::engine::{EngineError, Pace, Recorder};
 use crate::model::record::{ContainerRecord, RootIdentity, SandboxRecord, Snapshot};
 use crate::model::{Effect, Event, Make, Phase};
 use crate::store::schema::samples;
@@ -132,7 +132,7 @@ fn whichever_step_fails_is_taken_back_with_all_before_it_and_nothing_is_left() {
 fn what_cannot_be_taken_back_keeps_what_recovery_needs_and_both_failures_are_told() {
     let (_dir, root) = root();
     let bench = Bench { breaks: Some(STEPS[3]), stuck: true, ..Bench::default() };
-    let text = one_line(&born(&root, &bench).unwrap_err().why);
+    let text = crate::sys::told::on_one_line(&born(&root, &bench).unwrap_err().why);
     assert!(text.starts_with("adopt-init failed; ") && text.ends_with(": taking back failed"), "{text}");
     let folder = root.find(&samples::id("web")).unwrap().expect("the folder is kept");
     assert_eq!(folder.intent_unlocked().unwrap().expect("the intent is kept").event, Event::LaunchRequested);

@@ -1,23 +1,23 @@
 //! Id mappings: of a container's new user namespace, written from outside it (user_namespaces(7)), and of mounts.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::PathBuf;
 
 use crate::container::channel;
 use crate::host::{HostError, Trying, rootless};
 use crate::spec::plan::{IdMapping, Plan};
 use crate::sys::clone::{self, Cloned, Parent};
+use crate::sys::user_namespace::{self, Kind, Mapping};
 use crate::sys::{descriptors, pidfd};
 
 /// Maps the user namespace of the process `pid`, our own being its parent.
 pub fn write(pid: i32, plan: &Plan) -> Result<(), HostError> {
-    write_map(pid, "uid_map", &plan.uid_mappings)?;
-    match write_map(pid, "gid_map", &plan.gid_mappings) {
+    write_map(pid, Kind::Uid, &plan.uid_mappings)?;
+    match write_map(pid, Kind::Gid, &plan.gid_mappings) {
         // Without CAP_SETGID, as in another container, one may map one's own gid, but then nobody sets groups there.
         Err(HostError::Io { source, .. }) if source.raw_os_error() == Some(libc::EPERM) => {
             let path = format!("/proc/{pid}/setgroups");
             std::fs::write(&path, "deny").trying(|| format!("write \"deny\" to {path}"))?;
-            write_map(pid, "gid_map", &plan.gid_mappings)
+            write_map(pid, Kind::Gid, &plan.gid_mappings)
         }
         other => other,
     }
@@ -29,16 +29,12 @@ pub fn write(pid: i32, plan: &Plan) -> Result<(), HostError> {
 pub fn all() -> Result<(Vec<IdMapping>, Vec<IdMapping>), HostError> {
     match rootless::further_of_root() {
         Some((uids, gids)) => Ok((one_after_the_other(&uids), one_after_the_other(&gids))),
-        None => Ok((all_of_ours("uid_map")?, all_of_ours("gid_map")?)),
+        None => Ok((all_of_ours(Kind::Uid)?, all_of_ours(Kind::Gid)?)),
     }
 }
 
-fn all_of_ours(name: &str) -> Result<Vec<IdMapping>, HostError> {
-    let ours = crate::sys::text::read(format!("/proc/self/{name}")).trying(|| format!("read our own {name}"))?;
-    let mut ranges: rootless::IdRanges = lines(&ours)
-        .into_iter()
-        .filter_map(|[inside, _, size]| Some((u32::try_from(inside).ok()?, u32::try_from(size).ok()?)))
-        .collect();
+fn all_of_ours(kind: Kind) -> Result<Vec<IdMapping>, HostError> {
+    let mut ranges: rootless::IdRanges = ours(kind)?.iter().map(|mapping| (mapping.inside, mapping.length)).collect();
     ranges.sort_unstable();
     Ok(one_after_the_other(&ranges))
 }
@@ -67,20 +63,24 @@ pub fn namespace_for(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd, 
         clone::exit_now(0)
     };
     drop(theirs);
-    let namespace = write_map(pid, "uid_map", uids)
-        .and_then(|()| write_map(pid, "gid_map", gids))
+    let namespace = write_map(pid, Kind::Uid, uids)
+        .and_then(|()| write_map(pid, Kind::Gid, gids))
         .and_then(|()| std::fs::File::open(format!("/proc/{pid}/ns/user")).trying(what));
     drop(ours);
     pidfd::wait_exit(pidfd.as_fd(), None).and_then(|_| pidfd::wait_child(pidfd.as_fd())).trying(what)?;
     Ok(namespace?.into())
 }
 
-fn write_map(pid: i32, name: &str, mappings: &[IdMapping]) -> Result<(), HostError> {
-    let path = PathBuf::from(format!("/proc/{pid}/{name}"));
-    let ours = crate::sys::text::read(format!("/proc/self/{name}")).trying(|| format!("read our own {name}"))?;
+fn ours(kind: Kind) -> Result<Vec<Mapping>, HostError> {
+    user_namespace::ours(kind).trying(|| format!("read our own {}_map", kind.name()))
+}
+
+fn write_map(pid: i32, kind: Kind, mappings: &[IdMapping]) -> Result<(), HostError> {
+    let path = kind.map_of(pid);
+    let ours = ours(kind)?;
     let mappings = mappings.iter().map(|mapping| in_our_numbers(&ours, mapping)).collect::<Option<Vec<_>>>();
     let Some(mappings) = mappings else {
-        return Err(HostError::ForeignIds { kind: if name == "uid_map" { "uid" } else { "gid" } });
+        return Err(HostError::ForeignIds { kind: kind.name() });
     };
     let lines: String = mappings.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect();
     std::fs::write(&path, &lines).trying(|| format!("write the mappings {:?} to {path:?}", lines.trim()))
@@ -89,26 +89,15 @@ fn write_map(pid: i32, name: &str, mappings: &[IdMapping]) -> Result<(), HostErr
 /// A mapping says "host" and means whoever wrote it: us, or an ordinary user whose ids have other numbers in the user
 /// namespace that `host::rootless` has made. What is an id here is taken as it stands; what is one of the user's outside is
 /// translated; None: it is neither.
-fn in_our_numbers(ours: &str, mapping: &IdMapping) -> Option<IdMapping> {
-    let lines = lines(ours);
-    let (first, size) = (u64::from(mapping.host), u64::from(mapping.size));
-    let mapped = |id: u64| lines.iter().any(|[inside, _, length]| id >= *inside && id < inside + length);
+fn in_our_numbers(ours: &[Mapping], mapping: &IdMapping) -> Option<IdMapping> {
+    let (first, last) = (mapping.host, mapping.host.checked_add(mapping.size - 1)?);
+    let mapped = |id: u32| ours.iter().any(|one| one.outside_of(id).is_some());
     // A range may go over several lines: the kernel checks the rest.
-    if mapped(first) && mapped(first + size - 1) {
+    if mapped(first) && mapped(last) {
         return Some(*mapping);
     }
-    let [inside, outside, _] =
-        lines.iter().find(|[_, outside, length]| first >= *outside && first + size <= outside + length)?;
-    Some(IdMapping { host: u32::try_from(inside + (first - outside)).ok()?, ..*mapping })
-}
-
-/// Of a uid_map: [inside, outside, size].
-fn lines(map: &str) -> Vec<[u64; 3]> {
-    let numbers = |line: &str| {
-        let numbers: Vec<u64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-        numbers.try_into().ok()
-    };
-    map.lines().filter_map(numbers).collect()
+    let host = ours.iter().find_map(|one| one.inside_of(last).and(one.inside_of(first)))?;
+    Some(IdMapping { host, ..*mapping })
 }
 
 #[cfg(test)]
@@ -131,13 +120,15 @@ mod tests {
 
     #[test]
     fn the_ids_of_an_ordinary_user_are_found_in_the_namespace_it_is_root_of() {
-        let ours = "         0       1000          1\n    100000     100000      65536\n";
-        let of = |host, size| in_our_numbers(ours, &IdMapping { container: 5, host, size }).map(|mapping| mapping.host);
+        let ours =
+            user_namespace::parse("         0       1000          1\n    100000     100000      65536\n").unwrap();
+        let of =
+            |host, size| in_our_numbers(&ours, &IdMapping { container: 5, host, size }).map(|mapping| mapping.host);
         assert_eq!(of(1000, 1), Some(0));
         assert_eq!(of(0, 1), Some(0));
         assert_eq!(of(100_000, 65536), Some(100_000));
         assert_eq!((of(1000, 2), of(5, 1), of(165_536, 1)), (None, None, None));
-        let everything = "0 0 4294967295\n";
-        assert_eq!(in_our_numbers(everything, &IdMapping { container: 0, host: 7, size: 9 }).unwrap().host, 7);
+        let everything = user_namespace::parse("0 0 4294967295\n").unwrap();
+        assert_eq!(in_our_numbers(&everything, &IdMapping { container: 0, host: 7, size: 9 }).unwrap().host, 7);
     }
 }
