@@ -17,7 +17,7 @@
 //! | [`recover`] | what a crash left behind: found, finished or undone |
 //! | [`cli`] | one file a command |
 
-#![deny(unsafe_code)]
+#![deny(unsafe_code, missing_docs)]
 #![deny(rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links)]
 // Tests may take names for text; see clippy.toml.
 #![warn(clippy::disallowed_macros, clippy::disallowed_methods)]

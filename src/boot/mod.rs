@@ -19,8 +19,6 @@
 //! A crash in here ends pid 1 of the PID namespace: the kernel kills everything in the sandbox, and whoever looks
 //! next finds a supervisor that is gone and the exit records written so far.
 
-#![deny(missing_docs)]
-
 pub(crate) mod args;
 mod confine;
 mod connection;

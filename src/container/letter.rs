@@ -45,10 +45,10 @@ pub enum Then {
 #[derive(Serialize, Deserialize)]
 pub enum Errand {
     /// The init of a new container, with the namespaces that it joins by path, in the order in which they are joined.
-    #[allow(missing_docs)]
+    #[allow(missing_docs)] // Their types say it.
     Init { joined: Vec<Joined>, init: Box<init::Donations> },
     /// One more process of a container.
-    #[allow(missing_docs)]
+    #[allow(missing_docs)] // Their types say it.
     Exec { target: join::Target, process: Box<join::Donations> },
 }
 

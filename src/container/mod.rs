@@ -25,8 +25,6 @@
 //! A crash of anyone who holds the other end is an end of file here: the process exits, and its mount namespace takes
 //! everything it made with it.
 
-#![deny(missing_docs)]
-
 pub mod channel;
 mod copy_up;
 pub mod devices;

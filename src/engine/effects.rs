@@ -15,6 +15,7 @@ use crate::store::{Commit, Folder, Guard, StoreError};
 
 /// The machine, as far as transitions change it.
 pub trait Performer {
+    /// Why an effect failed.
     type Error: Error + 'static;
 
     /// Whether the effect that failed like this may have happened all the same, or may still happen: then nobody here
@@ -37,6 +38,7 @@ pub trait Performer {
 
 /// A performer of the effects of one room: each of them is idempotent.
 pub trait Effects<X: Effect>: Performer {
+    /// After an error it may be half done; doing it again is safe.
     fn perform(&mut self, effect: X) -> Result<(), Self::Error>;
 }
 
@@ -57,11 +59,14 @@ pub trait Known: Performer {
 /// How long a transition's effects may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
+    /// Only what sandkeep itself does.
     Quick,
+    /// As long as somebody else's programs take.
     RunsHooks,
 }
 
 impl Pace {
+    /// Of effects that may run hooks: whether there are any.
     pub fn with_hooks(any: bool) -> Pace {
         if any { Pace::RunsHooks } else { Pace::Quick }
     }

@@ -11,6 +11,7 @@ use crate::store::Folder;
 /// What probing the machine shows. Ids are those of containers; the root container's is the sandbox's.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
+    /// As that very process, by its start time and the boot.
     pub supervisor_alive: bool,
     /// Whether each container's init is alive.
     pub inits: BTreeMap<String, bool>,
@@ -27,6 +28,7 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// One that was not looked at counts as dead.
     pub fn init_alive(&self, container: &str) -> bool {
         self.inits.get(container).copied().unwrap_or(false)
     }
@@ -50,6 +52,7 @@ pub enum Depth {
 
 /// Looks at the machine.
 pub trait Probe {
+    /// Never fails: what could not be looked at is missing in the answer.
     fn facts(&self, folder: &Folder, snapshot: &Snapshot, depth: Depth) -> Facts;
 }
 

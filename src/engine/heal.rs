@@ -26,19 +26,27 @@ use crate::store::{self, Folder, Guard, StoreError};
 /// What was found: enough to build the effects that clean it up.
 #[derive(Clone, Copy)]
 pub struct Wreck<'w> {
+    /// Of a sandbox, or of one that was being made or removed.
     pub folder: &'w Folder,
+    /// None: it is lost, or no process of it was ever known.
     pub snapshot: Option<&'w Snapshot>,
+    /// None: no transition was cut short.
     pub intent: Option<&'w Intent>,
 }
 
 /// What heals. Each of the two is made only once there is something for it to do: whoever finds a sandbox in order reads
 /// nothing of what they need.
 pub trait Mend {
+    /// Why an effect of healing failed.
     type Error: Error + 'static;
+    /// Performs what takes back or completes a change.
     type Changes<'w>: Effects<Change> + Performer<Error = Self::Error>;
+    /// Performs what ends it.
     type Ends<'w>: Effects<End> + Performer<Error = Self::Error>;
 
+    /// For a sandbox that goes on.
     fn changes<'w>(&self, folder: &'w Folder, snapshot: &'w Snapshot) -> Self::Changes<'w>;
+    /// For one that is to be gone, by whatever was found of it.
     fn ends<'w>(&self, wreck: Wreck<'w>) -> Self::Ends<'w>;
 }
 
@@ -58,9 +66,11 @@ pub(super) fn perform_work<H: Mend>(work: Work, mend: &H, held: &Held<'_>) -> Re
 /// One thing that was done, in words for the user: `recover` prints them.
 pub type Action = String;
 
+/// What came of healing.
 pub struct Healed<'a> {
     /// None: the sandbox is no more.
     pub held: Option<Held<'a>>,
+    /// In the order in which they were done; empty: nothing was wrong.
     pub actions: Vec<Action>,
 }
 

@@ -12,14 +12,17 @@ pub struct Held<'a> {
 }
 
 impl<'a> Held<'a> {
+    /// As it was last published, healing included.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
     }
 
+    /// The sandbox's own.
     pub fn folder(&self) -> &Folder {
         &self.grip.folder
     }
 
+    /// What it is committed through.
     pub fn recorder(&mut self) -> &mut Recorder<'a> {
         &mut self.grip.recorder
     }

@@ -46,7 +46,9 @@ pub use hold::Held;
 pub use recorder::Recorder;
 pub use sight::{Noted, note_ends, unrecorded_entries};
 
+/// Why a transition, a birth or a healing did not go through.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Their texts say it.
 pub enum EngineError<E: Error + 'static> {
     #[error(transparent)]
     Denied(#[from] Denial),

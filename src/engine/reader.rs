@@ -9,6 +9,7 @@ use crate::model::{Event, Phase};
 /// Whether there is an intent, and somebody who works on it.
 #[derive(Debug, Clone, Copy)]
 pub enum Unfinished<'a> {
+    /// The last transition is complete.
     Nothing,
     /// Whoever wrote it lives.
     UnderWay,
@@ -17,6 +18,7 @@ pub enum Unfinished<'a> {
 }
 
 impl<'a> Unfinished<'a> {
+    /// `holder_lives`: whether the process that the intent names is that process still.
     pub fn of(intent: Option<&'a Intent>, holder_lives: impl FnOnce(&Intent) -> bool) -> Unfinished<'a> {
         match intent {
             None => Unfinished::Nothing,

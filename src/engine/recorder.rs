@@ -24,6 +24,7 @@ enum Reach {
 }
 
 impl<'a> Recorder<'a> {
+    /// Of this root's store, which is not opened yet.
     pub fn new(root: &'a Root) -> Recorder<'a> {
         Recorder { root, reach: Reach::Store, opening: None, db: None, notices: Vec::new() }
     }

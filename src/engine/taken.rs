@@ -40,6 +40,7 @@ pub fn in_the_way(phase: Phase, intent: Option<&Intent>) -> InTheWay {
 /// Whose processes can be in the cgroup of a sandbox that has ended?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leftovers {
+    /// Whatever is in there is the sandbox's own.
     Ours,
     /// The cgroup's name is somebody else's by now.
     Strangers,

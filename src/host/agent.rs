@@ -34,6 +34,7 @@ impl Agent {
         Ok(Some(agent))
     }
 
+    /// Of its socket.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -15,7 +15,9 @@ use crate::sys::interrupt::{self, Blocked};
 
 /// A sandbox that is there, held.
 pub struct Made<'r> {
+    /// Its lock, and the snapshot of a booted sandbox.
     pub held: Held<'r>,
+    /// What this process has of its processes.
     pub newborn: Newborn,
 }
 

@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 
 use super::{HostError, Trying, listener};
 
+/// Who receives the terminal's master, connected.
 pub struct Console {
     stream: OwnedFd,
     path: PathBuf,
 }
 
 impl Console {
+    /// To a Unix socket; before anything is made, since a wrong path is a mistake of the caller's.
     pub fn connect(path: &Path) -> Result<Console, HostError> {
         connect_to("console socket", path).map(|stream| Console { stream, path: path.to_owned() })
     }
@@ -26,6 +28,7 @@ impl Console {
     }
 }
 
+/// Who receives the pidfd of a process, connected.
 pub struct PidfdSocket {
     stream: OwnedFd,
     path: PathBuf,
@@ -34,15 +37,19 @@ pub struct PidfdSocket {
 /// What the pidfd is of: the text of the message, in runc's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PidfdOf {
+    /// A container's first process.
     Init,
+    /// One more of its processes.
     Exec,
 }
 
 impl PidfdSocket {
+    /// To a Unix socket; before anything is made.
     pub fn connect(path: &Path) -> Result<PidfdSocket, HostError> {
         connect_to("pidfd socket", path).map(|stream| PidfdSocket { stream, path: path.to_owned() })
     }
 
+    /// The message's text says whose it is.
     pub fn send(&self, of: PidfdOf, pidfd: BorrowedFd<'_>) -> Result<(), HostError> {
         let text = match of {
             PidfdOf::Init => "standard",

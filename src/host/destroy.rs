@@ -26,8 +26,11 @@ pub fn last_steps() -> Instant {
 
 /// The hooks of what is to be taken down, and what its poststop hooks are given.
 pub struct Hooks {
+    /// What ran already is not run again.
     pub ledger: Ledger,
+    /// The OCI state document, as JSON.
     pub state: Vec<u8>,
+    /// They run in it.
     pub bundle: PathBuf,
 }
 

@@ -18,6 +18,7 @@ use crate::sys::interrupt;
 
 /// Why a sandbox cannot be looked at.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Their texts say it.
 pub enum LookError {
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -29,6 +30,7 @@ pub enum LookError {
 
 /// An `intelRdt` that cannot be had.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Their texts say it.
 pub enum ResctrlError {
     #[error(
         "linux.intelRdt: no resctrl file system is mounted: this machine cannot divide up its caches, or `mount -t resctrl resctrl \
@@ -43,6 +45,7 @@ pub enum ResctrlError {
 
 /// One thing on the host that we tried and that failed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Their texts say it.
 pub enum HostError {
     #[error("{what}")]
     Io { what: String, source: io::Error },
@@ -155,6 +158,7 @@ impl From<LookError> for Failed {
 
 /// What is wrong with the configuration that was kept of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // Their words say it.
 pub enum Unusable {
     Lost,
     Another,

@@ -30,20 +30,29 @@ use crate::sys::{descriptor_limit, open, procfs};
 
 /// What the caller asked for.
 pub struct Execution<'a> {
+    /// From the published snapshot.
     pub sandbox: &'a SandboxRecord,
+    /// The one that is joined.
     pub container: &'a ContainerRecord,
+    /// The sandbox's, where its supervisor listens.
     pub folder: BorrowedFd<'a>,
+    /// What is executed.
     pub process: &'a ProcessPlan,
+    /// Its filter, compiled.
     pub seccomp: Option<seccomp::Program>,
+    /// Who is asked, if the filter asks anybody.
     pub agent: Option<Agent>,
     /// The cgroups to join; None: the container's own.
     pub cgroups: Option<&'a [PathBuf]>,
+    /// Whose child it is to be.
     pub reaper: Reaper,
+    /// So many descriptors from 3 on are the application's.
     pub preserve_fds: u32,
     /// Who gets the pidfd of the process.
     pub pidfd_socket: Option<PidfdSocket>,
     /// The container's processes may have CAP_SYS_ADMIN, and with that have put another root on top of theirs.
     pub may_change_root: bool,
+    /// What to do in a container that stands still.
     pub if_frozen: IfFrozen,
     /// Who waits for it: from its start on it gets the signals that this process does. Until then they end us, and it with
     /// us.
@@ -53,20 +62,24 @@ pub struct Execution<'a> {
 /// What to do if the cgroup that is to be joined is frozen: by a pause, or by the container itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IfFrozen {
+    /// An error, and nothing is launched.
     Refuse,
     /// The process starts when it is thawed.
     Wait,
 }
 
+/// Who waits for the end of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waits {
     /// This process, in the foreground.
     Caller,
+    /// Its reaper alone.
     Nobody,
 }
 
 /// One that has been started.
 pub struct Started {
+    /// Running, or about to in a frozen container.
     pub process: Launched,
     /// The master of its terminal, if that was to be kept here.
     pub terminal: Option<OwnedFd>,

@@ -31,6 +31,7 @@ impl Forwarding {
 
 /// The application's terminal.
 pub struct Screen<'a> {
+    /// What is typed goes in here, and its output comes out.
     pub master: OwnedFd,
     /// Those of our descriptors 0 to 2 that the application has itself: there is nothing to carry for them.
     pub kept: &'a [i32],

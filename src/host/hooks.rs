@@ -41,6 +41,7 @@ pub struct Ledger {
 /// What hooks of one kind are given.
 #[derive(Debug, Clone, Copy)]
 pub struct Given<'a> {
+    /// On their standard input.
     pub state_json: &'a [u8],
     /// They run in this folder, or, when it is gone, in `/`.
     pub bundle: &'a Path,

@@ -18,11 +18,15 @@ const CONFIG: &str = "config.json";
 /// An empty file: the container was made with `--no-pivot`, which its configuration does not say.
 pub const COVERED: &str = "no-pivot";
 
+/// The configuration that a sandbox was made with.
 pub struct Kept {
+    /// As it was written.
     pub spec: Spec,
+    /// Planned again, as it was then.
     pub plan: Plan,
 }
 
+/// An error: it is lost, or is not the one that the snapshot speaks of.
 pub fn load(folder: &Folder, snapshot: &Snapshot) -> Result<Kept, HostError> {
     let (spec, _) = spec::parse(&read(folder, snapshot)?)?;
     let bundle = root_container(snapshot).map(|container| container.bundle.clone()).unwrap_or_default();
@@ -84,6 +88,7 @@ pub fn state_of(snapshot: &Snapshot) -> OciState {
     }
 }
 
+/// None: no process of the sandbox was known yet.
 pub fn root_container(snapshot: &Snapshot) -> Option<&ContainerRecord> {
     snapshot.containers.get(snapshot.sandbox.id.as_str())
 }

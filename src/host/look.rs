@@ -12,18 +12,22 @@ use crate::sys::procfs;
 
 /// A sandbox as it is right now.
 pub struct Seen {
+    /// Open; it may have been renamed away since.
     pub folder: Folder,
     /// None while it is being made and no process of it is recorded yet.
     pub snapshot: Option<Snapshot>,
+    /// As deep as the reader needed them.
     pub facts: Facts,
     phase: Phase,
 }
 
 impl Seen {
+    /// By snapshot, facts and whatever is under way.
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
+    /// None where there is no snapshot.
     pub fn state(&self) -> Option<&ContainerState> {
         self.snapshot.as_ref().map(|snapshot| &snapshot.state.sandbox)
     }

@@ -9,6 +9,7 @@ use crate::engine::{Mend, Wreck};
 use crate::model::record::Snapshot;
 use crate::store::Folder;
 
+/// Keeps nothing: all is read anew for each sandbox.
 pub struct Mender;
 
 impl Mend for Mender {

@@ -99,6 +99,7 @@ impl Notices {
         }
     }
 
+    /// Where the container speaks, and where the service manager hears it.
     pub fn as_fds(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
         (self.from.as_fd(), self.to.as_fd())
     }

@@ -8,7 +8,9 @@ use crate::container::init::Listen;
 /// Far more than anybody hands on, and few enough to be looked at one by one.
 const MOST: u32 = 1024;
 
+/// Descriptors that cannot be handed on.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Their texts say it.
 pub enum PreservedError {
     #[error("--preserve-fds {asked} and LISTEN_FDS {listen_fds}: together more than {MOST}")]
     TooMany { asked: u32, listen_fds: u32 },

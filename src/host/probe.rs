@@ -17,6 +17,7 @@ use crate::sys::{pidfd, procfs};
 
 const END_SLICE: Duration = Duration::from_millis(10);
 
+/// By /proc, cgroups, the exits file and, for [`Depth::Deep`], the supervisor's own word.
 pub struct Prober;
 
 impl Probe for Prober {

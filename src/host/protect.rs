@@ -23,6 +23,7 @@ const OURSELVES: &str = "/proc/self/exe";
 pub struct Binary(OwnedFd);
 
 impl Binary {
+    /// The binary itself if nobody can write to it, else a read-only or sealed one.
     pub fn protected() -> io::Result<Binary> {
         let ourselves = std::fs::File::open(OURSELVES)?;
         if is_protected(&ourselves) {

@@ -24,6 +24,7 @@ use crate::store::Folder;
 use crate::sys::patience;
 use crate::sys::{pidfd, procfs, seqpacket};
 
+/// A sandbox that is given another supervisor.
 pub struct Renewal<'a> {
     folder: &'a Folder,
     snapshot: &'a Snapshot,
@@ -86,6 +87,7 @@ impl<'a> Renewal<'a> {
         Ok(())
     }
 
+    /// Of the new supervisor, as this process sees it.
     pub fn pid(&self) -> Option<i32> {
         self.renewed.as_ref().map(|(supervisor, _)| supervisor.pid)
     }

@@ -18,23 +18,33 @@ use crate::spec::{self, Further, Host, Inputs, Loaded};
 
 /// What the caller asks for, beside the configuration.
 pub struct Asked {
+    /// Of the sandbox and of its root container.
     pub id: Id,
+    /// Whose child the init is to be.
     pub reaper: Reaper,
+    /// What it outlives.
     pub lifetime: Lifetime,
+    /// Who makes the container's cgroup.
     pub cgroup_driver: Driver,
+    /// So many descriptors from 3 on are the application's.
     pub preserve_fds: u32,
     /// Who gets the pidfd of the init; else whom the configuration names.
     pub pidfd_socket: Option<PathBuf>,
+    /// The container gets a session keyring of its own.
     pub new_keyring: bool,
+    /// Whom it tells.
     pub notices: NoticesTo,
     /// Of an ordinary user's namespace. None: as the configuration asks for.
     pub ids: Option<Ids>,
+    /// What is planned beside the configuration.
     pub further: Further,
     /// The log file of the command.
     pub log: Option<File>,
+    /// Everything the supervisor does goes into the log, too.
     pub debug: bool,
 }
 
+/// How long a sandbox may live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
     /// It outlives this command.
@@ -46,6 +56,7 @@ pub enum Lifetime {
 /// Whom the container tells that it is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoticesTo {
+    /// What it says is heard by nobody.
     Nobody,
     /// The service manager of the caller, unless the configuration has one of its own.
     Caller,
@@ -53,7 +64,9 @@ pub enum NoticesTo {
 
 /// A checked request.
 pub struct Request {
+    /// Validated whole.
     pub plan: Plan,
+    /// The rest, checked.
     pub options: Options,
     /// What the user must know.
     pub warnings: Vec<String>,
@@ -62,6 +75,7 @@ pub struct Request {
 }
 
 impl Request {
+    /// An error: it cannot be, and nothing was made.
     pub fn check(loaded: Loaded, mut asked: Asked) -> Result<Request, Failed> {
         let mut warnings = Vec::new();
         if rootless::needed() {

@@ -50,10 +50,12 @@ impl<'a> Changing<'a> {
         changing
     }
 
+    /// For a row that releases the init.
     pub fn to_start(self, start: Start<'a>) -> Changing<'a> {
         Changing { start, ..self }
     }
 
+    /// For a row that sets limits.
     pub fn to_limit(self, limits: Limiting<'a>) -> Changing<'a> {
         Changing { limits: Some(limits), ..self }
     }

@@ -29,10 +29,15 @@ use crate::sys::{descriptors, pidfd, ready, text};
 pub struct Donation<'a> {
     /// What is executed.
     pub binary: &'a Binary,
+    /// Shown in its command line.
     pub id: &'a Id,
+    /// Shown there, too.
     pub bundle: &'a Path,
+    /// config.json, open for reading.
     pub spec: BorrowedFd<'a>,
+    /// The control socket, listening.
     pub controller: BorrowedFd<'a>,
+    /// Open for appending.
     pub exits: BorrowedFd<'a>,
     /// Where the container speaks to the host's service manager, and where that hears it.
     pub notices: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
@@ -42,13 +47,17 @@ pub struct Donation<'a> {
     pub log: Option<BorrowedFd<'a>>,
     /// Where it writes everything, every donated descriptor before all.
     pub debug_log: Option<BorrowedFd<'a>>,
+    /// Whether it is pid 1 of one of its own.
     pub pid_namespace: PidNamespace,
+    /// It ends with this process, whatever it keeps by then.
     pub attached: bool,
 }
 
 /// A supervisor that was spawned by this process.
 pub struct Supervisor {
+    /// As this process sees it.
     pub pid: i32,
+    /// Of the same process.
     pub pidfd: OwnedFd,
     start_sync: Listening,
     /// Its message has been read, and there is nothing more to read.

@@ -14,6 +14,7 @@ impl Unreached {
         Some(Unreached(vec![open("snmp")?, open("snmp6")?]))
     }
 
+    /// A counter that cannot be read counts nothing.
     pub fn was_asked_for(self) -> bool {
         self.0.into_iter().any(|mut file| text::all_of(&mut file).is_ok_and(|text| says_so(&text)))
     }

@@ -14,6 +14,7 @@ use crate::model::record::{CgroupRecord, Limits, ScopeRecord};
 use crate::spec;
 use crate::store::Folder;
 
+/// An update of one container's limits, merged and not applied yet.
 pub struct Limiting<'a> {
     folder: &'a Folder,
     cgroup: &'a CgroupRecord,

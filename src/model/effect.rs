@@ -21,6 +21,7 @@ pub trait Effect: Copy + Eq + fmt::Debug + fmt::Display + 'static {
     /// Of the room that takes these effects back.
     type Back: Effect;
 
+    /// What takes it back.
     fn undo(self) -> Undo<Self::Back>;
 
     /// As the printed table has it.
@@ -33,6 +34,7 @@ pub trait Effect: Copy + Eq + fmt::Debug + fmt::Display + 'static {
 /// How an effect is taken back when a later one of the same transition fails, or its process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Undo<B> {
+    /// By doing this.
     By(B),
     /// Cannot be taken back: recovery completes the transition instead.
     Irreversible,
@@ -43,6 +45,7 @@ pub enum Undo<B> {
 /// A sandbox or a container comes into being.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Make {
+    /// The container's and the supervisor's, with their limits.
     Cgroups,
     /// Exec the supervisor as pid 1 of a new PID namespace. It dies with its creator until the record is published.
     Supervisor,
@@ -56,6 +59,7 @@ pub enum Make {
 /// given the init. Nothing of the container itself is touched: there is nothing to take back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Renew {
+    /// Exec another one, in the PID namespace of its maker.
     Supervisor,
     /// Hand it an init that runs already.
     Adopt,
@@ -66,8 +70,11 @@ pub enum Renew {
 pub enum Change {
     /// The supervisor sends the start message; the init executes the application.
     Release,
+    /// Every process of it stands still once this is done.
     Freeze,
+    /// They go on.
     Thaw,
+    /// Those that were asked for.
     SetLimits,
     /// Those that held before an update that was cut short. Only ever an undo.
     SetLimitsBack,
@@ -80,6 +87,7 @@ pub enum End {
     KillContainer,
     /// SIGKILL the supervisor and wait: the kernel kills everything in the sandbox.
     KillSandbox,
+    /// Whatever is in there is ended first.
     RemoveCgroups,
     /// Run the poststop hooks.
     Poststop,
@@ -89,6 +97,7 @@ pub enum End {
 /// effects, and its return after them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IdStep {
+    /// Nothing.
     Keeps,
     /// Rename a prepared folder to its name.
     Claims,
@@ -101,9 +110,13 @@ pub enum IdStep {
 pub enum Work {
     /// Only whether it may happen is asked, or it has happened already.
     Nothing,
+    /// Something is made.
     Make(&'static [Make]),
+    /// It gets another supervisor.
     Renew(&'static [Renew]),
+    /// It goes on, changed.
     Change(&'static [Change]),
+    /// It ends.
     End(&'static [End]),
 }
 

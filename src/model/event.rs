@@ -2,14 +2,18 @@
 
 use std::fmt;
 
+/// What a row of the table is for. The names are stored, and never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Event {
     /// A caller asked for a new sandbox or container.
     CreateRequested,
     /// The id is ours: make and launch it.
     LaunchRequested,
+    /// `start`: execute the application.
     StartRequested,
+    /// `pause`.
     PauseRequested,
+    /// `resume`.
     ResumeRequested,
     /// `kill`: send a signal.
     SignalRequested,
@@ -19,6 +23,7 @@ pub enum Event {
     ExecWhilePausedRequested,
     /// `update`: other limits.
     UpdateRequested,
+    /// `delete`: of one that has stopped.
     DeleteRequested,
     /// `delete --force`: whatever it is doing.
     ForceDeleteRequested,
@@ -35,15 +40,20 @@ pub enum Event {
 /// What a caller may ask of a sandbox that exists and goes on. Every row of these is about the room [`super::Change`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChangeRequest {
+    /// Execute the application.
     Start,
+    /// Freeze it.
     Pause,
+    /// Thaw it.
     Resume,
+    /// Set other limits.
     Update,
 }
 
 /// What a caller may ask that leaves nothing. Every row of these is about the room [`super::End`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EndRequest {
+    /// One that has stopped.
     Delete,
     /// Whatever it is doing.
     ForceDelete,
@@ -70,6 +80,7 @@ impl From<EndRequest> for Event {
 }
 
 impl Event {
+    /// Each of them once.
     pub const ALL: [Event; 15] = [
         Event::CreateRequested,
         Event::LaunchRequested,
@@ -126,10 +137,12 @@ impl Event {
         }
     }
 
+    /// Whether nobody asked for it.
     pub fn is_observation(self) -> bool {
         matches!(self, Event::CreatorGone | Event::InitExited | Event::SupervisorGone | Event::SupervisorLost)
     }
 
+    /// The event of this [`Event::name`].
     pub fn parse(name: &str) -> Option<Event> {
         Event::ALL.into_iter().find(|event| event.name() == name)
     }

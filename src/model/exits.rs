@@ -16,6 +16,7 @@ use super::record::Exit;
 pub struct ExitRecord {
     /// The id of the container.
     pub container: String,
+    /// How, and when.
     pub exit: Exit,
 }
 
@@ -31,6 +32,7 @@ const HEADER: usize = 8;
 /// The payload of version 1, which stays as it is.
 #[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(title = "sandkeep exit record, version 1")]
+#[allow(missing_docs)] // Comments would become part of the published schema.
 pub struct ExitRecordV1 {
     pub version: u32,
     pub container: String,

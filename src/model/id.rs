@@ -9,7 +9,9 @@ pub const MAX_LEN: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(String);
 
+/// Why a text is no id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // Their texts say it.
 pub enum IdError {
     #[error("the id is empty: give one of 1 to {MAX_LEN} characters out of A-Z a-z 0-9 _ + . -")]
     Empty,
@@ -22,6 +24,7 @@ pub enum IdError {
 }
 
 impl Id {
+    /// The only way to an id: no check is needed after it.
     pub fn parse(text: &str) -> Result<Id, IdError> {
         if text.is_empty() {
             return Err(IdError::Empty);
@@ -38,6 +41,7 @@ impl Id {
         Ok(Id(text.to_owned()))
     }
 
+    /// As it was given.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -8,12 +8,16 @@ use super::effect::{Effect, IdStep, Undo, Work};
 use super::table::{Transition, transitions};
 use super::{Machine, Phase};
 
+/// How the table is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
+    /// Columns, for people.
     Table,
+    /// One array of rows.
     Json,
     /// Graphviz.
     Dot,
+    /// A state diagram, as documentation pages draw it.
     Mermaid,
 }
 

@@ -45,6 +45,7 @@ pub fn ready(main: i32) -> String {
     format!("READY=1\n{}", main_process(main))
 }
 
+/// Whom the manager is to watch, by its pid in the manager's namespace.
 pub fn main_process(main: i32) -> String {
     format!("MAINPID={main}")
 }

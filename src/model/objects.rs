@@ -12,6 +12,7 @@ use serde::de::{
 };
 use serde_json::Value;
 
+/// All of the bytes, as one value.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = T::deserialize(Objects(&mut deserializer))?;
@@ -19,10 +20,12 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     Ok(value)
 }
 
+/// Of what was parsed already.
 pub fn from_value<T: DeserializeOwned>(value: Value) -> serde_json::Result<T> {
     T::deserialize(Objects(value))
 }
 
+/// A deserialiser, or what one asks, that takes only maps for structs.
 pub struct Objects<T>(pub T);
 
 macro_rules! asked_the_same {

@@ -12,8 +12,10 @@ pub enum Machine {
 }
 
 impl Machine {
+    /// Both.
     pub const ALL: [Machine; 2] = [Machine::Sandbox, Machine::Container];
 
+    /// As the table prints it and the journal has it.
     pub fn name(self) -> &'static str {
         match self {
             Machine::Sandbox => "sandbox",
@@ -31,13 +33,16 @@ pub enum Phase {
     Creating,
     /// Everything is made; the container's init waits for start. OCI calls it `created`.
     Booted,
+    /// The application was executed.
     Running,
+    /// Every process of it is frozen.
     Paused,
     /// The init is dead and its exit status is recorded, or was inferred.
     Stopped,
 }
 
 impl Phase {
+    /// Each of them once.
     pub const ALL: [Phase; 6] =
         [Phase::Absent, Phase::Creating, Phase::Booted, Phase::Running, Phase::Paused, Phase::Stopped];
 
@@ -66,6 +71,7 @@ impl Phase {
         matches!(self, Phase::Booted | Phase::Running | Phase::Paused)
     }
 
+    /// The phase of this [`Phase::name`].
     pub fn parse(name: &str) -> Option<Phase> {
         Phase::ALL.into_iter().find(|phase| phase.name() == name)
     }

@@ -20,8 +20,10 @@ use super::record::JournalEntry;
 use super::table::{Denial, Transition};
 use super::{Event, Machine, Phase, table};
 
+/// A sandbox and its further containers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pod {
+    /// And of its root container, which lives and dies with it.
     pub sandbox: Phase,
     /// The further containers, by id. One that is absent has no entry.
     pub containers: BTreeMap<String, Phase>,

@@ -29,11 +29,17 @@ struct Works {
 /// One legal transition of one machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transition {
+    /// Whose row it is.
     pub machine: Machine,
+    /// The phase in which it is legal.
     pub from: Phase,
+    /// What happens.
     pub event: Event,
+    /// The phase after it.
     pub to: Phase,
+    /// Done before all work, or after it.
     pub id: IdStep,
+    /// What is done.
     pub work: Work,
 }
 
@@ -183,9 +189,13 @@ pub fn step(machine: Machine, id: &str, from: Phase, event: Event) -> Result<Tra
 /// A request or observation that the table has no row for. Nothing has been changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Denial {
+    /// What it was asked of.
     pub machine: Machine,
+    /// Of the sandbox or the container.
     pub id: String,
+    /// The phase in which it is.
     pub from: Phase,
+    /// What was asked or seen.
     pub event: Event,
     /// The sandbox in whose phase a container's own event is not legal. None: the container itself stands in the way.
     pub sandbox: Option<(String, Phase)>,

@@ -4,8 +4,6 @@
 //! `recover` and the next command on the same sandbox cannot disagree. What runs on without a supervisor is given another.
 //! May itself be killed at any point and run again.
 
-#![deny(missing_docs)]
-
 mod examine;
 
 use std::time::Instant;

@@ -27,9 +27,11 @@ pub struct Db {
 /// What one transition leaves behind.
 #[derive(Debug, Clone, Copy)]
 pub struct Commit<'a> {
+    /// Whose.
     pub id: &'a Id,
     /// None: the sandbox is deleted.
     pub snapshot: Option<&'a Snapshot>,
+    /// Oldest first.
     pub journal: &'a [JournalEntry],
 }
 

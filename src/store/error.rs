@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::schema::SchemaError;
 
+/// What failed in the store.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Their texts say it.
 pub enum StoreError {
     #[error("cannot make the state folder {path:?}")]
     MakeRoot { path: PathBuf, source: io::Error },
@@ -91,6 +93,7 @@ impl StoreError {
 
 /// The database said no.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Their texts say it.
 pub enum DbError {
     /// sled's own words for it say where it looked in vain, and no more.
     #[error("a checksum in it does not fit")]
@@ -105,6 +108,7 @@ pub enum DbError {
 }
 
 impl DbError {
+    /// No space, or no quota: it is not damaged.
     pub fn is_full(&self) -> bool {
         match self {
             DbError::Sled(sled::Error::Io(error)) => is_full(error),
@@ -138,6 +142,7 @@ impl From<sled::Error> for DbError {
 
 /// Why something is not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // Their texts say it.
 pub enum Distrust {
     Owner { owner: u32, mode: u32, we: u32 },
     Writable { owner: u32, mode: u32 },

@@ -24,6 +24,7 @@ const RECORD: usize = 256;
 /// begun, ended, and one more for the claim on them or for whatever comes of a crash.
 const RECORDS_A_HOOK: usize = 3;
 
+/// The `hooks` file of a sandbox, open for appending.
 #[derive(Debug)]
 pub struct HookLog {
     file: File,

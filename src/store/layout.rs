@@ -87,6 +87,7 @@ impl Root {
         make_part(self.path(), &self.0.dir, name)
     }
 
+    /// Absolute.
     pub fn path(&self) -> &Path {
         &self.0.path
     }
@@ -148,10 +149,12 @@ impl Root {
 }
 
 impl Folder {
+    /// The root that it is in.
     pub fn root(&self) -> &Root {
         &self.root
     }
 
+    /// Open, also once it was renamed away.
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
@@ -160,10 +163,12 @@ impl Folder {
         &self.dir
     }
 
+    /// By the last name that this process knows of.
     pub fn path(&self) -> PathBuf {
         self.root.path().join(SANDBOXES).join(&self.name)
     }
 
+    /// Of the folder: an id, or something else that stands for a long one, or that of a left-over.
     pub fn name(&self) -> &str {
         &self.name
     }

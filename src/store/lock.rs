@@ -28,7 +28,9 @@ pub struct Guard {
     path: PathBuf,
 }
 
+/// Why a sandbox could not be locked.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Their texts say it.
 pub enum LockError {
     /// Deleted while we waited, or before.
     #[error("the sandbox is gone")]
@@ -150,6 +152,7 @@ impl Guard {
         if intent::fits(intent) { self.write_intent(intent) } else { Ok(()) }
     }
 
+    /// After this returns, there is nothing to heal.
     pub fn clear_intent(&self) -> Result<(), StoreError> {
         intent::clear(&self.file).map_err(|source| self.failed(source))
     }

@@ -30,16 +30,14 @@ const RESERVED: i64 = 64 << 10;
 /// More than this is not written, and not read.
 const MAX_FILE: u64 = 64 << 20;
 /// What became of a commit.
+#[allow(missing_docs)] // `why` is for people, on one line.
 pub enum Recorded {
+    /// With the database, still open.
     Committed(Db),
     /// It will be committed by the next process that opens the store.
-    Pending {
-        why: String,
-    },
+    Pending { why: String },
     /// Not even that was possible. The published snapshot and the facts are all there is.
-    Lost {
-        why: String,
-    },
+    Lost { why: String },
 }
 
 /// Commits, or leaves the commit for the next opener. A kill, a delete or a recovery goes on in every case.

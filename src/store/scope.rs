@@ -8,10 +8,12 @@ use crate::model::record::ScopeRecord;
 const NAME: &str = "scope.json";
 
 impl Folder {
+    /// Whole or not at all, by rename.
     pub fn write_scope(&self, scope: &ScopeRecord) -> Result<(), StoreError> {
         self.write_file(NAME, &encode_scope(scope))
     }
 
+    /// None: no systemd was asked.
     pub fn read_scope(&self) -> Result<Option<ScopeRecord>, StoreError> {
         let Some(bytes) = self.read_file(NAME, MAX_SCOPE)? else { return Ok(None) };
         let decoded = decode_scope(&bytes);

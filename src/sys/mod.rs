@@ -2,7 +2,6 @@
 //! line or two a block, each with its reason. What `nix` already wraps is used from `nix`, where it is needed.
 
 #![allow(unsafe_code)]
-#![deny(missing_docs)]
 
 pub mod bpf;
 pub mod carried;

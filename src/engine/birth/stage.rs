@@ -9,7 +9,9 @@ use crate::store::{Folder, Guard};
 
 /// What a birth starts from: a prepared folder that has no name yet.
 pub struct NewSandbox {
+    /// As the caller gave it; nobody has it yet.
     pub id: Id,
+    /// Without a name until the claim.
     pub folder: Folder,
     /// The folder's lock, held since it was made.
     pub guard: Guard,
@@ -21,7 +23,9 @@ pub struct NewSandbox {
 pub trait Stage: Sized {
     /// The effect of the table's row.
     const STEP: Make;
+    /// What comes of it.
     type Next;
+    /// What there is to be taken back if it fails.
     type Left: Left;
 
     /// A step that fails gives back all that is there by then, what it has made itself by halves included.
@@ -51,6 +55,7 @@ pub trait Born {
 
 /// What is to be taken back of a birth that failed.
 pub trait Left {
+    /// Why a step failed, or could not be taken back.
     type Error: std::error::Error + 'static;
 
     /// Last first. What cannot be taken back stops nothing else from it.
@@ -62,10 +67,13 @@ pub trait Left {
 pub enum Poststop {
     /// Its poststop hooks run once everything else is taken back.
     Owed,
+    /// Nobody was ever shown it.
     NotOwed,
 }
 
+/// What became of taking a birth back.
 pub struct Undone<E> {
+    /// An error: something of it is still there, and the intent stays.
     pub outcome: Result<(), E>,
     /// What the user must be told all the same.
     pub warnings: Vec<String>,
@@ -74,7 +82,9 @@ pub struct Undone<E> {
 /// Why there is no container, and what went wrong besides.
 #[derive(Debug)]
 pub struct Unborn<E: std::error::Error + 'static> {
+    /// The first thing that went wrong.
     pub why: EngineError<E>,
+    /// What the user must be told besides.
     pub warnings: Vec<String>,
 }
 

@@ -17,6 +17,7 @@ use crate::sys::patience;
 use crate::sys::pidfd::{self, Ended};
 use crate::sys::procfs;
 
+/// Every effect is done: the supervisor keeps the init, which waits for the start message.
 pub struct Adopted<'a> {
     pub(super) birth: Birth<'a>,
     pub(super) cgroups: Remains,
@@ -31,7 +32,9 @@ pub struct Adopted<'a> {
 
 /// What this process has of a container that is born.
 pub struct Newborn {
+    /// It waits for the start message.
     pub init: launch::Launched,
+    /// Spawned by this process.
     pub supervisor: Supervisor,
     /// The connection to the supervisor, for whatever comes next.
     pub client: Client,

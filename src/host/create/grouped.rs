@@ -11,6 +11,7 @@ use crate::engine::Stage;
 use crate::host::HostError;
 use crate::model::Make;
 
+/// The cgroups are there.
 pub struct Grouped<'a> {
     pub(super) birth: Birth<'a>,
     pub(super) cgroups: cgroups::Made,

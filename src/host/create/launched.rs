@@ -24,6 +24,7 @@ use crate::model::record::{ContainerRecord, RootIdentity, SandboxRecord};
 use crate::spec::plan::NamespaceKind;
 use crate::sys::patience;
 
+/// The init is cloned, and every process is on record.
 pub struct Launched<'a> {
     pub(super) birth: Birth<'a>,
     pub(super) cgroups: Remains,

@@ -23,6 +23,7 @@ use crate::spec::plan::{Plan, RootSwitch};
 use crate::store::Folder;
 use crate::sys::{procfs, random};
 
+/// All that is needed of the host is open, and nothing is made.
 pub struct Prepared<'a> {
     pub(super) birth: Birth<'a>,
     pub(super) cgroups: Cgroups<'a>,
@@ -32,6 +33,7 @@ pub struct Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
+    /// Writes into the folder, which has no name yet and goes when the birth ends here.
     pub fn new(
         plan: &'a Plan,
         options: &'a Options,

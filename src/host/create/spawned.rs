@@ -16,6 +16,7 @@ use crate::model::Make;
 use crate::model::record::ProcessRef;
 use crate::sys::procfs;
 
+/// The supervisor runs, and ends with this process.
 pub struct Spawned<'a> {
     pub(super) birth: Birth<'a>,
     pub(super) cgroups: cgroups::Made,

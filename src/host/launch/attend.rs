@@ -11,12 +11,15 @@ use crate::sys::tty;
 
 /// Where the master of a container's terminal goes.
 pub enum TerminalTo {
+    /// There is none.
     Nowhere,
+    /// To whoever listens there.
     Socket(Console),
     /// Kept here, for a foreground run.
     Us,
 }
 
+/// Hands on what comes of one process.
 pub struct Attendant<'a> {
     terminal: &'a TerminalTo,
     agent: Option<&'a Agent>,
@@ -25,6 +28,7 @@ pub struct Attendant<'a> {
 }
 
 impl<'a> Attendant<'a> {
+    /// `agent`: who is asked about its system calls, if its filter asks anybody.
     pub fn new(terminal: &'a TerminalTo, agent: Option<&'a Agent>) -> Attendant<'a> {
         Attendant { terminal, agent, asked: false }
     }

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 pub enum Doing {
     /// Its helper joins what is to be joined, and clones it.
     Cloning,
+    /// Its namespaces are made, and its ids mapped.
     Namespaces,
+    /// Its file systems are mounted.
     Mounts,
     /// From the mounts to the rootfs as /, with the createContainer hooks in between.
     Root,
@@ -18,10 +20,12 @@ pub enum Doing {
     Joining,
     /// Somebody else decides about each of its system calls.
     Asking {
+        /// Its socket.
         agent: PathBuf,
     },
     /// It is ready, and is being looked at and handed over.
     Waiting,
+    /// The application's program is loaded.
     Executing,
 }
 

@@ -25,6 +25,7 @@ pub struct Target<'a> {
     pub init: BorrowedFd<'a>,
     /// Those of its namespaces that differ from ours.
     pub namespaces: CloneFlags,
+    /// Of the cgroups that it is to be in.
     pub joiner: &'a Joiner,
     /// What its record says of its root.
     pub root: Option<Place>,

@@ -20,7 +20,9 @@ use crate::sys::ready::Readiness;
 
 /// A process that has been cloned and is on its way.
 pub struct Launched {
+    /// As this process sees it.
     pub pid: i32,
+    /// Of the same process, also once its pid is another's.
     pub pidfd: OwnedFd,
     /// The creator's end; whoever holds it can start the process, and the end of all holders ends it.
     pub channel: OwnedFd,

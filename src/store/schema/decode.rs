@@ -37,34 +37,42 @@ pub fn decode_snapshot(bytes: &[u8]) -> Result<Snapshot, SchemaError> {
     whole.map(Snapshot::from)
 }
 
+/// Damage is an error: what a transition had come to would be guessed.
 pub fn decode_intent(bytes: &[u8]) -> Result<Intent, SchemaError> {
     decode::<v1::IntentV1>(bytes, MAX_INTENT).map(Intent::from)
 }
 
+/// Of one that the database has.
 pub fn decode_journal_entry(bytes: &[u8]) -> Result<JournalEntry, SchemaError> {
     decode::<v1::JournalEntryV1>(bytes, MAX_JOURNAL_ENTRY).map(JournalEntry::from)
 }
 
+/// The immutable half of a snapshot.
 pub fn decode_records(bytes: &[u8]) -> Result<Records, SchemaError> {
     decode_either::<v1::RecordsV1, v2::RecordsV2>(bytes, MAX_SNAPSHOT).map(Records::from)
 }
 
+/// Of the half that every commit replaces.
 pub fn decode_state(bytes: &[u8]) -> Result<State, SchemaError> {
     decode::<v1::StoredStateV1>(bytes, MAX_SNAPSHOT).map(|stored| stored.state.into())
 }
 
+/// Of one frame of `store/pending`.
 pub fn decode_pending(bytes: &[u8]) -> Result<Pending, SchemaError> {
     decode_either::<v1::PendingV1, v2::PendingV2>(bytes, MAX_SNAPSHOT).map(Pending::from)
 }
 
+/// Of one frame of a `hooks` file.
 pub fn decode_hook_record(bytes: &[u8]) -> Result<HookRecord, SchemaError> {
     decode::<v1::HookRecordV1>(bytes, MAX_HOOK_RECORD).map(HookRecord::from)
 }
 
+/// What an update wrote into the sandbox's folder.
 pub fn decode_limits(bytes: &[u8]) -> Result<Limits, SchemaError> {
     decode::<v1::LimitsV1>(bytes, MAX_LIMITS).map(Limits::from)
 }
 
+/// What was written before systemd was asked.
 pub fn decode_scope(bytes: &[u8]) -> Result<ScopeRecord, SchemaError> {
     decode::<v1::ScopeV1>(bytes, MAX_SCOPE).map(ScopeRecord::from)
 }

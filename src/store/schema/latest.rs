@@ -11,28 +11,34 @@ use super::v2::{ChangeV2, ContainerRecordV2, PendingV2, RecordsV2, SnapshotV2, W
 use super::version::{UNCHANGED, VERSION};
 use crate::model::record::*;
 
+/// With its checksum in front.
 pub fn encode_snapshot(snapshot: &Snapshot) -> Vec<u8> {
     let mut bytes = to_json(&SnapshotV2::from(snapshot));
     seal::set(&mut bytes);
     bytes
 }
 
+/// Without the checksum, which the block in the lock file has.
 pub fn encode_intent(intent: &Intent) -> Vec<u8> {
     to_json(&IntentV1::from(intent))
 }
 
+/// One value of the database.
 pub fn encode_journal_entry(entry: &JournalEntry) -> Vec<u8> {
     to_json(&JournalEntryV1::from(entry))
 }
 
+/// The immutable half of a snapshot.
 pub fn encode_records(records: &Records) -> Vec<u8> {
     to_json(&RecordsV2 { version: VERSION, sandbox: (&records.sandbox).into(), containers: by_id(&records.containers) })
 }
 
+/// The half that every commit replaces.
 pub fn encode_state(state: &State) -> Vec<u8> {
     to_json(&StoredStateV1 { version: UNCHANGED, state: state.into() })
 }
 
+/// One frame's payload.
 pub fn encode_pending(pending: &Pending) -> Vec<u8> {
     let change = match &pending.change {
         Change::Put(snapshot) => ChangeV2::Put(Box::new((&**snapshot).into())),
@@ -48,14 +54,17 @@ pub fn encode_pending(pending: &Pending) -> Vec<u8> {
     })
 }
 
+/// One frame's payload.
 pub fn encode_hook_record(record: &HookRecord) -> Vec<u8> {
     to_json(&HookRecordV1::from(record))
 }
 
+/// What a file of its own holds.
 pub fn encode_limits(limits: &Limits) -> Vec<u8> {
     to_json(&LimitsV1::from(limits))
 }
 
+/// What a file of its own holds.
 pub fn encode_scope(scope: &ScopeRecord) -> Vec<u8> {
     to_json(&ScopeV1::from(scope))
 }

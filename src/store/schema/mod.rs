@@ -17,8 +17,8 @@ mod parts;
 #[cfg(test)]
 pub(crate) mod samples;
 mod seal;
-pub mod v1;
-pub mod v2;
+mod v1;
+mod v2;
 mod version;
 
 pub use decode::{

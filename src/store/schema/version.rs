@@ -10,7 +10,9 @@ pub const VERSION: u32 = 2;
 /// The version of the others: as it always was.
 pub(super) const UNCHANGED: u32 = 1;
 
+/// Why bytes are not read.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Their texts say it.
 pub enum SchemaError {
     #[error("{0} bytes are more than the {1} that such a record may have")]
     TooLarge(usize, usize),

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use hook::{HookEndV1, HookKindV1, HookRecordV1, HookStepV1};
-pub use limits::{FileValueV1, LimitsV1};
+pub use hook::HookRecordV1;
+pub use limits::LimitsV1;
 pub use scope::ScopeV1;
 
 use super::version::UNCHANGED;
