@@ -9,6 +9,7 @@ use crate::model::record::{Boot, ProcessRef};
 use crate::sys::patience;
 use crate::sys::{pidfd, procfs};
 
+/// Until when a killed process may take to end, from now.
 pub fn deadline() -> Instant {
     Instant::now() + patience::A_KILLED_PROCESS
 }
