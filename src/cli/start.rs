@@ -118,15 +118,27 @@ pub fn release<'a>(
     let ledger = poststart.map(|poststart| &poststart.0);
     let mut changing = Changing::of(&folder, &snapshot).to_start(Start { client, pace, ledger });
     match held.change(id, ChangeRequest::Start, &mut changing) {
-        Err(EngineError::Effect(HostError::Control(
-            error @ ControlError::Refused { code: ErrorCode::HookFailed, .. },
-        ))) => Err(NotReleased::ByHook(error.into())),
+        Err(EngineError::Effect(HostError::Control(error))) if is_of_hook(&error) => {
+            Err(NotReleased::ByHook(error.into()))
+        }
         Err(error) => Err(NotReleased::Else(error.into())),
         Ok(mut held) => {
             // What runs next may take its time, and others want the store.
             held.recorder().close();
             Ok(held)
         }
+    }
+}
+
+/// Whether a startContainer hook failed. A supervisor that is older than this command has one code for all that can go
+/// wrong with a start, and the init's own words: they begin like this (`container::hooks`).
+fn is_of_hook(error: &ControlError) -> bool {
+    match error {
+        ControlError::Refused { code: ErrorCode::HookFailed, .. } => true,
+        ControlError::Refused { code: ErrorCode::StartFailed, message } => {
+            message.starts_with("error running hook: the startContainer hook ")
+        }
+        _ => false,
     }
 }
 
@@ -165,5 +177,21 @@ impl Poststart {
     /// A failure here is the end of the container (runtime-spec, "Lifecycle"). To be called without the sandbox's lock.
     pub fn run(&self, snapshot: &Snapshot) -> Result<(), Failure> {
         Ok(poststart::run(&self.0, snapshot)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hook_that_fails_is_known_also_by_what_an_older_supervisor_says() {
+        let refused = |code, message: &str| is_of_hook(&ControlError::Refused { code, message: message.to_owned() });
+        let of_hook = r#"error running hook: the startContainer hook "/bin/sh" failed: exit code 3"#;
+        assert!(refused(ErrorCode::HookFailed, of_hook));
+        assert!(refused(ErrorCode::StartFailed, of_hook));
+        assert!(!refused(ErrorCode::StartFailed, r#"execute "/bin/app": no such file or directory"#));
+        assert!(!refused(ErrorCode::StartFailed, r#"error running hook: the createContainer hook "/bin/sh" failed"#));
+        assert!(!is_of_hook(&ControlError::Gone));
     }
 }
