@@ -176,8 +176,12 @@ impl Recorded {
         self.kill_inits()
     }
 
+    /// One of them may be the child of this process, which ran it in the foreground.
     fn kill_inits(&self) -> Result<(), HostError> {
-        self.inits.iter().try_for_each(|init| kill::process(init, &self.boot))
+        self.inits.iter().try_for_each(|init| {
+            kill::process(init, &self.boot)?;
+            kill::reap(init, &self.boot)
+        })
     }
 
     fn end_cgroups(&self) -> Result<(), HostError> {

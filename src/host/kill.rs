@@ -21,6 +21,19 @@ pub fn process(process: &ProcessRef, boot: &Boot) -> Result<(), HostError> {
     wait_gone(pidfd.as_fd(), process, boot)
 }
 
+/// Of a process of a record that was killed, whoever did it: one that is our own child is reaped, once it has ended. Else pid
+/// 1 of its PID namespace waits for that, in the kernel, and its cgroup with it.
+pub fn reap(process: &ProcessRef, boot: &Boot) -> Result<(), HostError> {
+    let what = || format!("wait for process {}", process.pid);
+    let Some(killed) = procfs::open_unreaped(process, boot).trying(what)? else { return Ok(()) };
+    // An error: it is not ours to reap.
+    if let Ok(None) = pidfd::wait_child(killed.as_fd()) {
+        pidfd::wait_exit(killed.as_fd(), Some(deadline())).trying(what)?;
+        let _ = pidfd::wait_child(killed.as_fd());
+    }
+    Ok(())
+}
+
 /// SIGKILL; a process that is already gone is a success.
 pub fn send(process: BorrowedFd<'_>) -> Result<(), HostError> {
     match pidfd::send_signal(process, libc::SIGKILL) {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -150,32 +150,38 @@ pub fn is_alive(process: &ProcessRef, boot: &Boot) -> bool {
 /// Whether the process that was written down on `boot` is there: the same boot, pidfd inode and start time, as far as
 /// each of them is known. An error: it cannot be looked at.
 pub fn standing(process: &ProcessRef, boot: &Boot) -> io::Result<Standing> {
-    let here = self::boot()?;
-    if here.boot_id != boot.boot_id {
-        return Ok(Standing::Gone);
-    }
-    let fd = match pidfd::open(process.pid) {
-        // EINVAL: the number is none, or that of a thread.
-        Err(error) if is_no_such_process(&error) || error.raw_os_error() == Some(libc::EINVAL) => {
-            return Ok(Standing::Gone);
-        }
-        other => other?,
-    };
-    if let (Some(then), Some(now)) = (process.pidfd_inode, pidfd::inode(fd.as_fd())?)
-        && then != now
-    {
-        return Ok(Standing::Gone);
-    }
-    let Some(stat) = stat(process.pid)? else { return Ok(Standing::Gone) };
-    // A start time means something only in the time namespace it was read in.
-    if here.time_namespace == boot.time_namespace && stat.start_time != process.start_time {
-        return Ok(Standing::Gone);
-    }
+    let Some((fd, stat)) = find(process, boot)? else { return Ok(Standing::Gone) };
     Ok(match (stat.is_gone(), pidfd::wait_exit(fd.as_fd(), Some(Instant::now()))?) {
         (false, false) => Standing::Runs,
         (true, false) => Standing::Ending,
         (_, true) => Standing::Gone,
     })
+}
+
+/// A pidfd of the process that was written down on `boot`, unless it was reaped.
+pub fn open_unreaped(process: &ProcessRef, boot: &Boot) -> io::Result<Option<OwnedFd>> {
+    Ok(find(process, boot)?.map(|(fd, _)| fd))
+}
+
+fn find(process: &ProcessRef, boot: &Boot) -> io::Result<Option<(OwnedFd, Stat)>> {
+    let here = self::boot()?;
+    if here.boot_id != boot.boot_id {
+        return Ok(None);
+    }
+    let fd = match pidfd::open(process.pid) {
+        // EINVAL: the number is none, or that of a thread.
+        Err(error) if is_no_such_process(&error) || error.raw_os_error() == Some(libc::EINVAL) => return Ok(None),
+        other => other?,
+    };
+    if let (Some(then), Some(now)) = (process.pidfd_inode, pidfd::inode(fd.as_fd())?)
+        && then != now
+    {
+        return Ok(None);
+    }
+    let Some(stat) = stat(process.pid)? else { return Ok(None) };
+    // A start time means something only in the time namespace it was read in.
+    let another = here.time_namespace == boot.time_namespace && stat.start_time != process.start_time;
+    Ok((!another).then_some((fd, stat)))
 }
 
 fn is_no_such_process(error: &io::Error) -> bool {

@@ -462,3 +462,18 @@ fn conmon_leaves_promptly_after_the_container_ends() {
         env.delete(&id);
     });
 }
+
+/// The application of a foreground run is that command's child, and pid 1 of its PID namespace ends only once it is reaped.
+#[test]
+fn a_run_that_gives_up_reaps_what_it_kills() {
+    needs_root!();
+    let env = Env::new();
+    let bundle = env.bundle().args(&["sleep", "1000"]);
+    for attempt in 0..12 {
+        let id = env.id(&format!("reap{attempt}"));
+        let run = env.cmd(["run", "--pid-file", "/no/such/folder", "--bundle"]).arg(&bundle.dir).arg(&id).run();
+        let told = run.fails("no such file or directory").stderr.clone();
+        assert!(!told.contains("could not delete"), "{told}");
+        env.gone(&id);
+    }
+}
