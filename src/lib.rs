@@ -1,7 +1,7 @@
 //! sandkeep: an OCI sandbox runtime that never loses track of what it runs.
 //!
 //! The layers, from the bottom up; a layer imports only layers above it in this list
-//! (`tests/layers.rs` reads the code and holds this):
+//! (`tests/inside/layers.rs` reads the code and holds this):
 //!
 //! | layer | owns |
 //! |---|---|

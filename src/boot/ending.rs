@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use super::keeper::{Cause, Keeper, MAX_UNASKED, Process, Role, Start, Token, Unasked, refusal, short};
 use super::strays::{Stray, Strays};
@@ -11,6 +11,7 @@ use crate::control::method::{ErrorCode, Exited, Reply};
 use crate::model::Id;
 use crate::model::exits::ExitRecord;
 use crate::model::record::{Exit, Nanos, Reaper};
+use crate::sys::patience;
 use crate::sys::pidfd::{self, Ended};
 use crate::sys::ready;
 use crate::sys::seqpacket::{self, Received};
@@ -18,9 +19,6 @@ use crate::sys::seqpacket::{self, Received};
 /// What is told of a process whose status nobody could tell us. 137 stands for "killed with its supervisor"; this one
 /// is what callers of containerd know as unknown.
 const UNKNOWN_CODE: u8 = 255;
-
-/// How long a process that should have become our child may stay somebody else's zombie.
-const ADOPTION_GRACE: Duration = Duration::from_secs(10);
 
 /// The longest error text of an init that is passed on, in bytes.
 const MAX_START_ERROR: usize = 4096;
@@ -283,7 +281,7 @@ fn look_at_no_child(process: &Process, strays: &mut Strays) -> io::Result<Look> 
         Ok(None) => Ok(Look::Dead),
         Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(match strays.take(process.pid) {
             Some(stray) => Look::Ended(stray.status, stray.at),
-            None if process.dead_since.is_some_and(|since| since.elapsed() > ADOPTION_GRACE) => {
+            None if process.dead_since.is_some_and(|since| since.elapsed() > patience::AN_ADOPTION) => {
                 Look::Unknowable("another process reaped it")
             }
             None => Look::Dead,

@@ -37,7 +37,8 @@ pub struct Waiter {
     pub request: RequestId,
 }
 
-pub type Outcome = Result<Reply, Refusal>;
+/// To one request.
+pub type Response = Result<Reply, Refusal>;
 
 #[derive(Debug)]
 pub struct Keeper {
@@ -60,7 +61,7 @@ pub struct Keeper {
     pub(super) destroyed_by: Vec<Waiter>,
     /// A root was adopted that no longer needs its creator.
     pub(super) detached: bool,
-    pub(super) answers: Vec<(Waiter, Outcome)>,
+    pub(super) answers: Vec<(Waiter, Response)>,
     last_token: Token,
 }
 
@@ -159,7 +160,7 @@ impl Keeper {
     }
 
     /// Answers that became ready since the last call.
-    pub fn take_answers(&mut self) -> Vec<(Waiter, Outcome)> {
+    pub fn take_answers(&mut self) -> Vec<(Waiter, Response)> {
         std::mem::take(&mut self.answers)
     }
 
@@ -168,7 +169,7 @@ impl Keeper {
         self.detached
     }
 
-    pub(super) fn answer(&mut self, to: Waiter, outcome: Outcome) {
+    pub(super) fn answer(&mut self, to: Waiter, outcome: Response) {
         self.answers.push((to, outcome));
     }
 

@@ -45,7 +45,7 @@ use self::donated::{Donated, DonatedError};
 use self::log::Log;
 use self::relay::Relay;
 use self::start_sync::Speaking;
-use self::supervisor::{Outcome, Settings, Supervisor};
+use self::supervisor::{Departure, Settings, Supervisor};
 use crate::model::record::PidNamespace;
 use crate::sys::memory::Code;
 use crate::sys::told;
@@ -78,8 +78,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let mut start_sync = None;
     match start(&args, &mut start_sync) {
         Ok((supervisor, log)) => match supervisor.run() {
-            Ok(Outcome::Ended) => ExitCode::SUCCESS,
-            Ok(Outcome::CreatorGone) => ExitCode::FAILURE,
+            Ok(Departure::Ended) => ExitCode::SUCCESS,
+            Ok(Departure::CreatorGone) => ExitCode::FAILURE,
             Err(error) => {
                 log.error(&format!("the supervisor's loop failed: {error}"));
                 ExitCode::FAILURE

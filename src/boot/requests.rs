@@ -2,10 +2,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::keeper::{
-    Cause, Closing, Container, Keeper, MAX_CONTAINERS, MAX_PROCESSES, MAX_UNRECORDED, Outcome, Process, Role, Start,
+    Cause, Closing, Container, Keeper, MAX_CONTAINERS, MAX_PROCESSES, MAX_UNRECORDED, Process, Response, Role, Start,
     Waiter, never_ready, no_container, refusal, short,
 };
 use crate::container::channel::{self, Failure};
@@ -14,18 +14,16 @@ use crate::control::method::{
     VERSION, WaitPid,
 };
 use crate::model::Id;
+use crate::sys::patience;
 use crate::sys::poller::Interest;
 use crate::sys::{pidfd, seqpacket};
 
 /// Of a State reply, leaving room in the frame for one more container of any size.
 const STATE_BUDGET: usize = 8 * 1024;
 
-/// How long a sandbox that is ending waits for the last statuses.
-const CLOSING_GRACE: Duration = Duration::from_secs(1);
-
 impl Keeper {
     /// `None`: the answer comes later, to `waiter`. Descriptors that are not kept are closed.
-    pub fn handle(&mut self, waiter: Waiter, request: Request, fds: Vec<OwnedFd>) -> Option<Outcome> {
+    pub fn handle(&mut self, waiter: Waiter, request: Request, fds: Vec<OwnedFd>) -> Option<Response> {
         let (method, count) = (request.method(), fds.len());
         if count != method.descriptors() {
             let wanted = method.descriptors();
@@ -279,7 +277,7 @@ impl Keeper {
         for process in self.processes.values() {
             self.kill(process);
         }
-        let deadline = Instant::now() + CLOSING_GRACE;
+        let deadline = Instant::now() + patience::LAST_STATUSES;
         match &mut self.closing {
             None => self.closing = Some(Closing { cause, deadline }),
             // Then the disk being full is no reason to stay.

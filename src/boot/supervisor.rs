@@ -63,7 +63,7 @@ pub struct Settings {
 
 /// Why a supervisor has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Departure {
     /// The root container has ended and that is recorded, or the sandbox was destroyed.
     Ended,
     /// Before the sandbox was detached from it.
@@ -152,7 +152,7 @@ impl Supervisor {
     }
 
     /// Until the sandbox ends. An error means that the loop itself cannot go on.
-    pub fn run(mut self) -> io::Result<Outcome> {
+    pub fn run(mut self) -> io::Result<Departure> {
         let mut ready = Vec::new();
         loop {
             self.poller.wait(&mut ready, self.timeout())?;
@@ -160,7 +160,7 @@ impl Supervisor {
                 if event.token == CREATOR && (self.attached || !self.keeper.is_detached()) {
                     self.log.debug("the creator is gone, and so are we");
                     self.keeper.kill_all();
-                    return Ok(Outcome::CreatorGone);
+                    return Ok(Departure::CreatorGone);
                 }
                 self.serve(*event);
             }
@@ -168,7 +168,7 @@ impl Supervisor {
             let finished = self.keeper.is_finished();
             self.deliver();
             if finished {
-                return Ok(Outcome::Ended);
+                return Ok(Departure::Ended);
             }
             // What answers requests, and what ran at the start, is most of our resident size.
             if let (Some(code), true) = (self.code, self.connections.is_empty()) {

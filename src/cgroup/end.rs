@@ -24,14 +24,12 @@ use super::kill::signal_folder;
 use super::tree::{self, Dir};
 use super::{Error, Result};
 use crate::model::record::CgroupRecord;
+use crate::sys::patience;
 use crate::sys::pidfd;
 
 /// Between two rounds, unless a killed process ends sooner; doubled each time up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(1);
 const LONGEST_WAIT: Duration = Duration::from_millis(16);
-
-/// How long a freeze may take that takes the place of a door that cannot be closed.
-const FREEZE_AS_DOOR: Duration = Duration::from_millis(200);
 
 /// Ends every process in the cgroups of `record` and below them, and returns when nothing lives there (what has ended
 /// may still be waited for by its parent). Limits and freezes are gone with it. At the deadline it is an error, and what
@@ -128,7 +126,7 @@ impl Round {
         }
         // Frozen, nobody forks either.
         if !shut && record.freezer.is_some() {
-            let _ = freeze::freeze(record, Instant::now() + FREEZE_AS_DOOR);
+            let _ = freeze::freeze(record, Instant::now() + patience::A_FREEZE_AS_A_DOOR);
         }
     }
 

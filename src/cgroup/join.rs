@@ -5,7 +5,7 @@
 //! no such file; there a process is best born in the cgroup, with CLONE_INTO_CGROUP.
 //!
 //! A v2 cgroup that hands controllers on takes no process itself. A container that may write to its cgroups (an init
-//! system, a container engine) makes its own into such a one and moves on into one below: whoever joins later follows its
+//! system, a container manager) makes its own into such a one and moves on into one below: whoever joins later follows its
 //! init there.
 
 use std::ffi::OsString;

@@ -4,16 +4,14 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::freeze::{freeze, is_frozen, thaw};
 use super::tree::{self, Dir, Listed};
 use super::{Error, Result};
 use crate::model::record::CgroupRecord;
+use crate::sys::patience;
 use crate::sys::pidfd;
-
-/// How long a freeze may take that only makes signalling exact.
-const FREEZE_FOR_SIGNAL: Duration = Duration::from_secs(2);
 
 /// For the files that are read while processes are held.
 const SPARE_DESCRIPTORS: usize = 4;
@@ -38,7 +36,7 @@ pub fn processes(record: &CgroupRecord) -> Result<Vec<i32>> {
 /// (v2 lets those through that end a process). To end a container there is [`super::kill_and_wait`].
 pub fn signal_all(record: &CgroupRecord, signal: i32) -> Result<usize> {
     let was_frozen = is_frozen(record).unwrap_or(false);
-    let frozen_here = !was_frozen && freeze(record, Instant::now() + FREEZE_FOR_SIGNAL).is_ok();
+    let frozen_here = !was_frozen && freeze(record, Instant::now() + patience::A_FREEZE_FOR_A_SIGNAL).is_ok();
     let mut signalled = HashSet::new();
     let result = signal_tree(record, signal, &mut signalled);
     if frozen_here {

@@ -31,7 +31,7 @@ const MATTERS_TO_SUPERVISOR: [&str; 4] = ["memory", "freezer", "pids", "cpu"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     pub(super) role: Role,
-    pub(super) folders: Vec<Folder>,
+    pub(super) folders: Vec<CgroupFolder>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(super) enum Role {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Folder {
+pub(super) struct CgroupFolder {
     pub version: Version,
     /// v1 only.
     pub controllers: Vec<String>,
@@ -82,8 +82,8 @@ impl Layout {
         Layout { role: Role::Container, folders: Vec::new() }
     }
 
-    fn folders(hierarchies: &Hierarchies, path: impl Fn(&Hierarchy) -> PathBuf) -> Vec<Folder> {
-        let folder = |hierarchy: &Hierarchy| Folder {
+    fn folders(hierarchies: &Hierarchies, path: impl Fn(&Hierarchy) -> PathBuf) -> Vec<CgroupFolder> {
+        let folder = |hierarchy: &Hierarchy| CgroupFolder {
             version: hierarchy.version,
             controllers: hierarchy.controllers.clone(),
             mount: hierarchy.mount.clone(),
@@ -108,7 +108,7 @@ impl Layout {
             .map(|folder| {
                 let name = folder.path.file_name().unwrap_or_default().to_string_lossy();
                 let name = shorten(&name, LONGEST_NAME - SUPERVISOR.len()) + SUPERVISOR;
-                Folder { path: folder.path.with_file_name(name), ..folder.clone() }
+                CgroupFolder { path: folder.path.with_file_name(name), ..folder.clone() }
             })
             .collect();
         Layout { role: Role::Supervisor, folders }
@@ -119,7 +119,7 @@ impl Layout {
         let folder = |path: &PathBuf| {
             let within = hierarchies.all().iter().filter(|hierarchy| path.starts_with(&hierarchy.mount));
             let hierarchy = within.max_by_key(|hierarchy| hierarchy.mount.components().count())?;
-            Some(Folder {
+            Some(CgroupFolder {
                 version: hierarchy.version,
                 controllers: hierarchy.controllers.clone(),
                 mount: hierarchy.mount.clone(),
@@ -139,7 +139,7 @@ impl Layout {
         CgroupRecord {
             folders,
             freezer: freezer.map(|folder| folder.path.clone()),
-            path: named.map(Folder::path_in_hierarchy).unwrap_or_default(),
+            path: named.map(CgroupFolder::path_in_hierarchy).unwrap_or_default(),
         }
     }
 }
@@ -147,7 +147,7 @@ impl Layout {
 impl Layout {
     /// As a container sees its own cgroups: (name below /sys/fs/cgroup, host folder); on pure v2 the one name is empty.
     pub fn view(&self) -> Vec<(String, PathBuf)> {
-        let name = |folder: &Folder| match folder.version {
+        let name = |folder: &CgroupFolder| match folder.version {
             Version::V1 => Some(folder.mount.file_name().unwrap_or_default().to_string_lossy().into_owned()),
             Version::V2 => Some(String::new()),
             Version::Beside => None,
@@ -156,7 +156,7 @@ impl Layout {
     }
 }
 
-impl Folder {
+impl CgroupFolder {
     pub(super) fn freezes(&self) -> bool {
         self.version == Version::V2 || self.has("freezer")
     }

@@ -11,7 +11,7 @@ use super::files;
 use super::freeze;
 use super::hierarchies::Version;
 use super::join::Joiner;
-use super::layout::{self, Folder, Layout, Role};
+use super::layout::{self, CgroupFolder, Layout, Role};
 use super::limits;
 use super::tree;
 use super::{Error, Result};
@@ -91,12 +91,12 @@ impl Layout {
 }
 
 /// What is about to be made above it: that is ours.
-fn missing_parents(folder: &Folder) -> impl Iterator<Item = PathBuf> {
+fn missing_parents(folder: &CgroupFolder) -> impl Iterator<Item = PathBuf> {
     let parents = folder.path.ancestors().skip(1).take_while(|parent| *parent != folder.mount);
     parents.take_while(|parent| !parent.exists()).map(Path::to_owned).collect::<Vec<_>>().into_iter()
 }
 
-fn make_room_for_realtime(folders: &[&Folder], resources: Option<&LinuxResources>, mut ours: Vec<PathBuf>) {
+fn make_room_for_realtime(folders: &[&CgroupFolder], resources: Option<&LinuxResources>, mut ours: Vec<PathBuf>) {
     let Some(cpu) = resources.and_then(|resources| resources.cpu().as_ref()) else { return };
     for folder in folders.iter().filter(|folder| folder.version == Version::V1 && folder.has("cpu")) {
         ours.push(folder.mount.join(layout::TOP));
@@ -125,7 +125,7 @@ impl Drop for Made {
 /// How often parents that vanish are made again.
 const ATTEMPTS: u32 = 100;
 
-fn make_folder(folder: &Folder, role: Role, made: &mut Made) -> Result<()> {
+fn make_folder(folder: &CgroupFolder, role: Role, made: &mut Made) -> Result<()> {
     let failed = |source| Error::Make { folder: folder.path.clone(), source };
     let mut attempts = 0;
     let made_leaf = loop {
@@ -149,7 +149,7 @@ fn make_folder(folder: &Folder, role: Role, made: &mut Made) -> Result<()> {
     Ok(())
 }
 
-fn make_leaf(folder: &Folder, role: Role) -> io::Result<()> {
+fn make_leaf(folder: &CgroupFolder, role: Role) -> io::Result<()> {
     let parent = folder.path.parent().unwrap_or(&folder.mount);
     // systemd alone decides which controllers are passed on in its part of the tree.
     if folder.version == Version::V2 && role != Role::Scope {

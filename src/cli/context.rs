@@ -87,7 +87,7 @@ impl Context {
     }
 }
 
-/// Engines call with an almost empty environment, so the uid must be enough. A folder of somebody else's is none of ours:
+/// Callers call with an almost empty environment, so the uid must be enough. A folder of somebody else's is none of ours:
 /// su leaves the old user's name of it in the environment. Where there is no session (cron, CI) there is none at all.
 fn default_root(rootless: bool) -> PathBuf {
     if !rootless {

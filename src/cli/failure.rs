@@ -41,7 +41,7 @@ enum Why {
 /// What the callers of a command take its exit code for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CodeOf {
-    /// `create`: there is no application yet whose code could be meant. Engines expect 1.
+    /// `create`: there is no application yet whose code could be meant. Callers expect 1.
     Command,
     /// `exec`: its failure can be told from the code of its process, as with runc.
     Exec,
@@ -111,7 +111,7 @@ impl Failure {
         }
     }
 
-    /// It is told as a shell tells it, and engines make their own sentence of it.
+    /// It is told as a shell tells it, and callers make their own sentence of it.
     pub fn is_of_program(&self) -> bool {
         matches!(self.why, Why::Program(_))
     }

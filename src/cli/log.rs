@@ -1,4 +1,4 @@
-//! Where errors and notices go. Engines read the whole log file of a failed command: at the default level it holds one
+//! Where errors and notices go. Callers read the whole log file of a failed command: at the default level it holds one
 //! line a failure and nothing else.
 
 #![allow(clippy::disallowed_macros)] // Texts and numbers only.
@@ -145,7 +145,7 @@ fn open_to_append(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Arguments that are wrong as a whole: shown already, and engines read nothing but the log. It is the one that the
+/// Arguments that are wrong as a whole: shown already, and callers read nothing but the log. It is the one that the
 /// global flags before the command name. Of `text` the first line says what is wrong; the rest is how to use it.
 pub fn record_misuse(args: &[OsString], text: &str) {
     let line = text.lines().next().unwrap_or_default();

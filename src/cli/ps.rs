@@ -5,7 +5,7 @@
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
@@ -17,10 +17,8 @@ use crate::cgroup;
 use crate::host::kept::root_container;
 use crate::host::signal;
 use crate::model::Phase;
+use crate::sys::patience;
 use crate::sys::ready::{self, Readiness};
-
-/// How long ps(1) may take.
-const PS_DEADLINE: Duration = Duration::from_secs(20);
 
 #[derive(Args)]
 pub struct Arguments {
@@ -110,12 +108,12 @@ fn call_ps(options: &[String]) -> Result<Output, Failure> {
     ps.args(options).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = ps.spawn().map_err(failed)?;
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
-    let deadline = Instant::now() + PS_DEADLINE;
+    let deadline = Instant::now() + patience::PS;
     let read = stdout.as_mut().map_or(Ok(Some(Vec::new())), |from| read_until(from, deadline)).map_err(failed)?;
     let Some(stdout) = read else {
         let _ = child.kill();
         let _ = child.wait();
-        let (seconds, what) = (PS_DEADLINE.as_secs(), options.join(" "));
+        let (seconds, what) = (patience::PS.as_secs(), options.join(" "));
         return Err(Failure::new(format!(
             "ps {what} has not come to an end for {seconds} s; --format json needs none"
         )));

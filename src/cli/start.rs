@@ -18,7 +18,7 @@ use crate::model::record::{Exit, SandboxRecord, Snapshot};
 use crate::model::{ChangeRequest, Id, Phase};
 use crate::spec::plan::HooksPlan;
 use crate::store::Root;
-use crate::sys::interrupt::{self, Kept};
+use crate::sys::interrupt::{self, Blocked};
 use crate::sys::told;
 
 #[derive(Args)]
@@ -31,7 +31,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let id = Id::parse(&arguments.id)?;
     if notify::of_caller().is_some() {
         // Before the first thread of this process: it will wait for as long as the container wants.
-        interrupt::begin(Kept::Ending)?;
+        interrupt::begin(Blocked::Ending)?;
     }
     let root = context.root_of(&id)?;
     let held = context.hold(&root, &id)?;

@@ -1,4 +1,4 @@
-//! Points in time and durations, as people and engines read them.
+//! Points in time and durations, as people and callers read them.
 
 use crate::model::record::Nanos;
 

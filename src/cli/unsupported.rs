@@ -1,4 +1,4 @@
-//! Commands of other runtimes that engines call and this one does not have: refused by name, whatever their flags.
+//! Commands of other runtimes that callers call and this one does not have: refused by name, whatever their flags.
 
 use std::ffi::OsString;
 

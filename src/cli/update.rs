@@ -130,7 +130,7 @@ fn from_flags(arguments: &Arguments) -> Result<Value, Failure> {
         ("memory-swap", &arguments.memory_swap, "memory", "swap", Parse::Bytes),
         ("pids-limit", &arguments.pids_limit, "pids", "limit", Parse::Number),
     ] {
-        // An empty value is none: engines pass flags they have nothing for.
+        // An empty value is none: callers pass flags they have nothing for.
         let Some(text) = given.as_deref().filter(|text| !text.is_empty()) else { continue };
         let value = parse
             .value(text)

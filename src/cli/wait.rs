@@ -20,17 +20,13 @@ use crate::host::probe::{self, Prober};
 use crate::model::record::{Boot, Exit, PidNamespace, ProcessRef, Snapshot};
 use crate::model::{Id, Phase};
 use crate::store::Folder;
+use crate::sys::patience;
 use crate::sys::pidfd::{self, Ended};
 use crate::sys::told;
 
 /// How long a process that somebody waits for is watched before it is asked again.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(100);
 
-/// How long a process that has hung up may take to end.
-const GONE_WITHIN: Duration = Duration::from_secs(2);
-
-/// How long a process that has ended may go unreaped before its status is given up; looked at again this often.
-const REAPED_WITHIN: Duration = Duration::from_secs(10);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 #[derive(Args)]
@@ -153,7 +149,7 @@ impl Unheard {
 
 /// What is to be seen of a sandbox whose supervisor has hung up: it is given a moment to be gone, and all with it.
 pub fn seen_without_answer(context: &Context, id: &str) -> Result<Seen, Failure> {
-    let deadline = Instant::now() + GONE_WITHIN;
+    let deadline = Instant::now() + patience::WHOEVER_HUNG_UP;
     loop {
         let (_, _, seen) = context.see(id)?;
         if !seen.phase().is_alive() || !seen.facts.supervisor_alive || Instant::now() >= deadline {
@@ -193,7 +189,7 @@ fn without_supervisor(context: &Context, id: &Id, seen: &Seen) -> Result<Exit, F
     let Some(init) = init_of(seen)? else { return Ok(nobody_saw()) };
     pidfd::wait_exit(init.as_fd(), None)?;
     let at = engine::now();
-    let deadline = Instant::now() + REAPED_WITHIN;
+    let deadline = Instant::now() + patience::A_REAPER;
     let status = loop {
         match pidfd::exit_info(init.as_fd()) {
             Ok(None) if Instant::now() < deadline => std::thread::sleep(BETWEEN_LOOKS),

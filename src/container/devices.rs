@@ -7,7 +7,7 @@ use nix::fcntl::OFlag;
 
 use super::mounts::is_procfs;
 use super::node::{Made, Node};
-use super::root::{End, Root};
+use super::root::{End, Rootfs};
 use super::{SetupError, Step, forgiven, source};
 use crate::spec::plan::{DevicePlan, IdMapping, NamespaceKind, Plan};
 use crate::sys::mount::{self, Attributes, Extent};
@@ -96,11 +96,11 @@ pub fn lock_hosts(devices: &[DevicePlan]) -> Result<(), SetupError> {
 
 /// Every device of the plan, in its order; one that is there already is left alone. On an error those before it stay,
 /// in a mount namespace that is about to end.
-pub fn make_all(root: &Root<'_>, devices: &[DevicePlan], nodes: Nodes<'_>) -> Result<(), SetupError> {
+pub fn make_all(root: &Rootfs<'_>, devices: &[DevicePlan], nodes: Nodes<'_>) -> Result<(), SetupError> {
     devices.iter().enumerate().try_for_each(|(at, device)| make(root, device, at, nodes))
 }
 
-fn make(root: &Root<'_>, device: &DevicePlan, at: usize, nodes: Nodes<'_>) -> Result<(), SetupError> {
+fn make(root: &Rootfs<'_>, device: &DevicePlan, at: usize, nodes: Nodes<'_>) -> Result<(), SetupError> {
     let node = node_of(device);
     match nodes {
         // A pipe needs no privilege, and the host has none of that name.
@@ -125,7 +125,7 @@ fn node_of(device: &DevicePlan) -> Node {
 
 /// The one that was made for the container, or the host's node of the same name, if it is the same device: that one's mode
 /// and owner are those it has.
-fn bind(root: &Root<'_>, device: &DevicePlan, node: &Node, made: Option<&OwnedFd>) -> Result<(), SetupError> {
+fn bind(root: &Rootfs<'_>, device: &DevicePlan, node: &Node, made: Option<&OwnedFd>) -> Result<(), SetupError> {
     let path = &device.path;
     let what = || format!("bind the device {path:?}");
     if let Some(tree) = made {
@@ -144,7 +144,7 @@ fn bind(root: &Root<'_>, device: &DevicePlan, node: &Node, made: Option<&OwnedFd
 }
 
 /// A symlink of the image leads no device onto a file of /proc, which the runtime itself may be about to use.
-fn target(root: &Root<'_>, path: &Path) -> Result<OwnedFd, SetupError> {
+fn target(root: &Rootfs<'_>, path: &Path) -> Result<OwnedFd, SetupError> {
     let target = root.file(path)?;
     match is_procfs(&target)? {
         false => Ok(target),
@@ -166,7 +166,7 @@ pub fn host_node(path: &Path) -> Result<OwnedFd, SetupError> {
 }
 
 /// /dev/fd, /dev/stdin, … and /dev/ptmx (runtime-spec, "Default Devices"). Those that exist are left alone.
-pub fn link_all(root: &Root<'_>) -> Result<(), SetupError> {
+pub fn link_all(root: &Rootfs<'_>) -> Result<(), SetupError> {
     const LINKS: [(&str, &str); 5] = [
         ("fd", "/proc/self/fd"),
         ("stdin", "/proc/self/fd/0"),

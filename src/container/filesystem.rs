@@ -10,7 +10,7 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, mkdirat};
 
-use super::root::Root;
+use super::root::Rootfs;
 use crate::sys::mount::{self, Attributes, Extent};
 use crate::sys::open;
 
@@ -22,7 +22,7 @@ const PAGE: usize = 4095;
 type Options = [(String, Option<String>)];
 
 /// Detached. `root` is a tree of ours on which nothing lies: what mount(2) makes has to be somewhere for a moment.
-pub fn new(root: &Root<'_>, fstype: &str, source: &str, options: &Options, attributes: u64) -> io::Result<OwnedFd> {
+pub fn new(root: &Rootfs<'_>, fstype: &str, source: &str, options: &Options, attributes: u64) -> io::Result<OwnedFd> {
     if fits(source, options) {
         return mount::new_filesystem(fstype, source, options, attributes);
     }
@@ -128,7 +128,7 @@ impl Page {
 }
 
 /// In a tmpfs that lies on `root` while this runs: by what is found under that, nobody sees it.
-fn by_page(root: &Root<'_>, fstype: &str, source: &str, page: &Page, attributes: u64) -> io::Result<OwnedFd> {
+fn by_page(root: &Rootfs<'_>, fstype: &str, source: &str, page: &Page, attributes: u64) -> io::Result<OwnedFd> {
     let scratch = mount::new_filesystem("tmpfs", "tmpfs", &[("mode".to_owned(), Some("700".to_owned()))], 0)?;
     mount::attach(scratch.as_fd(), root.0)?;
     let make = || -> io::Result<OwnedFd> {

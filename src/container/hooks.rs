@@ -22,7 +22,7 @@ use nix::sys::memfd::{MemFdCreateFlag, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::held::{Child, Program};
+use super::forked::{Child, Program};
 use crate::spec::plan::HookPlan;
 use crate::sys::image::Image;
 use crate::sys::interrupt::{self, Interrupts};

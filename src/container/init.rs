@@ -12,7 +12,7 @@ use super::devices::Nodes;
 use super::hooks::{Call, Environment};
 use super::mounts::{CgroupView, Sources};
 use super::pivot::{self, Covers};
-use super::root::Root;
+use super::root::Rootfs;
 use super::sysfs::Hosts;
 use super::terminal::Terminal;
 use super::verify::{self, Provenance};
@@ -223,7 +223,7 @@ fn enter_rootfs(plan: &Plan, donations: &Donations, binds: Vec<Option<OwnedFd>>)
     }
     let overlay = if plan.rootfs.overlay { Some(super::overlay::cover(tree)?) } else { None };
     let tree = overlay.as_ref().map_or(tree, |overlay| overlay.as_fd());
-    let root = Root(tree);
+    let root = Rootfs(tree);
 
     let in_user_namespace = plan.has(NamespaceKind::User);
     let hosts_sysfs = if in_user_namespace && own_mounts { Hosts::Locked } else { Hosts::AsOpened };

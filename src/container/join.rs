@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::channel::{self, Order, Report};
 use super::init::{ToCome, become_root_of_namespace, finish_process};
-use super::root::Root;
+use super::root::Rootfs;
 use super::{Groups, Owner, SetupError, Step, stdio, terminal, verify};
 use crate::spec::plan::ProcessPlan;
 use crate::sys::place::Place;
@@ -86,7 +86,7 @@ impl Target {
         }
         // Before anybody of the container can look into one of us.
         let top = std::fs::File::open("/").step(|| "open the container's root".into())?;
-        stdio::make_own(&Root(top.as_fd()), stdio::Otherwise::Refuse)?;
+        stdio::make_own(&Rootfs(top.as_fd()), stdio::Otherwise::Refuse)?;
         setns(&self.pid_namespace, CloneFlags::CLONE_NEWPID).step(|| "enter the container's PID namespace".into())
     }
 
@@ -135,7 +135,7 @@ fn enter(plan: &ProcessPlan, donations: &Donations) -> Result<std::convert::Infa
     super::identity::run_on(&plan.affinity.last, "final")?;
     let terminal = if plan.terminal {
         let top = std::fs::File::open("/").step(|| "open the container's root".into())?;
-        let (master, terminal) = terminal::open(&Root(top.as_fd()), plan.console_size)?;
+        let (master, terminal) = terminal::open(&Rootfs(top.as_fd()), plan.console_size)?;
         channel::report(channel, &Report::Terminal(master)).map_err(|_| SetupError::CreatorGone)?;
         Some(terminal)
     } else {

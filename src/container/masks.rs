@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat};
 
 use super::node::{Made, Node};
-use super::root::{Root, is_folder};
+use super::root::{Rootfs, is_folder};
 use super::{SetupError, Step, forgiven};
 use crate::sys::mount::{self, Attributes, Extent};
 use crate::sys::umask;
 
 /// Call before the root is switched. What makes the covers stays behind on the host's side, in this mount namespace.
-pub fn mask_all(root: &Root<'_>, paths: &[PathBuf]) -> Result<(), SetupError> {
+pub fn mask_all(root: &Rootfs<'_>, paths: &[PathBuf]) -> Result<(), SetupError> {
     let mut covers: Option<Covers> = None;
     for path in paths {
         let Some(target) = find(root, path)? else { continue };
@@ -69,7 +69,7 @@ fn fill(top: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn find(root: &Root<'_>, path: &Path) -> Result<Option<OwnedFd>, SetupError> {
+fn find(root: &Rootfs<'_>, path: &Path) -> Result<Option<OwnedFd>, SetupError> {
     match root.find(path) {
         Err(SetupError::Resolve { source, .. }) if forgiven::MASK_BELOW_A_FILE.covers(&source) => Ok(None),
         other => other,
@@ -86,7 +86,7 @@ pub enum Rest {
 }
 
 /// Each path bound onto itself, read-only.
-pub fn make_readonly(root: &Root<'_>, paths: &[PathBuf]) -> Result<Rest, SetupError> {
+pub fn make_readonly(root: &Rootfs<'_>, paths: &[PathBuf]) -> Result<Rest, SetupError> {
     let mut rest = Rest::Done;
     for path in paths {
         let Some(target) = find(root, path)? else { continue };

@@ -32,7 +32,7 @@ mod entry;
 mod error;
 mod filesystem;
 pub mod forgiven;
-mod held;
+mod forked;
 pub mod helper;
 mod home;
 pub mod hooks;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::root::{End, Like, Root, is_folder, is_symlink};
+use super::root::{End, Like, Rootfs, is_folder, is_symlink};
 use super::verify::Provenance;
 use super::{SetupError, Step, copy_up, filesystem, source, sysfs, tmpfs};
 use crate::spec::plan::{MountKind, MountPlan};
@@ -59,7 +59,7 @@ impl Unfinished<'_> {
 }
 
 pub fn attach_all<'a>(
-    root: &Root<'_>,
+    root: &Rootfs<'_>,
     plans: &'a [MountPlan],
     sources: &Sources<'_>,
     provenance: &mut Provenance,
@@ -75,7 +75,7 @@ pub fn attach_all<'a>(
 
 /// Some: a mount that is to be made read-only at the end.
 fn attach_one(
-    root: &Root<'_>,
+    root: &Rootfs<'_>,
     plan: &MountPlan,
     bind: Option<&OwnedFd>,
     sources: &Sources<'_>,
@@ -137,7 +137,7 @@ fn has_room_for_others(plan: &MountPlan, fstype: &str) -> bool {
 }
 
 /// `remount`: other attributes for what an earlier mount has put at the destination.
-fn remount(root: &Root<'_>, plan: &MountPlan) -> Result<(), SetupError> {
+fn remount(root: &Rootfs<'_>, plan: &MountPlan) -> Result<(), SetupError> {
     let destination = &plan.destination;
     let what = || format!("remount {destination:?}: is anything mounted there?");
     let missing = || SetupError::Refused(format!("remount {destination:?}: there is nothing of that name"));
@@ -149,7 +149,7 @@ fn remount(root: &Root<'_>, plan: &MountPlan) -> Result<(), SetupError> {
 
 /// What is at the destination, made if it is missing, of the kind that the kernel wants there: a folder for a folder, and
 /// for everything else anything else. With `dest-nofollow` (crun's) a symlink is not followed but mounted on itself.
-fn target(root: &Root<'_>, plan: &MountPlan, like: Like) -> Result<OwnedFd, SetupError> {
+fn target(root: &Rootfs<'_>, plan: &MountPlan, like: Like) -> Result<OwnedFd, SetupError> {
     let destination = &plan.destination;
     let found = match (plan.destination_nofollow, like) {
         (true, _) => root.itself(destination, like)?,
@@ -177,7 +177,7 @@ fn target(root: &Root<'_>, plan: &MountPlan, like: Like) -> Result<OwnedFd, Setu
 }
 
 /// crun's `copy-symlink`: one like the source, unless there is one.
-fn copy_symlink(root: &Root<'_>, destination: &Path, source: &OwnedFd) -> Result<(), SetupError> {
+fn copy_symlink(root: &Rootfs<'_>, destination: &Path, source: &OwnedFd) -> Result<(), SetupError> {
     let what = || format!("make the symlink {destination:?}");
     let points_to = nix::fcntl::readlinkat(Some(source.as_raw_fd()), "").step(what)?;
     let found = match root.end_nofollow(destination)? {
@@ -195,7 +195,7 @@ fn copy_symlink(root: &Root<'_>, destination: &Path, source: &OwnedFd) -> Result
 
 /// A procfs or sysfs must land on a real folder: through a symlink it would appear elsewhere, and the masks with it
 /// (CVE-2019-16884, CVE-2023-28642).
-fn filesystem_target(root: &Root<'_>, plan: &MountPlan, fstype: &str) -> Result<OwnedFd, SetupError> {
+fn filesystem_target(root: &Rootfs<'_>, plan: &MountPlan, fstype: &str) -> Result<OwnedFd, SetupError> {
     if !matches!(fstype, "proc" | "sysfs") {
         return target(root, plan, Like::Folder);
     }
@@ -254,7 +254,7 @@ fn refuse_dangerous(plan: &MountPlan, bind: Option<&OwnedFd>) -> Result<(), Setu
 
 /// Of what was found at the destination: a symlink of the image may have led there.
 fn refuse_target(
-    root: &Root<'_>,
+    root: &Rootfs<'_>,
     plan: &MountPlan,
     bind: Option<&OwnedFd>,
     target: &OwnedFd,
@@ -321,7 +321,7 @@ fn normal(path: &Path) -> PathBuf {
 }
 
 /// v1: a small tmpfs with one folder a hierarchy; v2: the one folder. Always the cgroup it is in, nothing above.
-fn attach_cgroups(root: &Root<'_>, plan: &MountPlan, cgroups: &[CgroupView]) -> Result<(), SetupError> {
+fn attach_cgroups(root: &Rootfs<'_>, plan: &MountPlan, cgroups: &[CgroupView]) -> Result<(), SetupError> {
     let destination = &plan.destination;
     let target = target(root, plan, Like::Folder)?;
     refuse_target(root, plan, None, &target)?;
@@ -337,7 +337,7 @@ fn attach_cgroups(root: &Root<'_>, plan: &MountPlan, cgroups: &[CgroupView]) -> 
     let attributes = plan.attrs_set & !libc::MOUNT_ATTR_RDONLY;
     let tmpfs = mount::new_filesystem("tmpfs", "tmpfs", &options, attributes).step(what)?;
     mount::attach(tmpfs.as_fd(), target.as_fd()).step(what)?;
-    let inside = Root(tmpfs.as_fd());
+    let inside = Rootfs(tmpfs.as_fd());
     for view in cgroups {
         let name = &view.name;
         let tree = cgroup_tree(view, plan)?;
@@ -370,7 +370,7 @@ fn cgroup_tree(view: &CgroupView, plan: &MountPlan) -> Result<OwnedFd, SetupErro
 }
 
 /// `tmpcopyup`: what lies at the destination goes into the new tmpfs before it covers it.
-fn fill_from_below(root: &Root<'_>, destination: &Path, tree: BorrowedFd<'_>) -> Result<(), SetupError> {
+fn fill_from_below(root: &Rootfs<'_>, destination: &Path, tree: BorrowedFd<'_>) -> Result<(), SetupError> {
     let what = || format!("copy {destination:?} up into its tmpfs");
     let Some(source) = root.find(destination)? else { return Ok(()) };
     if !is_folder(&source)? {

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use super::root::Root;
+use super::root::Rootfs;
 use super::{SetupError, Step};
 use crate::sys::mount;
 
@@ -15,7 +15,7 @@ pub fn cover(lower: BorrowedFd<'_>) -> Result<OwnedFd, SetupError> {
         || "make a writable overlay over the root (in a user namespace, of a root whose ids are mapped)".to_owned();
     let scratch = mount::new_filesystem("tmpfs", "tmpfs", &[("mode".into(), Some("755".into()))], 0).step(what)?;
     mount::attach(scratch.as_fd(), std::fs::File::open("/tmp").step(what)?.as_fd()).step(what)?;
-    let inside = Root(scratch.as_fd());
+    let inside = Rootfs(scratch.as_fd());
     inside.folder(Path::new("/upper"))?;
     inside.folder(Path::new("/work"))?;
     mount::attach(lower, inside.folder(Path::new("/lower"))?.as_fd()).step(what)?;

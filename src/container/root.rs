@@ -24,7 +24,7 @@ const MOST_LINKS: u32 = 40;
 const MOST_MADE: u32 = 4096;
 
 /// The top of a container's tree.
-pub struct Root<'a>(pub BorrowedFd<'a>);
+pub struct Rootfs<'a>(pub BorrowedFd<'a>);
 
 /// Where a path leads.
 pub enum End {
@@ -77,7 +77,7 @@ enum Links {
     Refused,
 }
 
-impl Root<'_> {
+impl Rootfs<'_> {
     /// An O_PATH descriptor of what is at `path`, or None when nothing is.
     pub fn find(&self, path: &Path) -> Result<Option<OwnedFd>, SetupError> {
         self.open(path, OFlag::O_PATH, ResolveFlag::empty())
@@ -90,7 +90,7 @@ impl Root<'_> {
         Ok(top.place == found.place)
     }
 
-    /// Like [`Root::find`], but a symlink anywhere on the way is an error.
+    /// Like [`Rootfs::find`], but a symlink anywhere on the way is an error.
     pub fn find_without_symlinks(&self, path: &Path) -> Result<Option<OwnedFd>, SetupError> {
         self.open(path, OFlag::O_PATH, ResolveFlag::RESOLVE_NO_SYMLINKS)
     }
@@ -124,7 +124,7 @@ impl Root<'_> {
         }
     }
 
-    /// Like [`Root::folder`], but a symlink anywhere on the way is an error (ELOOP).
+    /// Like [`Rootfs::folder`], but a symlink anywhere on the way is an error (ELOOP).
     pub fn folder_without_symlinks(&self, path: &Path) -> Result<OwnedFd, SetupError> {
         match self.find_without_symlinks(path)? {
             Some(found) => Ok(found),
@@ -141,12 +141,12 @@ impl Root<'_> {
 
     /// What is at `path`: an empty file (0644), made with its missing parents, when there is nothing.
     pub fn file(&self, path: &Path) -> Result<OwnedFd, SetupError> {
-        self.found_or_made(path, Like::File, Root::end)
+        self.found_or_made(path, Like::File, Rootfs::end)
     }
 
-    /// Like [`Root::folder`] and [`Root::file`], but if the last name is a symlink, that is what is there.
+    /// Like [`Rootfs::folder`] and [`Rootfs::file`], but if the last name is a symlink, that is what is there.
     pub fn itself(&self, path: &Path, like: Like) -> Result<OwnedFd, SetupError> {
-        self.found_or_made(path, like, Root::end_nofollow)
+        self.found_or_made(path, like, Rootfs::end_nofollow)
     }
 
     fn found_or_made(
@@ -188,7 +188,7 @@ impl Root<'_> {
         }
     }
 
-    /// Like [`Root::file`], but the last name may not be a symlink.
+    /// Like [`Rootfs::file`], but the last name may not be a symlink.
     pub fn file_without_symlink(&self, path: &Path) -> Result<OwnedFd, SetupError> {
         let found = self.itself(path, Like::File)?;
         match kind_of(&found).map_err(|source| refused(path, source))? {
@@ -323,8 +323,8 @@ mod tests {
             Tree(top, open)
         }
 
-        fn root(&self) -> Root<'_> {
-            Root(self.1.as_fd())
+        fn root(&self) -> Rootfs<'_> {
+            Rootfs(self.1.as_fd())
         }
 
         fn path(&self, name: &str) -> std::path::PathBuf {
@@ -442,7 +442,7 @@ mod tests {
     fn missing_files_are_made_and_found_again() {
         let inside = tempfile::tempdir().unwrap();
         let top = std::fs::File::open(inside.path()).unwrap();
-        let root = Root(top.as_fd());
+        let root = Rootfs(top.as_fd());
         root.file(Path::new("/a/b/c")).unwrap();
         assert!(root.find(Path::new("/a/b/c")).unwrap().is_some());
         assert!(root.find(Path::new("/a/x")).unwrap().is_none());

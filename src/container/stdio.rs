@@ -1,4 +1,4 @@
-//! Standard descriptors that are the host's own memory devices: the null device before all, which every engine gives to
+//! Standard descriptors that are the host's own memory devices: the null device before all, which every caller gives to
 //! a container that nobody types into.
 //!
 //! Who holds a descriptor of a node may change the node's mode, owner and times by way of /proc/self/fd, on the mount
@@ -17,7 +17,7 @@ use nix::sys::stat::fstat;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use super::devices::host_node;
-use super::root::Root;
+use super::root::Rootfs;
 use super::{SetupError, Step};
 use crate::sys::{descriptors, open};
 
@@ -35,7 +35,7 @@ pub enum Otherwise {
 }
 
 /// Of this process, whose root or root to be is `root`.
-pub fn make_own(root: &Root<'_>, otherwise: Otherwise) -> Result<(), SetupError> {
+pub fn make_own(root: &Rootfs<'_>, otherwise: Otherwise) -> Result<(), SetupError> {
     for standard in all()? {
         match (standard.own(root), otherwise) {
             (Some(node), _) => standard.replace(node.as_fd())?,
@@ -55,7 +55,7 @@ pub fn make_own(root: &Root<'_>, otherwise: Otherwise) -> Result<(), SetupError>
 pub fn prepare(root: Option<BorrowedFd<'_>>) -> Result<(), SetupError> {
     for standard in all()? {
         let own = match root {
-            Some(root) => standard.own(&Root(root)),
+            Some(root) => standard.own(&Rootfs(root)),
             None => None,
         };
         if own.is_none() && !standard.is_read_only()? {
@@ -105,7 +105,7 @@ impl Standard {
     ///
     /// What has that name in a running container is what its root likes it to be: looked at before it is opened, opened
     /// without waiting for anybody, and looked at again.
-    fn own(&self, root: &Root<'_>) -> Option<OwnedFd> {
+    fn own(&self, root: &Rootfs<'_>) -> Option<OwnedFd> {
         let is_it = |fd: &OwnedFd| fstat(fd.as_raw_fd()).is_ok_and(|stat| self.is(&stat));
         root.find_without_symlinks(&self.path).ok().flatten().filter(is_it)?;
         let flags = self.access() | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use super::root::Root;
+use super::root::Rootfs;
 use super::verify::Provenance;
 use super::{SetupError, Step, source};
 use crate::spec::plan::{MountKind, MountPlan, NamespaceKind, Plan};
@@ -90,7 +90,7 @@ pub fn attach(
     };
     mount::attach(tree.as_fd(), target.as_fd()).step(what)?;
     provenance.gives(tree.as_fd())?;
-    if let Some(cgroups) = Root(tree.as_fd()).find(Path::new("/fs/cgroup"))?
+    if let Some(cgroups) = Rootfs(tree.as_fd()).find(Path::new("/fs/cgroup"))?
         && place::look(cgroups.as_fd(), c"").step(what)?.is_mount_top
     {
         let options = [("mode".to_owned(), Some("555".to_owned()))];

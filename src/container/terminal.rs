@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::fcntl::{OFlag, ResolveFlag};
 
-use super::root::Root;
+use super::root::Rootfs;
 use super::verify::Provenance;
 use super::{SetupError, Step};
 use crate::sys::mount::{self, Extent};
@@ -17,7 +17,7 @@ pub struct Terminal {
 }
 
 /// Opens a new pair: (master, slave). `root` is the container's tree, whose /dev/pts is mounted.
-pub fn open(root: &Root<'_>, size: Option<(u16, u16)>) -> Result<(OwnedFd, Terminal), SetupError> {
+pub fn open(root: &Rootfs<'_>, size: Option<(u16, u16)>) -> Result<(OwnedFd, Terminal), SetupError> {
     let what = || "open a terminal in the container (/dev/pts/ptmx)".to_owned();
     let missing = || {
         let text = "process.terminal needs a devpts mounted at /dev/pts, and there is none to have a /dev/pts/ptmx";
@@ -57,7 +57,7 @@ impl Terminal {
     /// /dev/console of the container is this terminal.
     ///
     /// A terminal of the host's is one that the configuration has brought, with the /dev/pts that it is from.
-    pub fn bind_console(&self, root: &Root<'_>, provenance: &mut Provenance) -> Result<(), SetupError> {
+    pub fn bind_console(&self, root: &Rootfs<'_>, provenance: &mut Provenance) -> Result<(), SetupError> {
         let what = || "bind /dev/console".to_owned();
         let target = root.file_without_symlink(Path::new("/dev/console"))?;
         let tree = mount::clone_tree(self.slave.as_fd(), c"", Extent::One, 0).step(what)?;

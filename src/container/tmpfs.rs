@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use super::root::{Root, is_folder};
+use super::root::{Rootfs, is_folder};
 use super::{SetupError, Step};
 
 type Options = [(String, Option<String>)];
 
 /// The options of a tmpfs at `destination`: without a mode of its own it has that of the folder of the image, all twelve bits
 /// of it, as with runc and newer crun. Where there is none, the kernel's 1777 stays. To be asked before the place is made.
-pub fn options<'o>(root: &Root<'_>, destination: &Path, given: &'o Options) -> Result<Cow<'o, Options>, SetupError> {
+pub fn options<'o>(root: &Rootfs<'_>, destination: &Path, given: &'o Options) -> Result<Cow<'o, Options>, SetupError> {
     if given.iter().any(|(key, _)| key == "mode") {
         return Ok(Cow::Borrowed(given));
     }

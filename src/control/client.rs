@@ -10,11 +10,9 @@ use super::method::{
 use super::wire::{self, DecodeError, MAX_FRAME, Received, RequestId};
 use crate::model::Id;
 use crate::sys::interrupt::{self, Waited};
+use crate::sys::patience;
 use crate::sys::ready::Readiness;
 use crate::sys::seqpacket;
-
-/// So much longer a start may take once somebody wants us to end.
-const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 /// Why a call has no answer. After `Refused` and `Timeout` the connection is as good as before.
 #[allow(missing_docs)] // Their texts say it.
@@ -186,7 +184,7 @@ impl Client {
         deadline: Option<Instant>,
     ) -> Result<(), ControlError> {
         // What starts is about to be who answers to signals.
-        let grace = if method == Method::Start { LAST_CHANCE } else { Duration::ZERO };
+        let grace = if method == Method::Start { patience::A_START_WHEN_ENDING } else { Duration::ZERO };
         match interrupt::wait(self.socket.as_fd(), readiness, deadline, grace) {
             Ok(Waited::Ready) => Ok(()),
             Ok(Waited::TimeUp) => Err(ControlError::Timeout { method, after: began.elapsed() }),

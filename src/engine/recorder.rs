@@ -1,13 +1,9 @@
 //! The store of one command: opened on its own thread while other work goes on, closed as soon as it is not needed.
 
-use std::time::Duration;
-
 use crate::model::Id;
 use crate::model::record::{JournalEntry, Snapshot};
 use crate::store::{Commit, Db, Opening, Recorded, Root, StoreError, commit_or_pend, pending_bytes};
-
-/// How long a command waits for the store before its entries go to `pending`.
-const DEADLINE: Duration = Duration::from_secs(10);
+use crate::sys::patience;
 
 /// In bytes: half of what is allocated ahead for those who find the disk full.
 const MUCH: u64 = 32 << 10;
@@ -42,7 +38,7 @@ impl<'a> Recorder<'a> {
     /// From here on this process has more than one thread.
     pub fn begin(&mut self) {
         if self.reach == Reach::Store && self.opening.is_none() && self.db.is_none() {
-            self.opening = Some(Opening::begin(self.root, DEADLINE));
+            self.opening = Some(Opening::begin(self.root, patience::THE_STORE));
         }
     }
 
@@ -114,7 +110,7 @@ impl<'a> Recorder<'a> {
             return Ok(db);
         }
         self.begin();
-        let opening = self.opening.take().unwrap_or_else(|| Opening::begin(self.root, DEADLINE));
+        let opening = self.opening.take().unwrap_or_else(|| Opening::begin(self.root, patience::THE_STORE));
         let db = opening.finish()?;
         self.notices.extend(db.notices().iter().cloned());
         Ok(db)

@@ -17,9 +17,8 @@ use crate::model::exits::ExitRecord;
 use crate::model::record::{Exit, JournalEntry, Nanos, PidNamespace, SandboxRecord, SignalAsked, Snapshot};
 use crate::model::{Event, Id, Work};
 use crate::store::{Folder, Root, StoreError};
+use crate::sys::patience;
 
-/// Another command is done with a sandbox in less, if nothing holds it up.
-const PATIENCE: Duration = Duration::from_millis(100);
 /// A reader waits for nobody.
 const NO_PATIENCE: Duration = Duration::ZERO;
 
@@ -105,7 +104,7 @@ pub struct Noted<'a> {
 impl<'a> Noted<'a> {
     /// `seen` is the one that is meant. None: somebody works on it, or it is gone. The signal is sent all the same.
     pub fn begin(root: &'a Root, seen: &SandboxRecord) -> Result<Option<Noted<'a>>, StoreError> {
-        let held = hold(root, &seen.id, PATIENCE)?;
+        let held = hold(root, &seen.id, patience::A_COMMAND_IN_PASSING)?;
         let held = held.filter(|held| held.snapshot.sandbox.incarnation == seen.incarnation);
         Ok(held.map(|held| Noted { held, began: now() }))
     }

@@ -11,7 +11,7 @@ use crate::engine::taken::{InTheWay, in_the_way};
 use crate::engine::{self, Held, NewSandbox};
 use crate::model::{Event, Id};
 use crate::store::Root;
-use crate::sys::interrupt::{self, Kept};
+use crate::sys::interrupt::{self, Blocked};
 
 /// A sandbox that is there, held.
 pub struct Made<'r> {
@@ -31,7 +31,7 @@ pub fn create<'r>(
     let Request { plan, options, .. } = request;
     refuse_taken(root, &options.id)?;
     // Before the first thread of this process. From here on there is something to take back.
-    let kept = if options.attached { Kept::ForApplication } else { Kept::Ending };
+    let kept = if options.attached { Blocked::ForApplication } else { Blocked::Ending };
     interrupt::begin(kept).trying(|| "keep signals".into())?;
     let (folder, guard) = root.prepare()?;
     let prepared = match Prepared::new(plan, options, &folder, terminal) {

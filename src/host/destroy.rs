@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::hooks::{Given, Ledger};
 use super::kill::{self, deadline};
@@ -15,16 +15,13 @@ use crate::model::record::{
     Boot, CgroupRecord, HookKind, PidNamespace, ProcessRef, SandboxRecord, ScopeRecord, Snapshot,
 };
 use crate::store::Folder;
+use crate::sys::patience;
 use crate::sys::procfs;
 use crate::sys::procfs::Standing;
 
-/// How long the kernel may take to let go of the cgroup of what has been seen to end: the last steps of an exit close what was
-/// open, and on a small machine under load they were seen to take more than 5 s.
-const LAST_STEPS: Duration = Duration::from_secs(20);
-
 /// Until when a cgroup is waited for that nothing lives in any more.
 pub fn last_steps() -> Instant {
-    Instant::now() + LAST_STEPS
+    Instant::now() + patience::LAST_STEPS_OF_AN_EXIT
 }
 
 /// The hooks of what is to be taken down, and what its poststop hooks are given.

@@ -14,7 +14,7 @@ use super::launch::attend::{Attendant, TerminalTo};
 use super::launch::exec::Target;
 use super::launch::{self, Inside, Launched, namespaces};
 use super::protect::Binary;
-use super::supervisor::{CALL_DEADLINE, pid_inside};
+use super::supervisor::pid_inside;
 use super::verify::{self, Promise};
 use super::{HostError, Trying, probe};
 use crate::cgroup::{self, Joiner};
@@ -22,7 +22,8 @@ use crate::container::{Groups, Owner, join, seccomp, stdio};
 use crate::control::{Client, ExecuteAsync, Request};
 use crate::model::record::{ContainerRecord, PidNamespace, Reaper, SandboxRecord};
 use crate::spec::plan::ProcessPlan;
-use crate::sys::interrupt::{self, Kept};
+use crate::sys::interrupt::{self, Blocked};
+use crate::sys::patience;
 use crate::sys::place::Place;
 use crate::sys::user_namespace::{self, Kind};
 use crate::sys::{descriptor_limit, open, procfs};
@@ -76,9 +77,6 @@ pub enum Waits {
     Nobody,
 }
 
-/// A freeze that only makes a signal to all exact is over by then.
-const PASSING_FREEZE: Duration = Duration::from_millis(300);
-
 /// One that has been started.
 pub struct Started {
     /// Running, or about to in a frozen container.
@@ -98,7 +96,7 @@ pub fn run(execution: Execution<'_>, terminal: &TerminalTo) -> Result<Started, H
     let signals = match execution.waits {
         Waits::Caller => Some(Forwarding::begin()?),
         Waits::Nobody => {
-            interrupt::begin(Kept::Ending).trying(|| "keep signals".into())?;
+            interrupt::begin(Blocked::Ending).trying(|| "keep signals".into())?;
             None
         }
     };
@@ -178,7 +176,7 @@ fn launch(execution: Execution<'_>, terminal: &TerminalTo) -> Result<(Launched, 
         if let Some(socket) = &execution.pidfd_socket {
             socket.send(PidfdOf::Exec, launched.pidfd.as_fd())?;
         }
-        launched.start((execution.waits == Waits::Nobody).then_some(launch::STEP_DEADLINE))?;
+        launched.start((execution.waits == Waits::Nobody).then_some(patience::A_STEP_OF_INIT))?;
         Ok(ready.terminal)
     };
     match started() {
@@ -192,10 +190,10 @@ fn launch(execution: Execution<'_>, terminal: &TerminalTo) -> Result<(Launched, 
 
 /// None: as long as it takes.
 fn patience_with(joiner: &Joiner, if_frozen: IfFrozen) -> Result<Option<Duration>, HostError> {
-    let until = Instant::now() + PASSING_FREEZE;
+    let until = Instant::now() + patience::A_PASSING_FREEZE;
     loop {
         match (joiner.frozen()?, if_frozen) {
-            (None, _) => return Ok(Some(launch::STEP_DEADLINE)),
+            (None, _) => return Ok(Some(patience::A_STEP_OF_INIT)),
             (Some(_), IfFrozen::Wait) => return Ok(None),
             (Some(folder), IfFrozen::Refuse) if Instant::now() >= until => {
                 return Err(cgroup::Error::FrozenInside { folder }.into());
@@ -214,7 +212,7 @@ fn open_root(init: i32) -> Option<OwnedFd> {
 
 /// The supervisor keeps its pidfd and will know how it ended.
 fn adopt(folder: BorrowedFd<'_>, container: &ContainerRecord, launched: &Launched) -> Result<(), HostError> {
-    let deadline = Some(Instant::now() + CALL_DEADLINE);
+    let deadline = Some(Instant::now() + patience::A_CALL);
     let request = Request::ExecuteAsync(ExecuteAsync {
         cid: container.id.clone(),
         pid: pid_inside(launched.pid)?,

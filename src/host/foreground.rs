@@ -10,7 +10,7 @@ use super::launch::Launched;
 use super::launch::attend::fit;
 use super::{HostError, Trying};
 use crate::sys::descriptors::{STDIN, STDIO};
-use crate::sys::interrupt::{self, Interrupts, Kept};
+use crate::sys::interrupt::{self, Blocked, Interrupts};
 use crate::sys::pidfd;
 
 /// Signals that were kept for the application, and come to it from now on.
@@ -20,7 +20,7 @@ pub struct Forwarding(&'static Interrupts);
 impl Forwarding {
     /// As [`interrupt::begin`] says, which this calls: what wants us to end before there is an application does.
     pub fn begin() -> Result<Forwarding, HostError> {
-        interrupt::begin(Kept::ForApplication).map(Forwarding).trying(|| "keep signals for the application".into())
+        interrupt::begin(Blocked::ForApplication).map(Forwarding).trying(|| "keep signals for the application".into())
     }
 
     /// What has come so far is for nobody any more: the application has ended.

@@ -10,39 +10,34 @@ use super::{Failed, kill};
 use crate::engine::{Effects, EngineError, Held, Recorder, Wreck};
 use crate::model::{End, Id};
 use crate::store::{LockError, Root};
-
-/// How long a command waits for another one that holds the sandbox.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long a forced deletion does, before it kills it.
-const PATIENCE_OF_FORCE: Duration = Duration::from_secs(10);
+use crate::sys::patience;
 
 /// None: there is no such sandbox, or healing has just removed it.
 pub fn hold<'a>(root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failed> {
-    acquire(root, id, PATIENCE)
+    acquire(root, id, patience::ANOTHER_COMMAND)
 }
 
 /// For a command that has yet to fork: what healing records waits for the next opener of the store, and this process
 /// keeps its one thread.
 pub fn hold_without_store<'a>(root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failed> {
-    Held::acquire(root, id, PATIENCE, Recorder::pending_only(root), &Prober, &Mender)
+    Held::acquire(root, id, patience::ANOTHER_COMMAND, Recorder::pending_only(root), &Prober, &Mender)
 }
 
 /// For `delete --force`: whoever still holds the sandbox after a while is killed, and what it left is healed. `killing` is
 /// told its pid before.
 pub fn seize<'a>(root: &'a Root, id: &Id, killing: impl FnOnce(i32)) -> Result<Option<Held<'a>>, Failed> {
-    match acquire(root, id, PATIENCE_OF_FORCE) {
+    match acquire(root, id, patience::A_COMMAND_TO_KILL) {
         Err(EngineError::Lock(LockError::Busy { intent: Some(intent), .. })) => {
             if let Some(holder) = probe::open_if_alive(&intent.holder, &intent.boot)? {
                 killing(intent.holder.pid);
                 kill::and_wait(holder.as_fd(), false)?;
             }
-            acquire(root, id, PATIENCE)
+            acquire(root, id, patience::ANOTHER_COMMAND)
         }
         // Whether it was started does not matter any more, and only its supervisor could tell.
         Err(EngineError::Undecided { .. }) => {
             kill_supervisor(root, id)?;
-            acquire(root, id, PATIENCE)
+            acquire(root, id, patience::ANOTHER_COMMAND)
         }
         other => other,
     }

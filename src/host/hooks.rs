@@ -26,11 +26,9 @@ use crate::model::Id;
 use crate::model::record::{Boot, HookEnd, HookKind, HookRecord, HookStep, ProcessRef};
 use crate::spec::plan::{HookPlan, HooksPlan};
 use crate::store::{Folder, HookLog};
+use crate::sys::patience;
 use crate::sys::told;
 use crate::sys::{pidfd, procfs};
-
-/// How long a poststop hook without a timeout that outlived its command may go on.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The hooks of one container, and how far they have come.
 pub struct Ledger {
@@ -170,7 +168,7 @@ impl Ledger {
                 }
                 let patience = match (kind, hook.timeout) {
                     (HookKind::Poststop, Some(seconds)) => left_of(Duration::from_secs(seconds.into()), *since),
-                    (HookKind::Poststop, None) => PATIENCE,
+                    (HookKind::Poststop, None) => patience::AN_OLD_HOOK,
                     _ => Duration::ZERO,
                 };
                 let what = match self.end(process, patience)? {
@@ -196,7 +194,7 @@ impl Ledger {
         }
         // It lived a moment ago, so that the number is its group's.
         let _ = killpg(Pid::from_raw(process.pid), Signal::SIGKILL);
-        pidfd::wait_exit(handle.as_fd(), Some(Instant::now() + super::kill::DEADLINE)).trying(what)?;
+        pidfd::wait_exit(handle.as_fd(), Some(Instant::now() + patience::A_KILLED_PROCESS)).trying(what)?;
         Ok(Orphan::Killed)
     }
 

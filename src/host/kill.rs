@@ -6,14 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::{HostError, Trying, probe};
 use crate::model::record::{Boot, ProcessRef};
+use crate::sys::patience;
 use crate::sys::{pidfd, procfs};
 
-/// How long a killed process may take to end. Never slept through: a pidfd says when.
-pub const DEADLINE: Duration = Duration::from_secs(5);
-
-/// [`DEADLINE`] from now.
+/// Until when a killed process may take to end, from now.
 pub fn deadline() -> Instant {
-    Instant::now() + DEADLINE
+    Instant::now() + patience::A_KILLED_PROCESS
 }
 
 /// Kills a process of a record, if it is alive and is that very one, and waits for its end.
@@ -37,7 +35,7 @@ pub fn send(process: BorrowedFd<'_>) -> Result<(), HostError> {
 pub fn and_wait(process: BorrowedFd<'_>, child: bool) -> Result<(), HostError> {
     send(process)?;
     let what = || "wait for a killed process".to_owned();
-    let end = Instant::now() + DEADLINE;
+    let end = Instant::now() + patience::A_KILLED_PROCESS;
     loop {
         let slice = if child { (Instant::now() + Duration::from_millis(20)).min(end) } else { end };
         let exited = pidfd::wait_exit(process, Some(slice)).trying(what)?;
@@ -46,7 +44,10 @@ pub fn and_wait(process: BorrowedFd<'_>, child: bool) -> Result<(), HostError> {
             return Ok(());
         }
         if Instant::now() >= end {
-            return Err(HostError::Timeout { what: "the end of a killed process".into(), seconds: DEADLINE.as_secs() });
+            return Err(HostError::Timeout {
+                what: "the end of a killed process".into(),
+                seconds: patience::A_KILLED_PROCESS.as_secs(),
+            });
         }
     }
 }
@@ -54,7 +55,7 @@ pub fn and_wait(process: BorrowedFd<'_>, child: bool) -> Result<(), HostError> {
 /// Waits until it is dead or past the point of doing anything (see the design, "When is a supervisor gone?"); reaps
 /// meanwhile whatever happens to be our own child.
 fn wait_gone(pidfd: BorrowedFd<'_>, process: &ProcessRef, boot: &Boot) -> Result<(), HostError> {
-    let end = Instant::now() + DEADLINE;
+    let end = Instant::now() + patience::A_KILLED_PROCESS;
     loop {
         let slice = (Instant::now() + Duration::from_millis(20)).min(end);
         let exited = pidfd::wait_exit(pidfd, Some(slice)).trying(|| format!("wait for process {}", process.pid))?;
@@ -66,7 +67,7 @@ fn wait_gone(pidfd: BorrowedFd<'_>, process: &ProcessRef, boot: &Boot) -> Result
         }
         if Instant::now() >= end {
             let what = format!("the end of the killed process {}", process.pid);
-            return Err(HostError::Timeout { what, seconds: DEADLINE.as_secs() });
+            return Err(HostError::Timeout { what, seconds: patience::A_KILLED_PROCESS.as_secs() });
         }
     }
 }

@@ -33,6 +33,7 @@ use crate::model::record::Exit;
 use crate::model::{Id, notice};
 use crate::spec::plan::{MountKind, MountPlan, Plan};
 use crate::store::Folder;
+use crate::sys::patience;
 use crate::sys::ready::Readiness;
 use crate::sys::{interrupt, open, seqpacket, umask};
 
@@ -44,18 +45,12 @@ const SOCKET: &str = "notify.sock";
 /// Where the container finds that folder; as with runc, so that what mounts something there finds its place.
 const INSIDE: &str = "/run/notify";
 
-/// How long a manager may take to see what a command has said just before its end.
-const SEEN_WITHIN: Duration = Duration::from_secs(5);
-
-/// How long the status of one that has ended may be on its way: its caller may be who reaps it.
-const KNOWN_WITHIN: Duration = Duration::from_secs(1);
-
 /// What the caller's environment says, if it says anything.
 pub fn of_caller() -> Option<OsString> {
     std::env::var_os(VARIABLE).filter(|value| !value.is_empty())
 }
 
-/// Whether the configuration brings a socket of its own: an engine that has made one reads it, too.
+/// Whether the configuration brings a socket of its own: a caller that has made one reads it, too.
 pub fn is_given(plan: &Plan) -> bool {
     let given = |variable: &OsString| value_of(variable).is_some_and(|value| !value.is_empty());
     plan.process.as_ref().is_none_or(|process| process.env.iter().any(given))
@@ -198,7 +193,7 @@ pub fn await_ready(folder: BorrowedFd<'_>, id: &Id, init: i32, manager: &OsStr) 
     seqpacket::send(socket.as_fd(), b"BARRIER=1", &[held.as_fd()])?;
     drop(held);
     // A signal ends this wait as well; all has been said.
-    interrupt::wait(read.as_fd(), Readiness::Readable, Some(Instant::now() + SEEN_WITHIN), Duration::ZERO)?;
+    interrupt::wait(read.as_fd(), Readiness::Readable, Some(Instant::now() + patience::A_MANAGER), Duration::ZERO)?;
     Ok(Awaited::Ready)
 }
 
@@ -208,7 +203,7 @@ fn ask(folder: BorrowedFd<'_>, id: &Id) -> Result<Option<Awaited>, ControlError>
     match client.call(&Request::AwaitReady(Container { cid: id.clone() }), &[], None) {
         Ok(_) => Ok(None),
         Err(ControlError::Refused { code: ErrorCode::WrongState, .. }) => {
-            let exited = client.wait(id, Some(Instant::now() + KNOWN_WITHIN));
+            let exited = client.wait(id, Some(Instant::now() + patience::A_STATUS));
             Ok(Some(Awaited::Ended(exited.ok().map(|exited| exited.exit()))))
         }
         Err(error) => Err(error),

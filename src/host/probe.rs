@@ -12,13 +12,9 @@ use crate::engine::{Depth, Facts, Probe};
 use crate::model::Phase;
 use crate::model::record::{Boot, ContainerRecord, PidNamespace, ProcessRef, Snapshot};
 use crate::store::Folder;
+use crate::sys::patience;
 use crate::sys::{pidfd, procfs};
 
-/// How long a supervisor is given to say what it knows: a hung one must not stop anybody.
-const ASK_DEADLINE: Duration = Duration::from_millis(500);
-
-/// How long those may take to end that end with their supervisor; looked at again this often.
-const END_DEADLINE: Duration = Duration::from_millis(500);
 const END_SLICE: Duration = Duration::from_millis(10);
 
 /// By /proc, cgroups, the exits file and, for [`Depth::Deep`], the supervisor's own word.
@@ -66,7 +62,7 @@ impl Probe for Prober {
 /// Those that end with their supervisor are given the moment that this takes: what the kernel kills with pid 1 of its PID
 /// namespace; elsewhere an init that has not been started, which sees the end of its socket. What is frozen cannot end.
 fn see_them_end(snapshot: &Snapshot, facts: &mut Facts) {
-    let deadline = Instant::now() + END_DEADLINE;
+    let deadline = Instant::now() + patience::THOSE_WHO_END_TOGETHER;
     let boot = &snapshot.sandbox.boot;
     for (id, container) in &snapshot.containers {
         let ends = snapshot.sandbox.pid_namespace == PidNamespace::Own
@@ -107,7 +103,7 @@ fn phase_of(snapshot: &Snapshot, id: &str) -> Option<Phase> {
 
 /// What the supervisor says of its containers.
 pub fn ask_state(folder: &Folder) -> Result<Vec<ContainerStatus>, ControlError> {
-    let deadline = Some(Instant::now() + ASK_DEADLINE);
+    let deadline = Some(Instant::now() + patience::A_WITNESS);
     Client::connect(folder.dir(), deadline)?.state(deadline)
 }
 
@@ -131,7 +127,7 @@ fn unwritten<'s>(snapshot: &'s Snapshot, facts: &'s Facts) -> impl Iterator<Item
 
 /// The supervisor is about to write it down: give it the moment it needs.
 fn wait_for_records(folder: &Folder, snapshot: &Snapshot, facts: &Facts) {
-    let deadline = Some(Instant::now() + ASK_DEADLINE);
+    let deadline = Some(Instant::now() + patience::A_WITNESS);
     let Ok(mut client) = Client::connect(folder.dir(), deadline) else { return };
     for id in unwritten(snapshot, facts) {
         if let Ok(id) = crate::model::Id::parse(id) {

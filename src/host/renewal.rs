@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::kept::root_container;
 use super::protect::Binary;
-use super::supervisor::{self, CALL_DEADLINE, Donation, Supervisor, pid_inside};
+use super::supervisor::{self, Donation, Supervisor, pid_inside};
 use super::{HostError, Trying, kill, probe};
 use crate::cgroup::Joiner;
 use crate::control::method::ContainerStatus;
@@ -21,6 +21,7 @@ use crate::engine::{Effects, Known, Performer};
 use crate::model::record::{ContainerRecord, PidNamespace, ProcessRef, SandboxRecord, Snapshot};
 use crate::model::{Phase, Renew};
 use crate::store::Folder;
+use crate::sys::patience;
 use crate::sys::{pidfd, procfs, seqpacket};
 
 /// A sandbox that is given another supervisor.
@@ -71,7 +72,7 @@ impl<'a> Renewal<'a> {
         };
         let (ours, theirs) = seqpacket::pair().trying(|| "make a start socket".into())?;
         seqpacket::end_writing(ours.as_fd()).trying(|| "close a start socket".into())?;
-        let deadline = Some(Instant::now() + CALL_DEADLINE);
+        let deadline = Some(Instant::now() + patience::A_CALL);
         let mut client = Client::connect(self.folder.dir(), deadline)?;
         let create = Request::Create(Create {
             cid: self.container.id.clone(),

@@ -51,7 +51,7 @@ pub fn needed() -> bool {
 }
 
 /// Who called: our uid, or, in the namespace that we have made for an ordinary user, that user's. There, and not in one that
-/// an engine has made, the number outside is none inside.
+/// a caller has made, the number outside is none inside.
 pub fn caller() -> u32 {
     caller_in(&user_namespace::ours(Kind::Uid).unwrap_or_default(), nix::unistd::getuid().as_raw())
 }
@@ -286,7 +286,7 @@ mod tests {
         let caller_in = |map, ours| caller_in(&user_namespace::parse(map).unwrap(), ours);
         assert_eq!(caller_in("0 1000 1\n100000 100000 65536\n", 0), 1000);
         assert_eq!(caller_in("0 1000 1\n", 0), 1000);
-        // As an engine makes it, and as the machine begins.
+        // As a caller makes it, and as the machine begins.
         assert_eq!(caller_in("0 1000 1\n1 100000 65536\n", 0), 0);
         assert_eq!(caller_in("0 0 4294967295\n", 0), 0);
         assert_eq!(caller_in("", 5), 5);

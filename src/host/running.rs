@@ -1,10 +1,9 @@
 //! The effects of start, pause, resume and update on a sandbox that exists, and what takes them back.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::HostError;
 use super::hooks::Ledger;
-use super::supervisor::CALL_DEADLINE;
 use super::update::{self, Limiting};
 use crate::cgroup;
 use crate::control::{Client, Container, ControlError, Method, Request};
@@ -12,9 +11,7 @@ use crate::engine::{Effects, Pace, Performer};
 use crate::model::record::{CgroupRecord, Snapshot};
 use crate::model::{Change, Id};
 use crate::store::Folder;
-
-/// How long freezing may take: processes in uninterruptible sleep freeze late.
-const FREEZE_DEADLINE: Duration = Duration::from_secs(10);
+use crate::sys::patience;
 
 /// What changes a sandbox, and leaves it.
 pub struct Changing<'a> {
@@ -67,7 +64,7 @@ impl<'a> Changing<'a> {
         if let Some(ledger) = self.start.ledger {
             ledger.claim_poststart()?;
         }
-        let soon = Some(Instant::now() + CALL_DEADLINE);
+        let soon = Some(Instant::now() + patience::A_CALL);
         let mut client = match self.start.client.take() {
             Some(client) => client,
             None => Client::connect(self.folder.dir(), soon)?,
@@ -81,7 +78,7 @@ impl<'a> Changing<'a> {
 
     fn freeze(&self) -> Result<(), HostError> {
         for record in &self.freezers {
-            cgroup::freeze(record, Instant::now() + FREEZE_DEADLINE)?;
+            cgroup::freeze(record, Instant::now() + patience::A_FREEZE)?;
         }
         Ok(())
     }
@@ -145,7 +142,7 @@ mod tests {
         let snapshot = crate::store::schema::samples::snapshot("web");
         let changing = Changing::of(&folder, &snapshot);
         let unknown = |error: ControlError| changing.outcome_unknown(&error.into());
-        let after = Duration::from_secs(10);
+        let after = std::time::Duration::from_secs(10);
         assert!(unknown(ControlError::Timeout { method: Method::Start, after }));
         assert!(unknown(ControlError::Transport { method: Method::Start, source: std::io::ErrorKind::Other.into() }));
         assert!(!unknown(ControlError::Timeout { method: Method::Handshake, after }), "nothing was ordered yet");

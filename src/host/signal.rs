@@ -14,6 +14,7 @@ use crate::engine::{EngineError, Facts, Noted, Recorder};
 use crate::model::record::{CgroupRecord, ContainerRecord, SignalAsked, Snapshot};
 use crate::model::{Event, Id, Phase};
 use crate::store::Root;
+use crate::sys::patience;
 use crate::sys::told;
 use crate::sys::{pidfd, procfs};
 
@@ -55,7 +56,7 @@ pub fn send_to_all(root: &Root, id: &Id, seen: &Seen, signal: i32) -> Result<Sen
         if denial.from != Phase::Stopped {
             return Err(denial.into());
         }
-        // Engines ask for this once the application has ended: that nothing is left is what they want.
+        // Callers ask for this once the application has ended: that nothing is left is what they want.
         if cgroup::processes(&container.cgroup).map_err(HostError::from)?.is_empty() {
             return Ok(Sent { unnoted: None });
         }
@@ -142,7 +143,7 @@ fn signal_all(snapshot: &Snapshot, container: &ContainerRecord, signal: i32) -> 
         true => Ok(()),
         false => Err(HostError::Timeout {
             what: format!("the end of the killed container {:?}", container.id.as_str()),
-            seconds: kill::DEADLINE.as_secs(),
+            seconds: patience::A_KILLED_PROCESS.as_secs(),
         }),
     }
 }

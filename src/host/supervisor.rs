@@ -20,18 +20,10 @@ use crate::model::record::PidNamespace;
 use crate::sys::clone::{self, Cloned, Parent};
 use crate::sys::image::Image as Program;
 use crate::sys::interrupt::{self, Waited};
+use crate::sys::patience;
 use crate::sys::ready::Readiness;
 use crate::sys::told;
 use crate::sys::{descriptors, pidfd, ready, text};
-
-/// How long it may take for one call.
-pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How long it may take to answer; it does nothing that waits for anybody.
-const DEADLINE: Duration = Duration::from_secs(20);
-
-/// How long it may take to end after its root container has.
-const REAP_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What is donated, beside what is made here.
 pub struct Donation<'a> {
@@ -111,12 +103,14 @@ pub fn spawn(donation: &Donation<'_>) -> Result<Supervisor, HostError> {
 impl Supervisor {
     /// Until the control server answers; else the supervisor's own error text.
     pub fn wait_until_ready(&self) -> Result<(), HostError> {
-        let deadline = Some(Instant::now() + DEADLINE);
+        let deadline = Some(Instant::now() + patience::A_SUPERVISOR_TO_BE_READY);
         let waited = interrupt::wait(self.start_sync.as_fd(), Readiness::Readable, deadline, Duration::ZERO);
         let what = || "the supervisor's start".to_owned();
         match waited.trying(|| "wait for the supervisor".into())? {
             Waited::Ready => {}
-            Waited::TimeUp => return Err(HostError::Timeout { what: what(), seconds: DEADLINE.as_secs() }),
+            Waited::TimeUp => {
+                return Err(HostError::Timeout { what: what(), seconds: patience::A_SUPERVISOR_TO_BE_READY.as_secs() });
+            }
             Waited::Interrupted(signal) => return Err(HostError::Interrupted { what: what(), signal }),
         }
         match self.start_sync.hear().trying(|| "read the supervisor's start message".into())? {
@@ -133,7 +127,7 @@ impl Supervisor {
     /// does not end in time is left to whoever deletes the sandbox.
     pub fn reap(&self) -> Result<(), HostError> {
         let what = || "wait for the supervisor's end".to_owned();
-        pidfd::wait_exit(self.pidfd.as_fd(), Some(Instant::now() + REAP_DEADLINE)).trying(what)?;
+        pidfd::wait_exit(self.pidfd.as_fd(), Some(Instant::now() + patience::A_SUPERVISOR_TO_END)).trying(what)?;
         pidfd::wait_child(self.pidfd.as_fd()).trying(what).map(drop)
     }
 

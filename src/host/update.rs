@@ -8,7 +8,7 @@ use oci_spec::runtime::LinuxResources;
 use super::HostError;
 use super::destroy::systemd_of;
 use crate::cgroup;
-use crate::cgroup::systemd::limits_of;
+use crate::cgroup::systemd::names_of;
 use crate::cgroup::{Change, Hierarchies};
 use crate::model::record::{CgroupRecord, Limits, ScopeRecord};
 use crate::spec;
@@ -52,7 +52,7 @@ impl<'a> Limiting<'a> {
         // The kernel first: it says no to more. systemd refuses a call as a whole.
         if let (Ok(()), Some(scope), Some(systemd)) = (&set, &scope, &mut systemd) {
             let properties = spec::completed_limits(&self.next.resources, &effective)?;
-            let told = systemd.set(&scope.unit, &properties, limits_of(&hierarchies));
+            let told = systemd.set(&scope.unit, &properties, names_of(&hierarchies));
             set = told.map_err(|error| change.undo(error));
         }
         if let Err(error) = set {
@@ -92,5 +92,5 @@ pub(super) fn set_back(folder: &Folder) -> Result<Vec<String>, HostError> {
 fn tell_systemd_again(scope: &ScopeRecord, folder: &Folder) -> Result<(), HostError> {
     let Some(limits) = folder.read_limits()? else { return Ok(()) };
     let resources = spec::limits_of(limits.resources)?;
-    Ok(systemd_of(scope)?.set(&scope.unit, &resources, limits_of(&Hierarchies::read()?))?)
+    Ok(systemd_of(scope)?.set(&scope.unit, &resources, names_of(&Hierarchies::read()?))?)
 }

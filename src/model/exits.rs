@@ -29,7 +29,7 @@ pub const PREALLOCATED: usize = 64 << 10;
 
 const HEADER: usize = 8;
 
-/// The frozen payload of version 1.
+/// The payload of version 1, which stays as it is.
 #[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(title = "sandkeep exit record, version 1")]
 #[allow(missing_docs)] // Comments would become part of the published schema.

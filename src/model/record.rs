@@ -137,7 +137,7 @@ pub struct ContainerRecord {
     pub bundle: PathBuf,
     /// Absolute.
     pub rootfs: PathBuf,
-    /// SHA-256 of the config.json that was frozen at create, in hex.
+    /// SHA-256 of the config.json that was kept at create, in hex.
     pub spec_digest: String,
     /// What its own cgroups are.
     pub cgroup: CgroupRecord,

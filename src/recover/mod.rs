@@ -6,7 +6,7 @@
 
 mod examine;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::cgroup;
 use crate::engine::{self, Depth, Effects, EngineError, Held, Performer, Probe, Recorder, Wreck, heal};
@@ -18,14 +18,9 @@ use crate::host::{HostError, poststart, rootless};
 use crate::model::record::Snapshot;
 use crate::model::{EndRequest, Id, Renew};
 use crate::store::{Commit, Folder, LockError, Root, StoreError};
+use crate::sys::patience;
 
 pub use examine::{Finding, examine};
-
-/// How long a sandbox that another command holds is waited for. One that is held is in good hands.
-const PATIENCE: Duration = Duration::from_millis(200);
-
-/// And one that is to be destroyed after a poststart hook that failed.
-const PATIENCE_TO_DESTROY: Duration = Duration::from_secs(10);
 
 /// What was done about one folder.
 #[derive(Debug)]
@@ -68,7 +63,7 @@ pub fn recover(root: &Root, only: &[Id]) -> Result<Vec<Report>, StoreError> {
 
 fn recover_sandbox(root: &Root, folder: Folder) -> Report {
     let subject = subject_of(&folder);
-    let guard = match folder.lock(PATIENCE) {
+    let guard = match folder.lock(patience::GOOD_HANDS) {
         Ok(guard) => guard,
         // Another command works on it, or has just deleted it.
         Err(LockError::Busy { .. } | LockError::Gone) => return Report { subject, actions: Vec::new(), failure: None },
@@ -151,7 +146,7 @@ fn go_on_with_poststart(root: &Root, held: Held<'_>, told: &mut Vec<String>) -> 
 /// Whatever it is doing; one that is gone, or whose id is another's by now, is none of ours. What the user must know.
 fn destroy(root: &Root, snapshot: &Snapshot) -> Result<Vec<String>, EngineError<HostError>> {
     let id = &snapshot.sandbox.id;
-    let held = Held::acquire(root, id, PATIENCE_TO_DESTROY, Recorder::new(root), &Prober, &Mender)?;
+    let held = Held::acquire(root, id, patience::WHAT_RECOVER_DESTROYS, Recorder::new(root), &Prober, &Mender)?;
     let Some(held) = held.filter(|held| held.snapshot().sandbox.incarnation == snapshot.sandbox.incarnation) else {
         return Ok(Vec::new());
     };

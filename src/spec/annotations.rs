@@ -1,4 +1,4 @@
-//! Annotations that ask something of a runtime: those of crun (`run.oci.…`, crun(1)), which engines set and users know.
+//! Annotations that ask something of a runtime: those of crun (`run.oci.…`, crun(1)), which callers set and users know.
 //!
 //! What each of them comes to is a row of the table in docs/compatibility.md. One that has a property of the specification
 //! is read as that property, wherever the configuration is read ([`translate`]); one that cannot be had is refused before a

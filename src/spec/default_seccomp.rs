@@ -21,7 +21,7 @@ use oci_spec::runtime::{
 /// Which programs the profile knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abis {
-    /// Those of the machine and its older kin, as engines have it: x86-64 also runs x86 and x32.
+    /// Those of the machine and its older kin, as callers have it: x86-64 also runs x86 and x32.
     All,
     /// The machine's own alone; a call by any other ABI ends the thread that makes it. What is left out need not be held.
     Native,

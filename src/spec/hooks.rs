@@ -11,7 +11,7 @@ pub(super) const KINDS: [&str; 6] =
 
 pub(super) fn plan(hooks: Option<&Hooks>) -> Result<HooksPlan, SpecError> {
     let Some(hooks) = hooks else { return Ok(HooksPlan::default()) };
-    // Deprecated in the specification, but engines still use it.
+    // Deprecated in the specification, but callers still use it.
     #[allow(deprecated)]
     let prestart = hooks.prestart();
     Ok(HooksPlan {

@@ -9,7 +9,6 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use fs2::FileExt;
 use nix::fcntl::{FallocateFlags, fallocate, renameat};
@@ -20,6 +19,7 @@ use super::paths::{in_dir, same_file};
 use super::place::{FLAGS, open_ours, put_away};
 use super::schema::{Change, MAX_SNAPSHOT, Pending, decode_pending, encode_pending};
 use super::{Commit, Db, Root, StoreError, frames};
+use crate::sys::patience;
 use crate::sys::told::on_one_line;
 
 const PENDING: &str = "pending";
@@ -29,9 +29,6 @@ const FOLDING: &str = "pending.folding";
 const RESERVED: i64 = 64 << 10;
 /// More than this is not written, and not read.
 const MAX_FILE: u64 = 64 << 20;
-/// Nobody holds this file's lock for longer than one write.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 /// What became of a commit.
 #[allow(missing_docs)] // `why` is for people, on one line.
 pub enum Recorded {
@@ -120,7 +117,8 @@ fn lock_current(store: &File, shown: &Path) -> Result<File, StoreError> {
             }
             opened => opened?.ok_or_else(|| failed(ErrorKind::NotFound.into()))?,
         };
-        let file = lock_within(file, PATIENCE).map_err(failed)?.ok_or_else(|| failed(ErrorKind::TimedOut.into()))?;
+        let file =
+            lock_within(file, patience::A_WRITE).map_err(failed)?.ok_or_else(|| failed(ErrorKind::TimedOut.into()))?;
         if same_file(&file, &in_dir(store, PENDING)).map_err(failed)? {
             return Ok(file);
         }
@@ -158,7 +156,8 @@ fn fold_file(root: &Root, store: &File, db: &Db) -> Result<(), StoreError> {
         Err(error) => return Err(error),
     };
     // Whoever wrote to it under its old name is done when we have the lock.
-    let mut file = lock_within(file, PATIENCE).map_err(failed)?.ok_or_else(|| failed(ErrorKind::TimedOut.into()))?;
+    let mut file =
+        lock_within(file, patience::A_WRITE).map_err(failed)?.ok_or_else(|| failed(ErrorKind::TimedOut.into()))?;
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
     (&file).take(MAX_FILE).read_to_end(&mut bytes).map_err(failed)?;

@@ -5,17 +5,14 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use nix::fcntl::renameat;
 
 use super::flock::lock_within;
 use super::paths::in_dir;
 use super::{StoreError, trust};
+use crate::sys::patience;
 use crate::sys::random;
-
-/// Nobody holds a folder for longer than one rename.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_CLOEXEC;
 
@@ -45,7 +42,7 @@ pub(super) fn put_away(folder: &File, name: &str) -> io::Result<()> {
 /// Whoever does this holds the folder itself, so that none puts away what another has just made in its place.
 pub(super) fn put_away_unless(folder: &File, name: &str, good: impl Fn(&Metadata) -> bool) -> io::Result<()> {
     let options = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC).clone();
-    let held = lock_within(options.open(in_dir(folder, "."))?, PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
+    let held = lock_within(options.open(in_dir(folder, "."))?, patience::A_RENAME)?.ok_or(ErrorKind::TimedOut)?;
     let put = match in_dir(folder, name).symlink_metadata() {
         Ok(found) if good(&found) => Ok(()),
         Ok(_) => {

@@ -40,9 +40,9 @@ const OURS: [Signal; 11] = [
     Signal::SIGTTOU,
 ];
 
-/// Which signals are kept.
+/// Which signals are blocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub enum Blocked {
     /// Those that ask for an end, unless whoever has called us had them ignored, as nohup(1) does.
     Ending,
     /// All that could be meant for an application, which gets what has not ended us.
@@ -62,7 +62,7 @@ static CURRENT: OnceLock<Interrupts> = OnceLock::new();
 
 /// From here on signals are kept. To be called before any thread is made: each thread that does not block a signal may be
 /// ended by it. Called again, it changes nothing.
-pub fn begin(kept: Kept) -> io::Result<&'static Interrupts> {
+pub fn begin(kept: Blocked) -> io::Result<&'static Interrupts> {
     if let Some(current) = CURRENT.get() {
         return Ok(current);
     }
@@ -70,12 +70,12 @@ pub fn begin(kept: Kept) -> io::Result<&'static Interrupts> {
         ENDING.into_iter().map(|signal| signal as i32).filter(|signal| signals::is_ignored(*signal)).collect();
     let mut set = SigSet::empty();
     match kept {
-        Kept::Ending => {
+        Blocked::Ending => {
             for signal in ENDING.into_iter().filter(|signal| !ignored.contains(&(*signal as i32))) {
                 set.add(signal);
             }
         }
-        Kept::ForApplication => {
+        Blocked::ForApplication => {
             set = SigSet::all();
             for signal in OURS {
                 set.remove(signal);

@@ -16,6 +16,7 @@ pub mod mount;
 pub mod mountinfo;
 pub mod netlink;
 pub mod open;
+pub mod patience;
 pub mod pidfd;
 pub mod place;
 pub mod poller;

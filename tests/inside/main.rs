@@ -7,6 +7,8 @@ mod engine_support;
 mod by_descriptor;
 mod dependencies;
 mod engine_crash;
+mod imports;
+mod layers;
 mod model_properties;
 mod state_schema;
 mod supervisor;

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use sandkeep::boot::log::Log;
-use sandkeep::boot::supervisor::{Outcome, Settings, Supervisor};
+use sandkeep::boot::supervisor::{Departure, Settings, Supervisor};
 use sandkeep::control::method::{
     Container, Create, ErrorCode, ExecuteAsync, Exited, Handshake, Reply, Request, Signal, State, VERSION,
 };
@@ -26,7 +26,7 @@ struct Sandbox {
     folder: OwnedFd,
     exits: PathBuf,
     creator: Creator,
-    thread: JoinHandle<Outcome>,
+    thread: JoinHandle<Departure>,
     _dir: tempfile::TempDir,
 }
 
@@ -102,7 +102,7 @@ impl Sandbox {
     fn destroy(self) {
         let reply = self.client().call(&Request::Destroy(container("s")), &[], soon()).unwrap();
         assert_eq!(reply, Reply::Done);
-        assert_eq!(self.thread.join().unwrap(), Outcome::Ended);
+        assert_eq!(self.thread.join().unwrap(), Departure::Ended);
     }
 }
 
@@ -232,7 +232,7 @@ fn a_root_container_is_adopted_started_waited_for_and_recorded_and_then_the_supe
             Err(error) => assert!(matches!(error, ControlError::Gone), "{error}"),
         }
     }
-    assert_eq!(sandbox.thread.join().unwrap(), Outcome::Ended);
+    assert_eq!(sandbox.thread.join().unwrap(), Departure::Ended);
     let records = exits::decode_all(&std::fs::read(&sandbox.exits).unwrap());
     assert_eq!((records.len(), records[0].container.as_str(), records[0].exit.code), (1, "s", 7));
     assert!(matches!(Client::connect(sandbox.folder.as_fd(), soon()), Err(ControlError::Gone)));
@@ -253,7 +253,7 @@ fn the_error_of_an_init_is_the_answer_to_start() {
         other => panic!("{other}"),
     }
     init.end(127);
-    assert_eq!(sandbox.thread.join().unwrap(), Outcome::Ended);
+    assert_eq!(sandbox.thread.join().unwrap(), Departure::Ended);
     assert_eq!(exits::decode_all(&std::fs::read(&sandbox.exits).unwrap())[0].exit.code, 127);
 }
 
@@ -318,7 +318,7 @@ fn a_caller_that_reaps_late_still_gets_the_child_and_the_supervisor_the_same_sta
     // And by a signal.
     client.call(&Request::Signal(Signal { cid: id("s"), pid: None, signal: 15 }), &[], soon()).unwrap();
     root.child.wait().unwrap();
-    assert_eq!(sandbox.thread.join().unwrap(), Outcome::Ended);
+    assert_eq!(sandbox.thread.join().unwrap(), Departure::Ended);
     let records = exits::decode_all(&std::fs::read(&sandbox.exits).unwrap());
     assert_eq!((records[0].container.as_str(), records[0].exit.code), ("c", 42));
     assert_eq!((records[1].exit.code, records[1].exit.signal, records[1].exit.inferred), (143, Some(15), false));
@@ -366,7 +366,7 @@ fn a_sandbox_dies_with_its_creator_until_it_is_detached_and_an_attached_one_alwa
         let mut root = sandbox.create_with("s", Reaper::Supervisor, detach);
         sandbox.creator.die();
         if dies {
-            assert_eq!(sandbox.thread.join().unwrap(), Outcome::CreatorGone);
+            assert_eq!(sandbox.thread.join().unwrap(), Departure::CreatorGone);
             assert!(pidfd::wait_exit(root.pidfd.as_fd(), soon()).unwrap());
             root.child.wait().unwrap();
         } else {
@@ -376,7 +376,7 @@ fn a_sandbox_dies_with_its_creator_until_it_is_detached_and_an_attached_one_alwa
     }
     let mut empty = Sandbox::new();
     empty.creator.die();
-    assert_eq!(empty.thread.join().unwrap(), Outcome::CreatorGone);
+    assert_eq!(empty.thread.join().unwrap(), Departure::CreatorGone);
 }
 
 #[test]
@@ -451,7 +451,7 @@ fn garbage_floods_and_silence_of_some_clients_do_not_reach_the_others() {
     assert_eq!(client.state(soon()).unwrap().len(), 1);
     drop((flood, silent));
     root.end(1);
-    assert_eq!(sandbox.thread.join().unwrap(), Outcome::Ended);
+    assert_eq!(sandbox.thread.join().unwrap(), Departure::Ended);
 }
 
 #[test]

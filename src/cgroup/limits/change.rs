@@ -4,7 +4,7 @@ use oci_spec::runtime::LinuxResources;
 
 use super::write::{Write, limit_error, try_all};
 use super::{entangled, previous, writes};
-use crate::cgroup::layout::{Folder, Layout};
+use crate::cgroup::layout::{CgroupFolder, Layout};
 use crate::cgroup::{Error, Hierarchies, Result, files};
 use crate::model::record::{CgroupRecord, FileValue};
 
@@ -25,11 +25,11 @@ impl Change {
             return Err(Error::NothingToLimit);
         }
         let layout = Layout::of_record(hierarchies, record);
-        let folders: Vec<&Folder> = layout.folders.iter().filter(|folder| folder.path.exists()).collect();
+        let folders: Vec<&CgroupFolder> = layout.folders.iter().filter(|folder| folder.path.exists()).collect();
         Change::on(&folders, resources)
     }
 
-    pub(in crate::cgroup) fn on(folders: &[&Folder], resources: &LinuxResources) -> Result<Change> {
+    pub(in crate::cgroup) fn on(folders: &[&CgroupFolder], resources: &LinuxResources) -> Result<Change> {
         let writes = entangled::in_order(writes(folders, resources)?);
         let mut before = Vec::with_capacity(writes.len());
         for write in &writes {

@@ -34,7 +34,7 @@ const BLOCK: i32 = 1;
 const CHARACTER: i32 = 2;
 const ALL_ACCESS: i32 = 7;
 
-/// More rules than this are a table. Those of engines are a dozen or two.
+/// More rules than this are a table. Those of callers are a dozen or two.
 const FEW: usize = 128;
 
 pub(super) fn attach(folder: &Path, rules: &[Rule]) -> Result<()> {

@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
     use crate::cgroup::hierarchies::Version;
-    use crate::cgroup::layout::Folder;
+    use crate::cgroup::layout::CgroupFolder;
     use crate::cgroup::limits::Change;
 
     /// A cgroup of v2 that says this, as far as plain files can: what would be written, and what would be written to go back.
@@ -92,7 +92,7 @@ mod tests {
             fs::write(dir.path().join(name), text).unwrap();
         }
         let path = dir.path().to_owned();
-        let folder = Folder { version: Version::V2, controllers: Vec::new(), mount: path.clone(), path };
+        let folder = CgroupFolder { version: Version::V2, controllers: Vec::new(), mount: path.clone(), path };
         let change = Change::on(&[&folder], &serde_json::from_str(json).unwrap()).unwrap();
         let name = |file: &Path| file.file_name().unwrap().to_str().unwrap().to_owned();
         let writes = change.writes().iter().map(|write| format!("{}={}", name(&write.file), write.value));

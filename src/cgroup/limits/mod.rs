@@ -26,7 +26,7 @@ use self::setting::{Need, Setting};
 use self::write::{Write, write_all};
 use super::files;
 use super::hierarchies::Version;
-use super::layout::Folder;
+use super::layout::CgroupFolder;
 use super::{Error, Result};
 
 pub use change::{Change, set_back};
@@ -35,12 +35,12 @@ pub(super) use supervisor::bound_supervisor;
 pub(super) use v2::weight_of_shares;
 
 /// Everything but the device rules, on cgroups that were just made: a failure leaves some of it written.
-pub(super) fn apply(folders: &[&Folder], resources: &LinuxResources) -> Result<()> {
+pub(super) fn apply(folders: &[&CgroupFolder], resources: &LinuxResources) -> Result<()> {
     write_all(&entangled::in_order(writes(folders, resources)?))
 }
 
 /// Denies every device but the usual ones and what `rules` allow, in their order.
-pub(super) fn restrict_devices(folders: &[&Folder], rules: Option<&[LinuxDeviceCgroup]>) -> Result<()> {
+pub(super) fn restrict_devices(folders: &[&CgroupFolder], rules: Option<&[LinuxDeviceCgroup]>) -> Result<()> {
     let rules = devices::Rule::list(rules.unwrap_or_default())?;
     for folder in folders {
         match folder.version {
@@ -52,14 +52,14 @@ pub(super) fn restrict_devices(folders: &[&Folder], rules: Option<&[LinuxDeviceC
     Ok(())
 }
 
-fn writes(folders: &[&Folder], resources: &LinuxResources) -> Result<Vec<Write>> {
+fn writes(folders: &[&CgroupFolder], resources: &LinuxResources) -> Result<Vec<Write>> {
     match folders.iter().find(|folder| folder.version == Version::V2) {
         Some(folder) => writes_v2(folder, resources),
         None => writes_v1(folders, resources),
     }
 }
 
-fn writes_v1(folders: &[&Folder], resources: &LinuxResources) -> Result<Vec<Write>> {
+fn writes_v1(folders: &[&CgroupFolder], resources: &LinuxResources) -> Result<Vec<Write>> {
     let of = |controller: &str| folders.iter().find(|folder| folder.has(controller)).map(|f| f.path.as_path());
     if let (Some(memory), Some(folder)) = (resources.memory(), of("memory")) {
         check_before_update(memory, &folder.join("memory.usage_in_bytes"))?;
@@ -67,7 +67,7 @@ fn writes_v1(folders: &[&Folder], resources: &LinuxResources) -> Result<Vec<Writ
     resolve(v1::settings(resources)?, of)
 }
 
-fn writes_v2(folder: &Folder, resources: &LinuxResources) -> Result<Vec<Write>> {
+fn writes_v2(folder: &CgroupFolder, resources: &LinuxResources) -> Result<Vec<Write>> {
     let read = |file: &str| files::read(&folder.path.join(file)).ok();
     let settings = v2::settings(resources, &v2::Now { read: &read })?;
     if settings.is_empty() {

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 
 use crate::cgroup::files;
 use crate::cgroup::hierarchies::Version;
-use crate::cgroup::layout::Folder;
+use crate::cgroup::layout::CgroupFolder;
 use crate::cgroup::{Error, Result};
 use crate::sys::user_namespace;
 
@@ -16,7 +16,7 @@ const MEMORY: u64 = 64 << 20;
 const PROCESSES: u64 = 16;
 
 /// Writes what there is a file for: a controller that is not there bounds nobody. Two writes of 10 µs each.
-pub(in crate::cgroup) fn bound_supervisor(folders: &[&Folder]) -> Result<()> {
+pub(in crate::cgroup) fn bound_supervisor(folders: &[&CgroupFolder]) -> Result<()> {
     for folder in folders {
         let [memory, pids] = match folder.version {
             Version::V1 => {

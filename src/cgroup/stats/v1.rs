@@ -2,12 +2,12 @@
 
 use super::parse::{self, Files};
 use super::shape::{self, Hugetlb, MemoryEntry, Stats};
-use crate::cgroup::layout::Folder;
+use crate::cgroup::layout::CgroupFolder;
 
 /// cpuacct.stat counts in these (USER_HZ is 100 on every architecture that we run on).
 const NANOS_PER_TICK: u64 = 10_000_000;
 
-pub(super) fn read(stats: &mut Stats, folder: &Folder) {
+pub(super) fn read(stats: &mut Stats, folder: &CgroupFolder) {
     let files = Files(&folder.path);
     for controller in &folder.controllers {
         match controller.as_str() {

@@ -2,9 +2,9 @@
 
 use super::parse::{self, Files};
 use super::shape::{self, Hugetlb, MemoryEntry, Stats};
-use crate::cgroup::layout::Folder;
+use crate::cgroup::layout::CgroupFolder;
 
-pub(super) fn read(stats: &mut Stats, folder: &Folder) {
+pub(super) fn read(stats: &mut Stats, folder: &CgroupFolder) {
     let files = Files(&folder.path);
     let cpu = files.map("cpu.stat");
     let micros = |key: &str| cpu.get(key).copied().unwrap_or_default();

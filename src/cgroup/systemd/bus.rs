@@ -5,14 +5,12 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::error::BusError;
 use super::wire::{self, Body, Call, FIXED, Kind, Malformed, Message};
+use crate::sys::patience;
 use crate::sys::user_namespace;
-
-/// How long systemd may take for one call, or for one job. A busy machine starts many units at once.
-const DEADLINE: Duration = Duration::from_secs(25);
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
@@ -82,7 +80,7 @@ impl Connection {
     /// All of it is sent at once, as systemd's own clients do: a systemd that reads BEGIN and the first call together
     /// leaves the call lying until something else arrives (seen with 252).
     fn authenticate(&mut self, path: &Path) -> Result<(), BusError> {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + patience::SYSTEMD;
         self.stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
         // Nothing follows the two lines until we call.
         let mut told = Vec::new();
@@ -119,7 +117,7 @@ impl Connection {
     /// Waits for the end of the job that a call has begun.
     pub fn finish_job(&mut self, begun: &Message, unit: &str) -> Result<(), BusError> {
         let job = begun.texts().pop().ok_or(Malformed)?;
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + patience::SYSTEMD;
         loop {
             if let Some(at) = self.ended.iter().position(|[path, ..]| *path == job) {
                 let [_, _, result] = self.ended.swap_remove(at);
@@ -136,9 +134,9 @@ impl Connection {
     fn send(&mut self, call: &Call<'_>) -> Result<Message, BusError> {
         self.serial += 1;
         let serial = self.serial;
-        self.stream.set_write_timeout(Some(DEADLINE))?;
+        self.stream.set_write_timeout(Some(patience::SYSTEMD))?;
         self.stream.write_all(&wire::encode(call, serial))?;
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + patience::SYSTEMD;
         loop {
             let message = self.receive(deadline)?;
             match message.kind {
@@ -183,7 +181,7 @@ impl Connection {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(BusError::Timeout { waited: DEADLINE });
+                return Err(BusError::Timeout { waited: patience::SYSTEMD });
             }
             self.stream.set_read_timeout(Some(left))?;
             match self.stream.read(buffer) {
@@ -191,7 +189,7 @@ impl Connection {
                 Ok(count) => return Ok(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(BusError::Timeout { waited: DEADLINE });
+                    return Err(BusError::Timeout { waited: patience::SYSTEMD });
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -23,7 +23,7 @@ use oci_spec::runtime::LinuxResources;
 
 pub use bus::Bus;
 pub use error::BusError;
-pub use properties::Limits;
+pub use properties::Names;
 pub use wire::Value;
 
 use self::bus::Connection;
@@ -120,7 +120,7 @@ impl Systemd {
     }
 
     /// Returns when the scope is there, with the process `pid` in it.
-    pub fn start(&mut self, scope: &Scope, pid: i32, resources: Option<&LinuxResources>, limits: Limits) -> Result<()> {
+    pub fn start(&mut self, scope: &Scope, pid: i32, resources: Option<&LinuxResources>, names: Names) -> Result<()> {
         let mut properties = vec![
             ("Description".to_owned(), Value::Text(scope.description.clone())),
             ("Slice".to_owned(), Value::Text(scope.slice.clone())),
@@ -133,10 +133,10 @@ impl Systemd {
             ("CPUAccounting".to_owned(), Value::Bool(true)),
             ("TasksAccounting".to_owned(), Value::Bool(true)),
         ];
-        let io = if limits == Limits::V2 { "IOAccounting" } else { "BlockIOAccounting" };
+        let io = if names == Names::V2 { "IOAccounting" } else { "BlockIOAccounting" };
         properties.push((io.to_owned(), Value::Bool(true)));
         if let Some(resources) = resources {
-            properties.extend(properties::of(resources, limits)?);
+            properties.extend(properties::of(resources, names)?);
         }
         properties.retain(|(name, _)| !scope.more.iter().any(|(other, _)| other == name));
         properties.extend(scope.more.iter().cloned());
@@ -154,8 +154,8 @@ impl Systemd {
     }
 
     /// Other limits for a scope that runs, until the next boot.
-    pub fn set(&mut self, unit: &str, resources: &LinuxResources, limits: Limits) -> Result<()> {
-        let properties = properties::of(resources, limits)?;
+    pub fn set(&mut self, unit: &str, resources: &LinuxResources, names: Names) -> Result<()> {
+        let properties = properties::of(resources, names)?;
         if properties.is_empty() {
             return Ok(());
         }
@@ -175,8 +175,8 @@ impl Systemd {
 }
 
 /// A hybrid machine's are v1's: that is where its controllers are.
-pub fn limits_of(hierarchies: &Hierarchies) -> Limits {
-    if hierarchies.setup() == Setup::V2 { Limits::V2 } else { Limits::V1 }
+pub fn names_of(hierarchies: &Hierarchies) -> Names {
+    if hierarchies.setup() == Setup::V2 { Names::V2 } else { Names::V1 }
 }
 
 fn failed(what: &str, source: BusError) -> Error {

@@ -8,7 +8,7 @@ use crate::cgroup::{Error, Result};
 
 /// Which properties are meant: those of the controllers of v1 have other names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limits {
+pub enum Names {
     /// Those of v1's controllers (`MemoryLimit`, `CPUShares`).
     V1,
     /// Those of v2's (`MemoryMax`, `CPUWeight`).
@@ -22,16 +22,16 @@ const PREFIX: &str = "org.systemd.property.";
 const DEFAULT_PERIOD: u64 = 100_000;
 
 /// Those that systemd has. A zero is none, as everywhere.
-pub(super) fn of(resources: &LinuxResources, limits: Limits) -> Result<Vec<(String, Value)>> {
+pub(super) fn of(resources: &LinuxResources, names: Names) -> Result<Vec<(String, Value)>> {
     let mut all = Vec::new();
     let mut put = |name: &str, value: u64| all.push((name.to_owned(), Value::U64(value)));
     let bytes =
         |given: Option<i64>| given.filter(|value| *value != 0).map(|value| u64::try_from(value).unwrap_or(UNLIMITED));
     if let Some(memory) = resources.memory() {
         let (limit, low) = (bytes(memory.limit()), bytes(memory.reservation()));
-        match limits {
-            Limits::V1 => limit.into_iter().for_each(|limit| put("MemoryLimit", limit)),
-            Limits::V2 => {
+        match names {
+            Names::V1 => limit.into_iter().for_each(|limit| put("MemoryLimit", limit)),
+            Names::V2 => {
                 limit.into_iter().for_each(|limit| put("MemoryMax", limit));
                 low.into_iter().for_each(|low| put("MemoryLow", low));
                 match (bytes(memory.swap()), limit) {
@@ -44,9 +44,9 @@ pub(super) fn of(resources: &LinuxResources, limits: Limits) -> Result<Vec<(Stri
     }
     if let Some(cpu) = resources.cpu() {
         if let Some(shares @ 1..) = cpu.shares() {
-            match limits {
-                Limits::V1 => put("CPUShares", shares),
-                Limits::V2 => put("CPUWeight", weight_of_shares(shares)),
+            match names {
+                Names::V1 => put("CPUShares", shares),
+                Names::V2 => put("CPUWeight", weight_of_shares(shares)),
             }
         }
         let period = cpu.period().filter(|period| *period != 0);
@@ -63,12 +63,12 @@ pub(super) fn of(resources: &LinuxResources, limits: Limits) -> Result<Vec<(Stri
         put("TasksMax", u64::try_from(limit).unwrap_or(UNLIMITED));
     }
     if let Some(weight @ 1..) = resources.block_io().as_ref().and_then(|io| io.weight()) {
-        match limits {
-            Limits::V1 => put("BlockIOWeight", weight.into()),
-            Limits::V2 => put("IOWeight", 1 + u64::from(weight.saturating_sub(10)) * 9999 / 990),
+        match names {
+            Names::V1 => put("BlockIOWeight", weight.into()),
+            Names::V2 => put("IOWeight", 1 + u64::from(weight.saturating_sub(10)) * 9999 / 990),
         }
     }
-    if limits == Limits::V2 {
+    if names == Names::V2 {
         let lists =
             resources.cpu().as_ref().map(|cpu| [("AllowedCPUs", cpu.cpus()), ("AllowedMemoryNodes", cpu.mems())]);
         for (name, list) in lists.into_iter().flatten() {
@@ -185,8 +185,8 @@ fn parse(text: &str) -> Option<Value> {
 mod tests {
     use super::*;
 
-    fn numbers(json: &str, limits: Limits) -> Vec<(String, u64)> {
-        let all = of(&serde_json::from_str(json).unwrap(), limits).unwrap();
+    fn numbers(json: &str, names: Names) -> Vec<(String, u64)> {
+        let all = of(&serde_json::from_str(json).unwrap(), names).unwrap();
         let number = |value| match value {
             Value::U64(number) => number,
             Value::Bytes(bytes) => bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
@@ -215,7 +215,7 @@ mod tests {
             ("IOWeight", 7475),
             ("AllowedCPUs", 0b10_0000_0011),
         ];
-        assert_eq!(numbers(json, Limits::V2), pairs(&v2));
+        assert_eq!(numbers(json, Names::V2), pairs(&v2));
         let v1 = [
             ("MemoryLimit", 1000),
             ("CPUShares", 100),
@@ -224,23 +224,23 @@ mod tests {
             ("TasksMax", 20),
             ("BlockIOWeight", 750),
         ];
-        assert_eq!(numbers(json, Limits::V1), pairs(&v1));
+        assert_eq!(numbers(json, Names::V1), pairs(&v1));
     }
 
     #[test]
     fn no_limit_is_infinity_and_zero_is_nothing() {
         let none = r#"{"memory": {"limit": -1}, "cpu": {"quota": -1}, "pids": {"limit": -1}}"#;
         let names = ["MemoryMax", "MemorySwapMax", "CPUQuotaPerSecUSec", "TasksMax"];
-        assert_eq!(numbers(none, Limits::V2), pairs(&names.map(|name| (name, u64::MAX))));
+        assert_eq!(numbers(none, Names::V2), pairs(&names.map(|name| (name, u64::MAX))));
         let zero = r#"{"memory": {"limit": 0}, "cpu": {"quota": 0, "shares": 0}, "pids": {"limit": 0}}"#;
-        assert_eq!(numbers(zero, Limits::V2), []);
+        assert_eq!(numbers(zero, Names::V2), []);
     }
 
     #[test]
     fn unified_files_that_are_properties_are_both() {
         let json = r#"{"unified": {"cpu.max": "5000 50000", "memory.high": "max", "misc.max": "x 1"}}"#;
         let expected = [("CPUQuotaPeriodUSec", 50_000), ("CPUQuotaPerSecUSec", 100_000), ("MemoryHigh", u64::MAX)];
-        let mut found = numbers(json, Limits::V2);
+        let mut found = numbers(json, Names::V2);
         found.sort();
         let mut expected = pairs(&expected);
         expected.sort();

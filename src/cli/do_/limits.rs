@@ -10,7 +10,7 @@ use super::Failure;
 use super::arguments::Arguments;
 use crate::cgroup::{self, Driver};
 
-pub(super) struct Limits {
+pub(super) struct Ceilings {
     /// `linux.resources`
     pub(super) resources: Value,
     /// `process.rlimits`
@@ -23,8 +23,8 @@ pub(super) struct Limits {
 /// Period of a quota, in microseconds.
 const PERIOD: u64 = 100_000;
 
-impl Limits {
-    pub(super) fn of(arguments: &Arguments, driver: Driver) -> Result<Limits, Failure> {
+impl Ceilings {
+    pub(super) fn of(arguments: &Arguments, driver: Driver) -> Result<Ceilings, Failure> {
         let can_limit = |controller| cgroup::can_limit(driver, controller);
         let memory = arguments.memory.unwrap_or_else(half_of_the_machines);
         let mut resources = Map::new();
@@ -51,7 +51,7 @@ impl Limits {
             let quota = (cpus * PERIOD as f64).round() as u64;
             resources.insert("cpu".into(), json!({ "quota": quota, "period": PERIOD }));
         }
-        Ok(Limits { resources: Value::Object(resources), rlimits: json!(rlimits), memory, warnings })
+        Ok(Ceilings { resources: Value::Object(resources), rlimits: json!(rlimits), memory, warnings })
     }
 }
 

@@ -46,7 +46,7 @@ use crate::sys::umask;
 pub use arguments::Arguments;
 use arguments::Network;
 use ids::Ids;
-use limits::Limits;
+use limits::Ceilings;
 use view::{View, Wanted};
 
 /// Over its own ids, so that a package manager works over `--writable`: nothing that reaches beyond them, and never
@@ -77,7 +77,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     refusals::check(ids, arguments.writable)?;
     let (rootfs, identity) = pinned::pin(&arguments.rootfs)
         .map_err(|error| Failure::new(format!("--rootfs {:?}: {error}", arguments.rootfs)))?;
-    let limits = Limits::of(arguments, context.driver)?;
+    let limits = Ceilings::of(arguments, context.driver)?;
     for warning in &limits.warnings {
         context.log.warn(warning);
     }
@@ -115,7 +115,7 @@ fn configuration(
     arguments: &Arguments,
     env: &[OsString],
     view: &View,
-    limits: &Limits,
+    limits: &Ceilings,
     ids: Ids,
 ) -> Result<Value, Failure> {
     let text = spec::to_json(&spec::default_spec(false));

@@ -1,13 +1,13 @@
 //! A filter as a binary search in the numbers of system calls.
 //!
-//! libseccomp makes a list that is walked from its head, one comparison a call: for a profile like those of engines it takes 7
+//! libseccomp makes a list that is walked from its head, one comparison a call: for a profile like those of callers it takes 7
 //! to 30 ms, and the kernel walks the list once for every number when it is loaded. This takes 0.3 ms, and a quarter of the
 //! time to load.
 //!
 //! It only takes what cannot be understood in two ways: profiles whose rules for one system call all have the same action.
 //! Then any rule that matches decides, whatever the order. Contradictions, and ABIs whose calls are spread over multiplexers
 //! (but for 32-bit x86, see [`DIRECT`]), are left to libseccomp. Where both can, both must say the same of every call: that
-//! is held by a test, for profiles of engines and for made-up ones.
+//! is held by a test, for profiles of callers and for made-up ones.
 
 use std::collections::BTreeMap;
 

@@ -13,7 +13,7 @@ mod tests;
 pub use self::stage::{Advanced, Born, Left, NewSandbox, OnRecord, Poststop, Stage, Unborn, Undone};
 
 use self::run::Run;
-use self::stage::Outcome;
+use self::stage::Attempt;
 use super::Held;
 use crate::model::{Machine, table};
 use crate::store::Root;
@@ -54,7 +54,7 @@ use crate::store::Root;
 /// /// Another order than the table's.
 /// const _: () = assert!(is_row_of_launch::<Prepared, Spawned, Grouped, Launched>());
 /// ```
-pub fn bear<'a, P, G, S, L, A, X>(root: &'a Root, new: NewSandbox, prepared: P) -> Outcome<(Held<'a>, A), X>
+pub fn bear<'a, P, G, S, L, A, X>(root: &'a Root, new: NewSandbox, prepared: P) -> Attempt<(Held<'a>, A), X>
 where
     X: Left,
     P: Stage<Next = G, Left = X>,

@@ -1,7 +1,7 @@
 //! What is written around the stages: the intent and the claim before them, the record as soon as there is one, and either the
 //! journal, the outcome and no intent any more, or nothing at all.
 
-use super::stage::{Born, Left, NewSandbox, OnRecord, Outcome, Poststop, Stage, Unborn, Undone};
+use super::stage::{Attempt, Born, Left, NewSandbox, OnRecord, Poststop, Stage, Unborn, Undone};
 use crate::engine::effects::Grip;
 use crate::engine::record::{Happened, Subject};
 use crate::engine::{EngineError, Held, Pace, Recorder, facts, now};
@@ -35,7 +35,7 @@ impl<'a> Run<'a> {
         Ok(Run { grip, id, claim, launch, began, claimed: now() })
     }
 
-    pub fn step<S: Stage>(self, stage: S) -> Outcome<(Run<'a>, S::Next), S::Left> {
+    pub fn step<S: Stage>(self, stage: S) -> Attempt<(Run<'a>, S::Next), S::Left> {
         match stage.advance() {
             Ok(next) => Ok((self, next)),
             Err((left, error)) => Err(self.take_back(left, EngineError::Effect(error))),
@@ -43,7 +43,7 @@ impl<'a> Run<'a> {
     }
 
     /// From here on it is there, if only on its way.
-    pub fn publish<L: OnRecord>(mut self, launched: L) -> Outcome<(Run<'a>, Snapshot, L), L::Left> {
+    pub fn publish<L: OnRecord>(mut self, launched: L) -> Attempt<(Run<'a>, Snapshot, L), L::Left> {
         let (sandbox, container) = launched.records();
         let snapshot = creating(sandbox, container, self.began);
         if let Err(error) = self.grip.folder.publish(&self.grip.guard, &snapshot) {
@@ -56,7 +56,7 @@ impl<'a> Run<'a> {
     }
 
     /// Commit, publish, clear: from here on it is born.
-    pub fn complete<A, X>(mut self, mut snapshot: Snapshot, adopted: A) -> Outcome<(Held<'a>, A), X>
+    pub fn complete<A, X>(mut self, mut snapshot: Snapshot, adopted: A) -> Attempt<(Held<'a>, A), X>
     where
         X: Left,
         A: Born + Into<X>,

@@ -35,7 +35,7 @@ pub trait Stage: Sized {
 /// What comes next; or what is left, and why nothing does.
 pub type Advanced<N, L> = Result<N, (L, <L as Left>::Error)>;
 
-pub(super) type Outcome<T, L> = Result<T, Unborn<<L as Left>::Error>>;
+pub(super) type Attempt<T, L> = Result<T, Unborn<<L as Left>::Error>>;
 
 /// A stage at which every process is known.
 pub trait OnRecord: Stage + Into<<Self as Stage>::Left> {

@@ -9,10 +9,11 @@ use super::left::{Left, Made};
 use super::net_devices::Moved;
 use crate::control::Client;
 use crate::engine::Born;
+use crate::host::launch;
 use crate::host::notify::Notices;
 use crate::host::supervisor::Supervisor;
-use crate::host::{kill, launch};
 use crate::model::record::ContainerRecord;
+use crate::sys::patience;
 use crate::sys::pidfd::{self, Ended};
 use crate::sys::procfs;
 
@@ -68,7 +69,7 @@ impl<'a> From<Adopted<'a>> for Left<'a> {
 /// not live to say so. When that is gone, the kernel is about to end the init.
 pub fn killed_with_supervisor(init: &launch::Launched, supervisor: &Supervisor) -> Option<u8> {
     let gone = procfs::stat(supervisor.pid).ok()?.is_none_or(|stat| stat.is_gone());
-    let patience = if gone { kill::DEADLINE } else { Duration::ZERO };
+    let patience = if gone { patience::A_KILLED_PROCESS } else { Duration::ZERO };
     pidfd::wait_exit(init.pidfd.as_fd(), Some(Instant::now() + patience)).ok()?;
     let status = pidfd::wait_child(init.pidfd.as_fd()).ok()??;
     Ended::of(status).signal.map(|signal| 128 + signal)

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use super::placeholder::Placeholder;
-use crate::cgroup::systemd::{Bus, Limits, Scope, Systemd, limits_of};
+use crate::cgroup::systemd::{Bus, Names, Scope, Systemd, names_of};
 use crate::cgroup::{self, Driver, Hierarchies, Joiner, Layout};
 use crate::container::{CgroupView, Whose};
 use crate::host::{HostError, destroy, kill, resctrl};
@@ -31,7 +31,7 @@ pub struct Cgroups<'a> {
 struct NewScope {
     scope: Scope,
     systemd: Systemd,
-    limits: Limits,
+    names: Names,
 }
 
 /// They are there, and nobody is in them.
@@ -70,7 +70,7 @@ impl<'a> Cgroups<'a> {
                 let mut systemd = Systemd::connect(scope.bus)?;
                 let layout = Layout::of_scope(&hierarchies, &systemd.top()?.join(scope.path()));
                 folder.write_scope(&ScopeRecord { unit: scope.unit.clone(), bus: scope.bus.name().to_owned() })?;
-                (layout, Some(NewScope { scope, systemd, limits: limits_of(&hierarchies) }))
+                (layout, Some(NewScope { scope, systemd, names: names_of(&hierarchies) }))
             }
         };
         let supervisor = Layout::of_supervisor(&container);
@@ -103,10 +103,10 @@ impl<'a> Cgroups<'a> {
         let make = |remains: &mut Remains| -> Result<_, HostError> {
             let resources = plan.cgroup.resources.as_ref();
             let placeholder = match scope {
-                Some(NewScope { scope, systemd, limits }) => {
+                Some(NewScope { scope, systemd, names }) => {
                     let placeholder = Placeholder::spawn()?;
                     let (systemd, _) = remains.scope.insert((systemd, scope.unit.clone()));
-                    systemd.start(&scope, placeholder.pid, resources, limits)?;
+                    systemd.start(&scope, placeholder.pid, resources, names)?;
                     Some(placeholder)
                 }
                 None => None,

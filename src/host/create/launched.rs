@@ -16,12 +16,13 @@ use crate::engine::{OnRecord, Pace, Stage};
 use crate::host::HostError;
 use crate::host::console::PidfdOf;
 use crate::host::launch::attend::Attendant;
-use crate::host::launch::{self, Ready, STEP_DEADLINE};
-use crate::host::supervisor::{CALL_DEADLINE, Supervisor, pid_inside};
+use crate::host::launch::{self, Ready};
+use crate::host::supervisor::{Supervisor, pid_inside};
 use crate::host::verify::{self, Promise};
 use crate::model::Make;
 use crate::model::record::{ContainerRecord, RootIdentity, SandboxRecord};
 use crate::spec::plan::NamespaceKind;
+use crate::sys::patience;
 
 /// The init is cloned, and every process is on record.
 pub struct Launched<'a> {
@@ -78,7 +79,7 @@ impl Launched<'_> {
             self.birth.run_hooks_of_runtime(init.pid)?;
             init.order(Order::HooksRan)?;
         }
-        let patience = plan.hooks.create_container.is_empty().then_some(STEP_DEADLINE);
+        let patience = plan.hooks.create_container.is_empty().then_some(patience::A_STEP_OF_INIT);
         let attendant = &mut Attendant::new(&self.company.terminal, self.company.agent.as_ref());
         init.expect_init_ready(patience, attendant).map_err(|error| match plan.seccomp {
             Some(_) => error.under_filter(),
@@ -96,7 +97,7 @@ impl Launched<'_> {
 
     fn hand_over(&self) -> Result<Client, HostError> {
         let (options, init) = (self.birth.options, &self.init);
-        let deadline = Some(Instant::now() + CALL_DEADLINE);
+        let deadline = Some(Instant::now() + patience::A_CALL);
         let mut client = Client::connect(self.birth.folder.as_fd(), deadline)?;
         let request = Request::Create(Create {
             cid: options.id.clone(),

@@ -9,7 +9,7 @@ use nix::sched::{CloneFlags, setns};
 
 use super::doing::Doing;
 use super::launched::{end_process, next_report, out_of_turn, reap};
-use super::{Inside, Launched, STEP_DEADLINE};
+use super::{Inside, Launched};
 use crate::cgroup::Joiner;
 use crate::container::channel::{self, Report};
 use crate::container::letter::{Errand, Letter, Then};
@@ -18,6 +18,7 @@ use crate::host::protect::Binary;
 use crate::host::{HostError, Trying};
 use crate::model::record::Reaper;
 use crate::sys::clone::{self, Cloned, Parent};
+use crate::sys::patience;
 use crate::sys::{descriptors, pidfd};
 
 /// How an errand is run.
@@ -113,7 +114,7 @@ fn fork_through_launcher(process: BorrowedFd<'_>, cgroup: Option<BorrowedFd<'_>>
         };
     };
     drop(theirs);
-    let child = receive_process(ours, None, launcher.as_fd(), Then::Leave, Some(STEP_DEADLINE))?;
+    let child = receive_process(ours, None, launcher.as_fd(), Then::Leave, Some(patience::A_STEP_OF_INIT))?;
     Ok(Cloned::Parent { pid: child.pid, pidfd: child.pidfd })
 }
 
@@ -138,7 +139,7 @@ fn receive_process(
     };
     match (&launched, then) {
         (Ok(_), Then::Stay) => {}
-        (Ok(_), Then::Leave) => reap(helper, STEP_DEADLINE),
+        (Ok(_), Then::Leave) => reap(helper, patience::A_STEP_OF_INIT),
         (Err(_), _) => end_process(helper),
     }
     launched

@@ -4,22 +4,19 @@
 //! A container that traces what enters it can make the process say anything, but not out of turn, and not twice: so that
 //! nobody keeps us listening.
 
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
 use std::time::{Duration, Instant};
 
-use super::STEP_DEADLINE;
 use super::attend::Attendant;
 use super::doing::Doing;
 use crate::container::channel::{self, Failure, Order, Report};
 use crate::host::{HostError, Trying};
 use crate::sys::interrupt::{self, Waited};
+use crate::sys::patience;
 use crate::sys::pidfd;
 use crate::sys::place::Place;
 use crate::sys::ready::Readiness;
-
-/// So much longer a program may take to start once somebody wants us to end.
-const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 /// A process that has been cloned and is on its way.
 pub struct Launched {
@@ -48,7 +45,7 @@ impl Launched {
 
     /// It waits for its mappings.
     pub fn expect_unmapped(&self) -> Result<(), HostError> {
-        match self.next(&Doing::Namespaces, Some(STEP_DEADLINE))? {
+        match self.next(&Doing::Namespaces, Some(patience::A_STEP_OF_INIT))? {
             Report::Unmapped => Ok(()),
             other => Err(out_of_turn(other, &Doing::Namespaces)),
         }
@@ -56,7 +53,7 @@ impl Launched {
 
     /// It waits for the order to mount.
     pub fn expect_namespaces(&self) -> Result<(), HostError> {
-        match self.next(&Doing::Namespaces, Some(STEP_DEADLINE))? {
+        match self.next(&Doing::Namespaces, Some(patience::A_STEP_OF_INIT))? {
             Report::Namespaces => Ok(()),
             other => Err(out_of_turn(other, &Doing::Namespaces)),
         }
@@ -64,15 +61,18 @@ impl Launched {
 
     /// It waits for the hooks of the runtime, if there are any, and else goes on.
     pub fn expect_mounted(&self) -> Result<(), HostError> {
-        match self.next(&Doing::Mounts, Some(STEP_DEADLINE))? {
+        match self.next(&Doing::Mounts, Some(patience::A_STEP_OF_INIT))? {
             Report::Mounted => Ok(()),
             other => Err(out_of_turn(other, &Doing::Mounts)),
         }
     }
 
-    /// Tells it what has been done.
+    /// Tells it what has been done. One that is gone by now is told by what comes next of it: the end of its channel.
     pub fn order(&self, order: Order) -> Result<(), HostError> {
-        channel::order(self.channel.as_fd(), order).trying(|| "tell the container's init to go on".into())
+        match channel::order(self.channel.as_fd(), order) {
+            Err(error) if is_gone(&error) => Ok(()),
+            other => other.trying(|| "tell the container's init to go on".into()),
+        }
     }
 
     /// Of an init whose mounts are there, until it is ready; what it has for others is handed on by `attend` on the way.
@@ -123,9 +123,13 @@ impl Launched {
     /// itself by which somebody wants us to end; one that is held up, in a cgroup that was frozen just now, keeps nobody
     /// from it.
     pub fn start(&self, patience: Option<Duration>) -> Result<(), HostError> {
-        self.order(Order::Start)?;
         let doing = Doing::Executing;
-        match next_report_with(self.channel.as_fd(), &doing, patience, LAST_CHANCE)? {
+        // To be gone before it was told is not to have become the program.
+        channel::order(self.channel.as_fd(), Order::Start).map_err(|error| match is_gone(&error) {
+            true => HostError::died("the container's process", &Doing::Waiting),
+            false => HostError::Io { what: "tell the container's process to start".into(), source: error },
+        })?;
+        match next_report_with(self.channel.as_fd(), &doing, patience, patience::A_START_WHEN_ENDING)? {
             Report::Closed => Ok(()),
             other => Err(out_of_turn(other, &doing)),
         }
@@ -135,6 +139,10 @@ impl Launched {
     fn next(&self, doing: &Doing, patience: Option<Duration>) -> Result<Report, HostError> {
         next_report(self.channel.as_fd(), doing, patience)
     }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
 pub(super) fn next_report(

@@ -26,13 +26,9 @@ pub mod namespaces;
 
 use std::ffi::CString;
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
 
 pub use doing::Doing;
 pub use launched::{Launched, Ready};
-
-/// How long an init may take for one step of its setup.
-pub const STEP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Where the helper has to be when it clones.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,7 @@
 //!  bytes ─ seal, version ─▶ v1 ─▶ v2 ─ decode ─▶ the model's types ─ latest ─▶ bytes
 //! ```
 //!
-//! Each version is a folder of frozen shapes: `v1` is never edited again once it has been released. A changed record
+//! Each version is a folder of fixed shapes: `v1` is never edited again once it has been released. A changed record
 //! becomes a `vN` with a `From` upward, and new golden bytes under `state-schema/golden/`; a shape that did not change
 //! keeps its version. Everything else speaks the model's types; only `latest` writes.
 //!

@@ -1,4 +1,4 @@
-//! A line in the record of hooks. FROZEN, as everything in `v1` is.
+//! A line in the record of hooks. FIXED, as everything in `v1` is.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -69,24 +69,24 @@ impl From<&HookRecord> for HookRecordV1 {
 }
 
 impl From<HookRecordV1> for HookRecord {
-    fn from(frozen: HookRecordV1) -> HookRecord {
+    fn from(fixed: HookRecordV1) -> HookRecord {
         HookRecord {
-            container: frozen.container.0,
-            kind: match frozen.kind {
+            container: fixed.container.0,
+            kind: match fixed.kind {
                 HookKindV1::Prestart => HookKind::Prestart,
                 HookKindV1::CreateRuntime => HookKind::CreateRuntime,
                 HookKindV1::Poststart => HookKind::Poststart,
                 HookKindV1::Poststop => HookKind::Poststop,
             },
-            index: frozen.index,
-            step: match frozen.step {
+            index: fixed.index,
+            step: match fixed.step {
                 HookStepV1::Claimed(process) => HookStep::Claimed(process.into()),
                 HookStepV1::Begun(process) => HookStep::Begun(process.into()),
                 HookStepV1::Ended(HookEndV1::Well) => HookStep::Ended(HookEnd::Well),
                 HookStepV1::Ended(HookEndV1::Failed) => HookStep::Ended(HookEnd::Failed),
                 HookStepV1::Ended(HookEndV1::Unseen) => HookStep::Ended(HookEnd::Unseen),
             },
-            at: frozen.at,
+            at: fixed.at,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What an update has made of a container's limits. FROZEN, as everything in `v1` is.
+//! What an update has made of a container's limits. FIXED, as everything in `v1` is.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use super::{PathV1, UNCHANGED};
 use crate::model::record::{FileValue, Limits};
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(title = "sandkeep limits, version 1", description = "The frozen shape of version 1.")]
+#[schemars(title = "sandkeep limits, version 1", description = "The fixed shape of version 1.")]
 pub struct LimitsV1 {
     pub version: u32,
     /// Of the transition that set them.
@@ -34,9 +34,9 @@ impl From<&Limits> for LimitsV1 {
 }
 
 impl From<LimitsV1> for Limits {
-    fn from(frozen: LimitsV1) -> Limits {
-        let before = frozen.before.into_iter();
+    fn from(fixed: LimitsV1) -> Limits {
+        let before = fixed.before.into_iter();
         let before = before.map(|FileValueV1 { file, value }| FileValue { file: file.into(), value });
-        Limits { seq: frozen.seq, resources: frozen.resources, before: before.collect() }
+        Limits { seq: fixed.seq, resources: fixed.resources, before: before.collect() }
     }
 }

@@ -1,4 +1,4 @@
-//! Version 1 of every stored shape. FROZEN: see the module above before changing a letter.
+//! Version 1 of every stored shape. FIXED: see the module above before changing a letter.
 
 mod hook;
 mod limits;
@@ -235,28 +235,28 @@ impl JsonSchema for IdV1 {
     }
 }
 
-/// An enum of the model, frozen under its names of version 1.
-macro_rules! frozen {
-    ($($frozen:ident = $model:ident { $($variant:ident),* })*) => {$(
+/// An enum of the model, fixed under its names of version 1.
+macro_rules! fixed {
+    ($($fixed:ident = $model:ident { $($variant:ident),* })*) => {$(
         #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "kebab-case")]
-        pub enum $frozen { $($variant),* }
+        pub enum $fixed { $($variant),* }
 
-        impl From<$frozen> for $model {
-            fn from(frozen: $frozen) -> $model {
-                match frozen { $($frozen::$variant => $model::$variant),* }
+        impl From<$fixed> for $model {
+            fn from(fixed: $fixed) -> $model {
+                match fixed { $($fixed::$variant => $model::$variant),* }
             }
         }
 
-        impl From<$model> for $frozen {
-            fn from(model: $model) -> $frozen {
-                match model { $($model::$variant => $frozen::$variant),* }
+        impl From<$model> for $fixed {
+            fn from(model: $model) -> $fixed {
+                match model { $($model::$variant => $fixed::$variant),* }
             }
         }
     )*};
 }
 
-frozen! {
+fixed! {
     MachineV1 = Machine { Sandbox, Container }
     PhaseV1 = Phase { Absent, Creating, Booted, Running, Paused, Stopped }
     EventV1 = Event {

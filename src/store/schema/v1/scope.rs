@@ -1,4 +1,4 @@
-//! The unit of systemd that a container is. FROZEN, as everything in `v1` is.
+//! The unit of systemd that a container is. FIXED, as everything in `v1` is.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use super::UNCHANGED;
 use crate::model::record::ScopeRecord;
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(title = "sandkeep scope, version 1", description = "The frozen shape of version 1.")]
+#[schemars(title = "sandkeep scope, version 1", description = "The fixed shape of version 1.")]
 pub struct ScopeV1 {
     pub version: u32,
     pub unit: String,
@@ -22,7 +22,7 @@ impl From<&ScopeRecord> for ScopeV1 {
 }
 
 impl From<ScopeV1> for ScopeRecord {
-    fn from(frozen: ScopeV1) -> ScopeRecord {
-        ScopeRecord { unit: frozen.unit, bus: frozen.bus }
+    fn from(fixed: ScopeV1) -> ScopeRecord {
+        ScopeRecord { unit: fixed.unit, bus: fixed.bus }
     }
 }

@@ -1,4 +1,4 @@
-//! From version 1 upward to the model's types, and field by field back again. FROZEN with the shapes. Those that changed
+//! From version 1 upward to the model's types, and field by field back again. FIXED with the shapes. Those that changed
 //! later (the container's record, and what it is in) go upward by way of `v2`.
 
 use std::collections::BTreeMap;
@@ -11,22 +11,22 @@ use crate::model::record::*;
 
 /// A struct of the model whose fields have the same names here and convert one by one, both ways.
 macro_rules! same_fields {
-    ($($frozen:ident = $model:ident { $($field:ident),* })*) => {$(
-        impl From<$frozen> for $model {
-            fn from(frozen: $frozen) -> $model {
-                $model { $($field: Up::up(frozen.$field)),* }
+    ($($fixed:ident = $model:ident { $($field:ident),* })*) => {$(
+        impl From<$fixed> for $model {
+            fn from(fixed: $fixed) -> $model {
+                $model { $($field: Up::up(fixed.$field)),* }
             }
         }
 
-        impl From<&$model> for $frozen {
-            fn from(model: &$model) -> $frozen {
-                $frozen { $($field: Up::down(&model.$field)),* }
+        impl From<&$model> for $fixed {
+            fn from(model: &$model) -> $fixed {
+                $fixed { $($field: Up::down(&model.$field)),* }
             }
         }
 
-        impl Up<$model> for $frozen {
+        impl Up<$model> for $fixed {
             fn up(self) -> $model { self.into() }
-            fn down(model: &$model) -> $frozen { model.into() }
+            fn down(model: &$model) -> $fixed { model.into() }
         }
     )*};
 }
@@ -43,7 +43,7 @@ same_fields! {
     CgroupRecordV1 = CgroupRecord { folders, freezer, path }
 }
 
-/// A field of a frozen shape, and the model's type it becomes.
+/// A field of a fixed shape, and the model's type it becomes.
 trait Up<Model> {
     fn up(self) -> Model;
     fn down(model: &Model) -> Self;
@@ -56,10 +56,10 @@ macro_rules! up {
             fn down(model: &$kind) -> $kind { model.clone() }
         }
     )*};
-    (names: $($frozen:ty => $model:ty),*) => {$(
-        impl Up<$model> for $frozen {
+    (names: $($fixed:ty => $model:ty),*) => {$(
+        impl Up<$model> for $fixed {
             fn up(self) -> $model { self.into() }
-            fn down(model: &$model) -> $frozen { (*model).into() }
+            fn down(model: &$model) -> $fixed { (*model).into() }
         }
     )*};
 }
@@ -103,68 +103,68 @@ impl From<&PathBuf> for PathV1 {
     }
 }
 
-impl<Model, Frozen: Up<Model>> Up<Option<Model>> for Option<Frozen> {
+impl<Model, Fixed: Up<Model>> Up<Option<Model>> for Option<Fixed> {
     fn up(self) -> Option<Model> {
         self.map(Up::up)
     }
-    fn down(model: &Option<Model>) -> Option<Frozen> {
+    fn down(model: &Option<Model>) -> Option<Fixed> {
         model.as_ref().map(Up::down)
     }
 }
 
-impl<Model, Frozen: Up<Model>> Up<Vec<Model>> for Vec<Frozen> {
+impl<Model, Fixed: Up<Model>> Up<Vec<Model>> for Vec<Fixed> {
     fn up(self) -> Vec<Model> {
         self.into_iter().map(Up::up).collect()
     }
-    fn down(model: &Vec<Model>) -> Vec<Frozen> {
+    fn down(model: &Vec<Model>) -> Vec<Fixed> {
         model.iter().map(Up::down).collect()
     }
 }
 
-impl<Model, Frozen: Up<Model>> Up<BTreeMap<String, Model>> for BTreeMap<String, Frozen> {
+impl<Model, Fixed: Up<Model>> Up<BTreeMap<String, Model>> for BTreeMap<String, Fixed> {
     fn up(self) -> BTreeMap<String, Model> {
-        self.into_iter().map(|(id, frozen)| (id, frozen.up())).collect()
+        self.into_iter().map(|(id, fixed)| (id, fixed.up())).collect()
     }
-    fn down(model: &BTreeMap<String, Model>) -> BTreeMap<String, Frozen> {
+    fn down(model: &BTreeMap<String, Model>) -> BTreeMap<String, Fixed> {
         model.iter().map(|(id, model)| (id.clone(), Up::down(model))).collect()
     }
 }
 
 impl From<IntentV1> for Intent {
-    fn from(frozen: IntentV1) -> Intent {
-        let sandbox = frozen.sandbox.0;
+    fn from(fixed: IntentV1) -> Intent {
+        let sandbox = fixed.sandbox.0;
         Intent {
-            seq: frozen.seq,
-            container: frozen.container.map_or_else(|| sandbox.clone(), |id| id.0),
+            seq: fixed.seq,
+            container: fixed.container.map_or_else(|| sandbox.clone(), |id| id.0),
             sandbox,
-            machine: frozen.machine.into(),
-            from: frozen.from.into(),
-            event: frozen.event.into(),
-            to: frozen.to.into(),
-            holder: frozen.holder.into(),
-            boot: frozen.boot.into(),
-            at: frozen.at,
-            cgroups: frozen.cgroups.up(),
+            machine: fixed.machine.into(),
+            from: fixed.from.into(),
+            event: fixed.event.into(),
+            to: fixed.to.into(),
+            holder: fixed.holder.into(),
+            boot: fixed.boot.into(),
+            at: fixed.at,
+            cgroups: fixed.cgroups.up(),
         }
     }
 }
 
 impl From<JournalEntryV1> for JournalEntry {
-    fn from(frozen: JournalEntryV1) -> JournalEntry {
+    fn from(fixed: JournalEntryV1) -> JournalEntry {
         JournalEntry {
-            sandbox: frozen.sandbox.0,
-            incarnation: frozen.incarnation,
-            container: frozen.container.0,
-            machine: frozen.machine.into(),
-            seq: frozen.seq,
-            from: frozen.from.into(),
-            event: frozen.event.into(),
-            to: frozen.to.into(),
-            began: frozen.began,
-            ended: frozen.ended,
-            exit: frozen.exit.up(),
-            by: frozen.by.into(),
-            signal: frozen.signal.map(|asked| SignalAsked {
+            sandbox: fixed.sandbox.0,
+            incarnation: fixed.incarnation,
+            container: fixed.container.0,
+            machine: fixed.machine.into(),
+            seq: fixed.seq,
+            from: fixed.from.into(),
+            event: fixed.event.into(),
+            to: fixed.to.into(),
+            began: fixed.began,
+            ended: fixed.ended,
+            exit: fixed.exit.up(),
+            by: fixed.by.into(),
+            signal: fixed.signal.map(|asked| SignalAsked {
                 number: asked.number,
                 uid: asked.uid,
                 caller: asked.caller,

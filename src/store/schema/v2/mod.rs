@@ -1,4 +1,4 @@
-//! Version 2 of the stored shapes that changed after version 1. FROZEN: see the module above before changing a letter.
+//! Version 2 of the stored shapes that changed after version 1. FIXED: see the module above before changing a letter.
 //!
 //! New in it: the root of a container, as its init saw it; and the checksum of the published snapshot, which is the
 //! first field of its file. What is not here is still of version 1.

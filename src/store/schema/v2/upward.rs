@@ -58,43 +58,43 @@ impl From<SnapshotV2> for WholeV2 {
 }
 
 impl From<WholeV2> for Snapshot {
-    fn from(frozen: WholeV2) -> Snapshot {
-        Snapshot { sandbox: frozen.sandbox.into(), containers: each(frozen.containers), state: frozen.state.into() }
+    fn from(fixed: WholeV2) -> Snapshot {
+        Snapshot { sandbox: fixed.sandbox.into(), containers: each(fixed.containers), state: fixed.state.into() }
     }
 }
 
 impl From<RecordsV2> for Records {
-    fn from(frozen: RecordsV2) -> Records {
-        Records { sandbox: frozen.sandbox.into(), containers: each(frozen.containers) }
+    fn from(fixed: RecordsV2) -> Records {
+        Records { sandbox: fixed.sandbox.into(), containers: each(fixed.containers) }
     }
 }
 
 impl From<PendingV2> for Pending {
-    fn from(frozen: PendingV2) -> Pending {
-        let change = match frozen.change {
+    fn from(fixed: PendingV2) -> Pending {
+        let change = match fixed.change {
             ChangeV2::Put(whole) => Change::Put(Box::new((*whole).into())),
             ChangeV2::PutState(state) => Change::PutState(Box::new((*state).into())),
             ChangeV2::Delete => Change::Delete,
         };
-        let journal = frozen.journal.into_iter().map(JournalEntry::from).collect();
-        Pending { id: frozen.id.0, incarnation: frozen.incarnation, change, journal }
+        let journal = fixed.journal.into_iter().map(JournalEntry::from).collect();
+        Pending { id: fixed.id.0, incarnation: fixed.incarnation, change, journal }
     }
 }
 
 impl From<ContainerRecordV2> for ContainerRecord {
-    fn from(frozen: ContainerRecordV2) -> ContainerRecord {
+    fn from(fixed: ContainerRecordV2) -> ContainerRecord {
         ContainerRecord {
-            id: frozen.id.0,
-            init: frozen.init.into(),
-            root: frozen.root.map(RootIdentity::from),
-            reaper: frozen.reaper.into(),
-            bundle: frozen.bundle.into(),
-            rootfs: frozen.rootfs.into(),
-            spec_digest: frozen.spec_digest,
-            cgroup: frozen.cgroup.into(),
-            created: frozen.created,
-            owner: frozen.owner,
-            annotations: frozen.annotations,
+            id: fixed.id.0,
+            init: fixed.init.into(),
+            root: fixed.root.map(RootIdentity::from),
+            reaper: fixed.reaper.into(),
+            bundle: fixed.bundle.into(),
+            rootfs: fixed.rootfs.into(),
+            spec_digest: fixed.spec_digest,
+            cgroup: fixed.cgroup.into(),
+            created: fixed.created,
+            owner: fixed.owner,
+            annotations: fixed.annotations,
         }
     }
 }

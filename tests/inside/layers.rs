@@ -1,11 +1,9 @@
 //! Imports go downward only: this reads the code and holds it.
 
-mod imports;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use imports::{Sources, circles, told};
+use crate::imports::{Sources, circles, told};
 
 /// What each layer may import, itself apart. What is not here is not allowed.
 const ALLOWED: [(&str, &[&str]); 12] = [

@@ -21,7 +21,7 @@ pub struct Program {
 }
 
 /// Forked, and waiting to be let go. Dropped, it ends without having executed anything.
-pub struct Held {
+pub struct Forked {
     pub pid: i32,
     /// Until it is somebody else's to wait for.
     pidfd: Option<OwnedFd>,
@@ -37,7 +37,7 @@ pub struct Child {
 
 impl Program {
     /// The child never touches memory that another thread of ours could have locked.
-    pub fn fork(self) -> io::Result<Held> {
+    pub fn fork(self) -> io::Result<Forked> {
         let (their_gate, gate) = pipe2(OFlag::O_CLOEXEC)?;
         let (report, their_report) = pipe2(OFlag::O_CLOEXEC)?;
         // Above the numbers that they will be placed at.
@@ -45,7 +45,7 @@ impl Program {
         let [input, output, errors] = stdio;
         let stdio = [input?, output?, errors?];
         match clone::clone(0, Parent::Me, None)? {
-            Cloned::Parent { pid, pidfd } => Ok(Held { pid, pidfd: Some(pidfd), gate: Some(gate), report }),
+            Cloned::Parent { pid, pidfd } => Ok(Forked { pid, pidfd: Some(pidfd), gate: Some(gate), report }),
             Cloned::Child => {
                 // Else our own copy would keep the gate from ever closing.
                 drop(gate);
@@ -84,7 +84,7 @@ impl Program {
     }
 }
 
-impl Held {
+impl Forked {
     /// Lets it go. An error: it could not be executed, and is no more.
     pub fn execute(mut self) -> io::Result<Child> {
         if let Some(gate) = self.gate.take() {
@@ -102,7 +102,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Forked {
     fn drop(&mut self) {
         self.gate = None;
         if let Some(pidfd) = &self.pidfd {
