@@ -15,6 +15,9 @@ use crate::model::Id;
 use crate::model::id::IdError;
 use crate::model::record::PidNamespace;
 
+/// What `argv[0]` is called when this is the program, and, as far as the kernel keeps it, what its process is.
+pub const NAME: &str = "sandkeep-sandbox";
+
 /// What was said. The numbers are not descriptors yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Args {

@@ -1,5 +1,6 @@
 //! Gives up everything that the loop does not need, in the order in which each step is still allowed.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,6 +13,7 @@ use nix::sys::prctl;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{chdir, getgroups, pivot_root, setgroups, setsid};
 
+use super::args::NAME;
 use crate::sys::{descriptors, privilege, signals};
 
 /// Far above what one sandbox needs; each adopted process and each connection costs one.
@@ -31,7 +33,8 @@ pub fn be_a_daemon() -> Result<(), ConfineError> {
     step("reset its signals", signals::reset())?;
     // Fails only for the leader of a process group, which already has what we want.
     let _ = setsid();
-    step("set its name", prctl::set_name(c"sandkeep-sandbox").map_err(io::Error::from))?;
+    let name = CString::new(NAME).map_err(io::Error::other);
+    step("set its name", name.and_then(|name| Ok(prctl::set_name(&name)?)))?;
     step("raise its descriptor limit", privilege::raise_descriptor_limit(MAX_DESCRIPTORS))
 }
 

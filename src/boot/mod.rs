@@ -39,6 +39,7 @@ use std::io;
 use std::process::ExitCode;
 use std::rc::Rc;
 
+pub use self::args::NAME;
 use self::args::{Args, ArgsError};
 use self::confine::ConfineError;
 use self::donated::{Donated, DonatedError};
@@ -49,9 +50,6 @@ use self::supervisor::{Departure, Settings, Supervisor};
 use crate::model::record::PidNamespace;
 use crate::sys::memory::Code;
 use crate::sys::told;
-
-/// What `argv[0]` is called when this is the program.
-pub const NAME: &str = "sandkeep-sandbox";
 
 /// Why there is no supervisor; its creator reads it from start-sync.
 #[allow(missing_docs)] // Their texts say it.

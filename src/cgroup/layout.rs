@@ -23,6 +23,11 @@ const LONGEST_PATH: usize = 4096 - 256;
 /// `@` cannot be in an id: no container can be given the cgroup of another's supervisor, or one of a shortened name.
 const SUPERVISOR: &str = "@supervisor";
 
+/// The container whose cgroup, or whose supervisor's, has this name.
+pub fn container_of(name: &str) -> &str {
+    name.strip_suffix(SUPERVISOR).unwrap_or(name)
+}
+
 /// What a supervisor must not share with its container on v1: what charges, freezes or stops it. Elsewhere it stays
 /// where its creator is.
 const MATTERS_TO_SUPERVISOR: [&str; 4] = ["memory", "freezer", "pids", "cpu"];

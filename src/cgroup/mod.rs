@@ -46,7 +46,7 @@ pub use freeze::{freeze, is_frozen, thaw};
 pub use hierarchies::{Hierarchies, Hierarchy, Setup, Version};
 pub use join::Joiner;
 pub use kill::{processes, signal_all};
-pub use layout::Layout;
+pub use layout::{Layout, container_of};
 pub use limits::{Change, set_back};
 pub use oom::OomWatch;
 pub use remove::{exists, orphans, remove, remove_emptied};

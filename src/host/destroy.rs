@@ -223,10 +223,9 @@ impl Recorded {
     /// Whether anything in the containers' cgroups is in the PID namespace of the supervisor: what lives in there keeps pid
     /// 1 from ending, and its cgroup from being given away.
     fn any_in_namespace_of_supervisor(&self) -> Result<bool, HostError> {
-        let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-        let Some(wanted) = namespace(self.supervisor.pid) else { return Ok(false) };
+        let Some(wanted) = procfs::pid_namespace(self.supervisor.pid) else { return Ok(false) };
         for record in &self.cgroups {
-            if cgroup::processes(record)?.into_iter().any(|pid| namespace(pid).as_ref() == Some(&wanted)) {
+            if cgroup::processes(record)?.into_iter().any(|pid| procfs::pid_namespace(pid).as_ref() == Some(&wanted)) {
                 return Ok(true);
             }
         }

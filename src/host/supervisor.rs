@@ -23,7 +23,7 @@ use crate::sys::interrupt::{self, Waited};
 use crate::sys::patience;
 use crate::sys::ready::Readiness;
 use crate::sys::told;
-use crate::sys::{descriptors, pidfd, ready, text};
+use crate::sys::{descriptors, pidfd, procfs, ready, text};
 
 /// What is donated, beside what is made here.
 pub struct Donation<'a> {
@@ -143,6 +143,13 @@ impl Supervisor {
             _ => error,
         }
     }
+}
+
+/// Whether this is the supervisor of any sandbox, by its name: the kernel keeps 15 bytes of it (prctl(2), PR_SET_NAME).
+pub fn is_one(pid: i32) -> bool {
+    let name = boot::NAME.as_bytes();
+    let is_called_so = |comm: &str| comm.as_bytes() == &name[..name.len().min(15)];
+    procfs::stat(pid).ok().flatten().is_some_and(|stat| is_called_so(&stat.comm) && !stat.is_gone())
 }
 
 /// The process's pid in the sandbox's PID namespace, one level below ours: the second number of NSpid (proc(5)).

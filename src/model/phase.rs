@@ -68,7 +68,10 @@ impl Phase {
 
     /// Whether a process of it is expected to be alive.
     pub fn is_alive(self) -> bool {
-        matches!(self, Phase::Booted | Phase::Running | Phase::Paused)
+        match self {
+            Phase::Booted | Phase::Running | Phase::Paused => true,
+            Phase::Absent | Phase::Creating | Phase::Stopped => false,
+        }
     }
 
     /// The phase of this [`Phase::name`].

@@ -88,7 +88,7 @@ impl Pod {
                     *phase = Phase::Stopped;
                 }
             }
-            _ => {}
+            Phase::Creating | Phase::Booted | Phase::Running | Phase::Paused => {}
         }
         next
     }
@@ -96,14 +96,22 @@ impl Pod {
 
 /// Whether a sandbox in this phase lets `event` happen to one of its further containers.
 fn sandbox_allows(sandbox: Phase, event: Event) -> bool {
-    let ends = event.is_observation()
-        || matches!(event, Event::SignalRequested | Event::DeleteRequested | Event::ForceDeleteRequested);
-    match sandbox {
-        Phase::Absent | Phase::Creating => false,
-        Phase::Booted => ends || matches!(event, Event::CreateRequested | Event::LaunchRequested),
-        Phase::Running => true,
-        Phase::Paused => ends || matches!(event, Event::UpdateRequested | Event::ExecWhilePausedRequested),
-        Phase::Stopped => ends,
+    let is_there = sandbox.is_alive() || sandbox == Phase::Stopped;
+    match event {
+        Event::CreateRequested | Event::LaunchRequested => sandbox == Phase::Booted || sandbox == Phase::Running,
+        Event::StartRequested | Event::PauseRequested | Event::ResumeRequested | Event::ExecRequested => {
+            sandbox == Phase::Running
+        }
+        Event::ExecWhilePausedRequested | Event::UpdateRequested => {
+            sandbox == Phase::Running || sandbox == Phase::Paused
+        }
+        Event::SignalRequested
+        | Event::DeleteRequested
+        | Event::ForceDeleteRequested
+        | Event::CreatorGone
+        | Event::InitExited
+        | Event::SupervisorGone
+        | Event::SupervisorLost => is_there,
     }
 }
 

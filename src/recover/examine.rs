@@ -9,7 +9,7 @@ use crate::cgroup::{self, Hierarchies};
 use crate::control::ControlError;
 use crate::engine::{self, Depth, Facts, Probe, Recorder};
 use crate::host::probe::{self, Prober};
-use crate::host::{kept, poststart};
+use crate::host::{kept, poststart, supervisor};
 use crate::model::record::{CgroupRecord, Snapshot};
 use crate::model::{Id, Phase};
 use crate::store::{Folder, Root, StoreError};
@@ -233,13 +233,13 @@ fn compare(root: &Root, recorder: &mut Recorder<'_>) -> Result<Vec<Disagreement>
 /// Supervisors that keep their exit records in this root, and that no sandbox of it names.
 fn examine_supervisors(root: &Root, snapshots: &[Snapshot], findings: &mut Vec<Finding>) {
     let known: BTreeSet<i32> = snapshots.iter().map(|snapshot| snapshot.sandbox.supervisor.pid).collect();
-    let sandboxes = root.path().join("sandboxes");
-    for pid in supervisors() {
+    let sandboxes = root.path_of_sandboxes();
+    for pid in procfs::pids().into_iter().filter(|pid| supervisor::is_one(*pid)) {
         let ours = descriptors(pid).find(|target| target.starts_with(&sandboxes));
         let Some(folder) = ours.as_deref().and_then(Path::parent) else { continue };
         // One that was made or is being deleted while we looked is not: in this order, for it may have been finished
         // just now.
-        if known.contains(&pid) || being_made(root, folder) || is_named(root, folder, pid) || !is_supervisor(pid) {
+        if known.contains(&pid) || being_made(root, folder) || is_named(root, folder, pid) || !supervisor::is_one(pid) {
             continue;
         }
         let text = format!("a supervisor of {folder:?} that no sandbox knows: killing it ends what it keeps");
@@ -266,18 +266,6 @@ fn is_named(root: &Root, folder: &Path, pid: i32) -> bool {
 
 fn name_of(folder: &Path) -> Option<&str> {
     folder.file_name()?.to_str()
-}
-
-fn supervisors() -> impl Iterator<Item = i32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    // All of them first: numbers only rise, so that beside a fork bomb a slow reader never comes to the end.
-    let pids: Vec<i32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    pids.into_iter().filter(|pid| is_supervisor(*pid))
-}
-
-fn is_supervisor(pid: i32) -> bool {
-    let name = crate::sys::text::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-    name.trim_end() == "sandkeep-sandbo" && procfs::stat(pid).ok().flatten().is_some_and(|stat| !stat.is_gone())
 }
 
 fn descriptors(pid: i32) -> impl Iterator<Item = PathBuf> {
@@ -325,7 +313,7 @@ pub(super) fn orphaned_cgroups(
         });
         let record = CgroupRecord { folders: vec![folder.clone()], ..CgroupRecord::default() };
         let is_empty = || cgroup::processes(&record).is_ok_and(|pids| pids.is_empty());
-        let ours = past.contains(name.strip_suffix("@supervisor").unwrap_or(&name));
+        let ours = past.contains(cgroup::container_of(&name));
         ours && settled && !named.contains(folder) && is_empty()
     };
     Ok(Orphans { found: folders.into_iter().filter(is_orphaned).collect(), unseen: None })
@@ -333,7 +321,7 @@ pub(super) fn orphaned_cgroups(
 
 /// Everything is mounted in the containers' own namespaces: nothing of a root may show on the host.
 fn examine_mounts(root: &Root, findings: &mut Vec<Finding>) {
-    let sandboxes = root.path().join("sandboxes");
+    let sandboxes = root.path_of_sandboxes();
     for Mount { at, .. } in mountinfo::ours().unwrap_or_default() {
         if at.starts_with(&sandboxes) {
             findings.push(Finding { subject: at.display().to_string(), text: "a mount inside the root".into() });

@@ -12,7 +12,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::layout::SANDBOXES;
 use super::lock::LOCK;
 use super::names::{self, name_of};
 use super::paths::in_dir;
@@ -23,7 +22,7 @@ impl Root {
     /// Makes a folder that has no id yet, with its lock held. Nobody but the caller and `leftovers` sees it, and whoever
     /// finds it there finds it held: until then it has a name that nobody looks at while it is young.
     pub fn prepare(&self) -> Result<(Folder, Guard), StoreError> {
-        let failed = |source| StoreError::Prepare { path: self.path().join(SANDBOXES), source };
+        let failed = |source| StoreError::Prepare { path: self.path_of_sandboxes(), source };
         let (making, name) = names::of_new().map_err(failed)?;
         DirBuilder::new().mode(0o700).create(in_dir(self.sandboxes(), &making)).map_err(failed)?;
         let mut folder = self.open_folder(&making)?.ok_or_else(|| failed(ErrorKind::NotFound.into()))?;

@@ -92,6 +92,11 @@ impl Root {
         &self.0.path
     }
 
+    /// Where its sandboxes' folders are.
+    pub fn path_of_sandboxes(&self) -> PathBuf {
+        self.path().join(SANDBOXES)
+    }
+
     pub(super) fn sandboxes(&self) -> &File {
         &self.0.sandboxes
     }
@@ -113,7 +118,7 @@ impl Root {
     }
 
     fn list(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Folder>, StoreError> {
-        let failed = |source| StoreError::List { path: self.path().join(SANDBOXES), source };
+        let failed = |source| StoreError::List { path: self.path_of_sandboxes(), source };
         let mut names = Vec::new();
         for entry in std::fs::read_dir(in_dir(&self.0.sandboxes, "")).map_err(failed)? {
             // Names that are not text are not ours.
@@ -137,13 +142,13 @@ impl Root {
     pub(super) fn open_folder(&self, name: &str) -> Result<Option<Folder>, StoreError> {
         match open_dir(&in_dir(&self.0.sandboxes, name)) {
             Ok(dir) => {
-                let path = || self.path().join(SANDBOXES).join(name);
+                let path = || self.path_of_sandboxes().join(name);
                 let about = dir.metadata().map_err(|source| StoreError::OpenFolder { path: path(), source })?;
                 let doubt = trust::doubt(&about);
                 Ok(Some(Folder { root: self.clone(), dir, name: name.to_owned(), doubt }))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StoreError::OpenFolder { path: self.path().join(SANDBOXES).join(name), source }),
+            Err(source) => Err(StoreError::OpenFolder { path: self.path_of_sandboxes().join(name), source }),
         }
     }
 }
@@ -165,7 +170,7 @@ impl Folder {
 
     /// By the last name that this process knows of.
     pub fn path(&self) -> PathBuf {
-        self.root.path().join(SANDBOXES).join(&self.name)
+        self.root.path_of_sandboxes().join(&self.name)
     }
 
     /// Of the folder: an id, or something else that stands for a long one, or that of a left-over.

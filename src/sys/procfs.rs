@@ -89,6 +89,18 @@ pub fn owner_of_thread(thread: i32) -> io::Result<Option<i32>> {
     Ok(text.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok()).filter(|pid| *pid > 0))
 }
 
+/// Every process of our PID namespace. All of them are listed before any is looked at: numbers only rise, so that beside a
+/// fork bomb a slow reader never comes to the end.
+pub fn pids() -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The PID namespace of a process, to be compared with another's; `None`: it has ended, or is not ours to look at.
+pub fn pid_namespace(pid: i32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
+}
+
 /// How many tasks there are on the whole machine (proc_loadavg(5), the fourth field).
 pub fn tasks() -> io::Result<usize> {
     let text = crate::sys::text::read("/proc/loadavg")?;
