@@ -12,8 +12,10 @@ pub enum Doing {
     Namespaces,
     /// Its file systems are mounted.
     Mounts,
-    /// From the mounts to the rootfs as /, with the createContainer hooks in between.
+    /// From the mounts to the rootfs as /.
     Root,
+    /// The same with the createContainer hooks in between, which take as long as they take.
+    Hooks,
     /// From there on it is only itself that it changes.
     Identity,
     /// The same of one more process of a container, whose mounts and root are there.
@@ -36,6 +38,7 @@ impl fmt::Display for Doing {
             Doing::Namespaces => f.write_str("making the namespaces"),
             Doing::Mounts => f.write_str("mounting the container's file systems"),
             Doing::Root => f.write_str("making the rootfs the root"),
+            Doing::Hooks => f.write_str("running the createContainer hooks and making the rootfs the root"),
             Doing::Identity => f.write_str("becoming the application's user"),
             Doing::Joining => f.write_str("setting up the process"),
             Doing::Asking { agent } => {

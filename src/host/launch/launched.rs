@@ -76,13 +76,14 @@ impl Launched {
     }
 
     /// Of an init whose mounts are there, until it is ready; what it has for others is handed on by `attend` on the way.
-    /// Without `patience` for as long as the hooks that run meanwhile take: they have timeouts of their own.
+    /// Without `patience` for as long as the createContainer hooks that run meanwhile take: they have timeouts of their own.
     pub fn expect_init_ready(
         &self,
         patience: Option<Duration>,
         attend: &mut Attendant<'_>,
     ) -> Result<Ready, HostError> {
-        self.until_ready(Doing::Root, patience, attend)
+        let doing = if patience.is_some() { Doing::Root } else { Doing::Hooks };
+        self.until_ready(doing, patience, attend)
     }
 
     /// The same of one more process of a container.
@@ -100,11 +101,11 @@ impl Launched {
         loop {
             let report = self.next(&doing, patience).map_err(|error| attend.cause_of(error))?;
             match (report, &doing) {
-                (Report::Terminal(master), Doing::Root | Doing::Joining) if !has_terminal => {
+                (Report::Terminal(master), Doing::Root | Doing::Hooks | Doing::Joining) if !has_terminal => {
                     has_terminal = true;
                     kept = attend.terminal(master)?;
                 }
-                (Report::Entered, Doing::Root) => doing = Doing::Identity,
+                (Report::Entered, Doing::Root | Doing::Hooks) => doing = Doing::Identity,
                 (Report::Listener(number), Doing::Identity | Doing::Joining) => {
                     let listener = pidfd::descriptor(self.pidfd.as_fd(), number)
                         .trying(|| "take the listener of the seccomp filter over".into())?;
@@ -232,6 +233,14 @@ mod tests {
         let hangs_in = |doing: Doing| launched.next(&doing, Some(Duration::ZERO)).unwrap_err().to_string();
         assert!(hangs_in(Doing::Namespaces).starts_with("making the namespaces: "));
         assert!(hangs_in(Doing::Mounts).starts_with("mounting the container's file systems: "));
+    }
+
+    #[test]
+    fn one_whose_hooks_run_meanwhile_is_told_by_these() {
+        let (launched, init) = launched();
+        drop(init);
+        let error = launched.expect_init_ready(None, &mut Attendant::new(&TerminalTo::Nowhere, None)).unwrap_err();
+        assert!(error.to_string().contains("(running the createContainer hooks and making the rootfs"), "{error}");
     }
 
     #[test]
