@@ -34,7 +34,7 @@ pub enum Doing {
 impl fmt::Display for Doing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Doing::Cloning => f.write_str("the launch"),
+            Doing::Cloning => f.write_str("joining namespaces and being cloned"),
             Doing::Namespaces => f.write_str("making the namespaces"),
             Doing::Mounts => f.write_str("mounting the container's file systems"),
             Doing::Root => f.write_str("making the rootfs the root"),
