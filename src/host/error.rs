@@ -68,6 +68,8 @@ pub enum HostError {
     /// While somebody else decided about its system calls.
     #[error("{error} (the seccomp agent at {agent:?} decides about its system calls)")]
     UnderAgent { agent: PathBuf, error: Box<HostError> },
+    #[error("container {:?} does not exist", .id.as_str())]
+    Absent { id: Id },
     #[error("the process would not be confined as planned, so it was not started: {why}")]
     Unconfined { why: String },
     #[error("cannot exec in a stopped container: {:?}", .id.as_str())]
