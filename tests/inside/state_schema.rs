@@ -57,18 +57,28 @@ struct Golden {
 }
 
 fn golden() -> Vec<Golden> {
-    let mut files = Vec::new();
-    for version in ["v1", "v2"] {
-        for entry in fs::read_dir(file("state-schema/golden").join(version)).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            let shapes = schema::json_schemas();
-            let shape = shapes.iter().map(|(shape, _)| *shape).filter(|shape| name.starts_with(shape));
-            let shape =
-                shape.max_by_key(|shape| shape.len()).expect("a golden file is named after its shape").to_owned();
-            let changed = ["snapshot", "records", "pending"].contains(&shape.as_str());
-            let latest = (version == "v2") == changed;
-            files.push(Golden { name: format!("{version}/{name}"), shape, bytes: fs::read(path).unwrap(), latest });
+    let names = |folder: &str| {
+        let entries = fs::read_dir(file(folder)).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort_by_key(|name| (name.len(), name.clone()));
+        names
+    };
+    let shapes: Vec<&str> = schema::json_schemas().iter().map(|(shape, _)| *shape).collect();
+    let mut files: Vec<Golden> = Vec::new();
+    for version in names("state-schema/golden") {
+        let folder = format!("state-schema/golden/{version}");
+        for name in names(&folder) {
+            let bytes = fs::read(file(&folder).join(&name)).unwrap();
+            let name = name.trim_end_matches(".json");
+            let shape = shapes.iter().filter(|shape| name.starts_with(**shape)).max_by_key(|shape| shape.len());
+            let shape = shape.expect("a golden file is named after its shape").to_string();
+            files.push(Golden { name: format!("{version}/{name}"), shape, bytes, latest: true });
+        }
+        let here = format!("{version}/");
+        let again: BTreeSet<String> =
+            files.iter().filter(|file| file.name.starts_with(&here)).map(|file| file.shape.clone()).collect();
+        for file in files.iter_mut().filter(|file| again.contains(&file.shape)) {
+            file.latest = file.name.starts_with(&here);
         }
     }
     files

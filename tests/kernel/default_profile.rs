@@ -222,8 +222,7 @@ fn the_profile_that_docker_hands_over_decides_as_ours_but_for_what_is_newer() {
     let mut all = Comparison::default();
     for (name, flags) in [("plain", &[][..]), ("admin", &["--cap-add", "SYS_ADMIN"]), ("every", &["--cap-add", "ALL"])]
     {
-        let name = format!("profile-{name}-{}", docker.tag());
-        docker.detached(&name, flags.iter().copied().chain([IMAGE, "sleep", "1000"]));
+        let name = docker.detached(&format!("profile-{name}"), flags.iter().copied().chain([IMAGE, "sleep", "1000"]));
         let id = docker.inspect(&name)["Id"].as_str().expect("an id").to_owned();
         let state = docker.runtime(["state", &id]).success().json();
         let file = Path::new(state["bundle"].as_str().expect("a bundle")).join("config.json");

@@ -119,6 +119,8 @@ fn one_that_is_killed_or_deleted_before_it_is_ready_is_told_of() {
         env.create(&bundle, &id).env("NOTIFY_SOCKET", manager.address()).run().success();
         let start = env.cmd(["start", &id]).env("NOTIFY_SOCKET", manager.address()).spawn();
         assert_eq!(manager.hears_until("STATUS"), ["STATUS=1"]);
+        // The service may speak before `start` has the supervisor's answer.
+        until(DEADLINE, "running sandbox", || env.status(&id) == "running");
         start
     };
     let start = started();
@@ -150,7 +152,8 @@ fn a_signal_ends_the_wait_for_a_service_and_says_that_it_runs_on() {
                 }
                 _ => env.cmd(["run", "--detach", "--bundle"]).arg(&bundle.dir).arg(&id),
             };
-            let waits = waits.env("NOTIFY_SOCKET", manager.address()).spawn();
+            // Whoever runs these tests may have had some of them ignored, as nohup(1) does.
+            let waits = waits.env("NOTIFY_SOCKET", manager.address()).behind("env", &["--default-signal"]).spawn();
             assert_eq!(manager.hears_until("STATUS"), ["STATUS=1"]);
             until(DEADLINE, "running sandbox", || env.status(&id) == "running");
             support::process::send(waits.pid(), signal);
