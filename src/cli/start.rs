@@ -8,7 +8,7 @@ use super::context::Context;
 use super::failure::{Answer, Done, Failure};
 use crate::host::kept::root_container;
 use crate::host::notify::{self, Awaited};
-use crate::host::start::{self, Started};
+use crate::host::start::{self, Begun};
 use crate::host::{hold, wait};
 use crate::model::record::Exit;
 use crate::model::{Id, Phase};
@@ -29,18 +29,18 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
         interrupt::begin(Blocked::Ending)?;
     }
     let root = context.root_of(&id)?;
-    let started = start::created(&root, hold::hold(&root, &id)?, &context.log)?;
-    await_ready(context, &root, &started)?;
+    let begun = start::created(&root, hold::hold(&root, &id)?, &context.log)?;
+    await_ready(context, &root, &begun)?;
     Ok(Done::Well)
 }
 
 /// Where a service manager waits for that; it is not the application's fault if it cannot be told. One that ends before is
 /// for the manager to judge: it was started, and that is what was asked for.
-pub fn await_ready(context: &Context, root: &Root, started: &Started) -> Result<(), Failure> {
+pub fn await_ready(context: &Context, root: &Root, begun: &Begun) -> Result<(), Failure> {
     let Some(manager) = notify::of_caller() else { return Ok(()) };
-    let id = &started.snapshot.sandbox.id;
-    let init = root_container(&started.snapshot).map_or(0, |container| container.init.pid);
-    match notify::await_ready(started.folder.as_fd(), id, init, &manager) {
+    let id = &begun.snapshot.sandbox.id;
+    let init = root_container(&begun.snapshot).map_or(0, |container| container.init.pid);
+    match notify::await_ready(begun.folder.as_fd(), id, init, &manager) {
         Ok(Awaited::Ready) => {}
         Ok(Awaited::Interrupted(signal)) => {
             let text = format!(

@@ -18,7 +18,7 @@ use crate::store::Root;
 use crate::sys::told::on_one_line;
 
 /// Its application runs, and nobody holds it.
-pub struct Started {
+pub struct Begun {
     /// As it was published.
     pub snapshot: Snapshot,
     /// The sandbox's, without its lock.
@@ -26,7 +26,7 @@ pub struct Started {
 }
 
 /// Of one that `create` made. After a hook that failed it is no more.
-pub fn created(root: &Root, held: Held<'_>, tell: &dyn Tell) -> Result<Started, Failed> {
+pub fn created(root: &Root, held: Held<'_>, tell: &dyn Tell) -> Result<Begun, Failed> {
     let hooks = kept::load(held.folder(), held.snapshot())?.plan.hooks;
     let sandbox = held.snapshot().sandbox.clone();
     start(held, &hooks, None, tell).map_err(|why| {
@@ -41,22 +41,22 @@ pub fn created(root: &Root, held: Held<'_>, tell: &dyn Tell) -> Result<Started, 
 }
 
 /// Of one that this process has just made, over the connection that it has. Whatever fails, destroying it is the caller's.
-pub fn newborn(held: Held<'_>, hooks: &HooksPlan, client: Client, tell: &dyn Tell) -> Result<Started, Failed> {
+pub fn newborn(held: Held<'_>, hooks: &HooksPlan, client: Client, tell: &dyn Tell) -> Result<Begun, Failed> {
     Ok(start(held, hooks, Some(client), tell)?)
 }
 
-fn start(held: Held<'_>, hooks: &HooksPlan, client: Option<Client>, tell: &dyn Tell) -> Result<Started, NotStarted> {
+fn start(held: Held<'_>, hooks: &HooksPlan, client: Option<Client>, tell: &dyn Tell) -> Result<Begun, NotStarted> {
     let poststart = ledger_of_poststart(&held, hooks)?;
     let mut held = release(held, hooks, client, poststart.as_ref())?;
     tell::notices(&mut held, tell);
     let folder = held.folder().dir().try_clone_to_owned().trying(|| "keep the sandbox's folder open".into())?;
-    let started = Started { snapshot: held.snapshot().clone(), folder };
+    let begun = Begun { snapshot: held.snapshot().clone(), folder };
     // The transition is complete: a hook that hangs must not keep `delete` from the sandbox.
     drop(held);
     if let Some(ledger) = &poststart {
-        poststart::run(ledger, &started.snapshot).map_err(|error| NotStarted::ByHook(error.into()))?;
+        poststart::run(ledger, &begun.snapshot).map_err(|error| NotStarted::ByHook(error.into()))?;
     }
-    Ok(started)
+    Ok(begun)
 }
 
 /// Of the poststart hooks that this command will run.
