@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 
+use crate::sys::ready::timeout_until;
 use crate::sys::{pidfd, text};
 
 /// More than any cgroup file holds that we read (cgroup.procs of a million processes is 8 MB).
@@ -34,16 +35,10 @@ pub(super) fn wait_for_ends(pids: &[i32], deadline: Instant) {
     let open: Vec<OwnedFd> = pids.iter().take(100).filter_map(|pid| pidfd::open(*pid).ok()).collect();
     for fd in open {
         let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-        if !matches!(poll(&mut fds, timeout(deadline)), Ok(1..)) {
+        if !matches!(poll(&mut fds, timeout_until(Some(deadline))), Ok(1..)) {
             return;
         }
     }
-}
-
-/// What is left until the deadline, as poll(2) takes it; rounded up, so that a poll never ends before the deadline.
-pub(super) fn timeout(deadline: Instant) -> PollTimeout {
-    let left = deadline.saturating_duration_since(Instant::now());
-    PollTimeout::try_from(left.saturating_add(Duration::from_micros(999))).unwrap_or(PollTimeout::MAX)
 }
 
 /// Lets the kernel go on with what it does on its own and offers no descriptor to wait on (an exiting task leaving its

@@ -11,6 +11,7 @@ use super::files::{self, Pause};
 use super::tree::{self, Dir};
 use super::{Error, Result};
 use crate::model::record::CgroupRecord;
+use crate::sys::ready::timeout_until;
 
 const V1_STATE: &str = "freezer.state";
 /// Whether it is this very folder that freezes: `freezer.state` tells of those above, too, and looks at everything below.
@@ -153,7 +154,7 @@ fn freeze_v2(folder: &Path, deadline: Instant) -> io::Result<bool> {
             return Ok(false);
         }
         let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
-        match poll(&mut fds, files::timeout(deadline.min(Instant::now() + LOOK_AGAIN))) {
+        match poll(&mut fds, timeout_until(Some(deadline.min(Instant::now() + LOOK_AGAIN)))) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }

@@ -8,8 +8,6 @@ use super::failure::Failure;
 use super::global::{CgroupManager, Global};
 use super::log::{Level, Log};
 use crate::cgroup::Driver;
-use crate::engine::Held;
-use crate::host::hold;
 use crate::host::look::{self, Seen};
 use crate::model::Id;
 use crate::store::Root;
@@ -65,25 +63,15 @@ impl Context {
 
     /// The same where a certain one is meant.
     pub fn root_of(&self, id: &Id) -> Result<Root, Failure> {
-        self.open_root()?.ok_or_else(|| Failure::does_not_exist(id.as_str()))
+        self.open_root()?.ok_or_else(|| Failure::does_not_exist(id))
     }
 
     /// The sandbox with this id, as readers see it.
     pub fn see(&self, id: &str) -> Result<(Root, Id, Seen), Failure> {
         let id = Id::parse(id)?;
         let root = self.root_of(&id)?;
-        let seen = look::find(&root, &id)?.ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
+        let seen = look::one(&root, &id)?;
         Ok((root, id, seen))
-    }
-
-    /// The same, locked and healed.
-    pub fn hold<'a>(&self, root: &'a Root, id: &Id) -> Result<Held<'a>, Failure> {
-        hold::hold(root, id)?.ok_or_else(|| Failure::does_not_exist(id.as_str()))
-    }
-
-    /// Tells the user what the store had to say.
-    pub fn tell_notices(&self, held: &mut Held<'_>) {
-        held.recorder().take_notices().iter().for_each(|notice| self.log.warn(notice));
     }
 }
 

@@ -4,11 +4,8 @@ use clap::Args;
 
 use super::context::Context;
 use super::failure::{Answer, Done, Failure};
-use crate::engine::{Held, Performer, Wreck};
-use crate::host::kept::destruction_of;
-use crate::host::{hold, signal};
-use crate::model::record::SandboxRecord;
-use crate::model::{EndRequest, Id};
+use crate::host::delete;
+use crate::model::Id;
 use crate::store::Root;
 
 #[derive(Args)]
@@ -29,7 +26,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let root = context.open_root()?;
     let mut failures = Vec::new();
     for id in &arguments.ids {
-        if let Err(failure) = delete(context, root.as_ref(), id, arguments.force) {
+        if let Err(failure) = one(context, root.as_ref(), id, arguments.force) {
             failures.push(failure);
         }
     }
@@ -40,45 +37,12 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     last.map_or(Ok(Done::Well), Err)
 }
 
-fn delete(context: &Context, root: Option<&Root>, id: &str, forced: bool) -> Result<(), Failure> {
+fn one(context: &Context, root: Option<&Root>, id: &str, forced: bool) -> Result<(), Failure> {
     let id = Id::parse(id)?;
     match (root, forced) {
         (None, true) => Ok(()),
-        (None, false) => Err(Failure::does_not_exist(id.as_str())),
-        (Some(root), true) => force(context, root, &id),
-        (Some(root), false) => finish(context, context.hold(root, &id)?, &id, EndRequest::Delete),
+        (None, false) => Err(Failure::does_not_exist(&id)),
+        (Some(root), true) => Ok(delete::force(root, &id, &context.log)?),
+        (Some(root), false) => Ok(delete::stopped(root, &id, &context.log)?),
     }
-}
-
-/// Whatever it is doing. One that does not exist is a success.
-pub fn force(context: &Context, root: &Root, id: &Id) -> Result<(), Failure> {
-    match seize(context, root, id)? {
-        Some(held) => finish(context, held, id, EndRequest::ForceDelete),
-        None => Ok(()),
-    }
-}
-
-/// The same for the very sandbox that was seen: its id may be another's by now, whom nobody meant.
-pub fn force_this(context: &Context, root: &Root, seen: &SandboxRecord) -> Result<(), Failure> {
-    match seize(context, root, &seen.id)? {
-        Some(held) if held.snapshot().sandbox.incarnation == seen.incarnation => {
-            finish(context, held, &seen.id, EndRequest::ForceDelete)
-        }
-        _ => Ok(()),
-    }
-}
-
-fn seize<'a>(context: &Context, root: &'a Root, id: &Id) -> Result<Option<Held<'a>>, Failure> {
-    let killing = |pid| context.log.debug(&format!("killing process {pid}, which holds {:?}", id.as_str()));
-    Ok(hold::seize(root, id, killing)?)
-}
-
-fn finish(context: &Context, held: Held<'_>, id: &Id, request: EndRequest) -> Result<(), Failure> {
-    let wreck = Wreck { folder: held.folder(), snapshot: Some(held.snapshot()), intent: None };
-    let mut destruction = destruction_of(&wreck);
-    held.destroy(id, request, &mut destruction, signal::asked(libc::SIGKILL))?;
-    for warning in destruction.take_warnings() {
-        context.log.warn(&warning);
-    }
-    Ok(())
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use serde::Serialize;
 
 use super::context::Context;
@@ -16,6 +16,7 @@ use crate::host::kept::root_container;
 use crate::host::probe;
 use crate::model::Id;
 use crate::model::record::CgroupRecord;
+use crate::sys::ready::timeout_until;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -91,11 +92,9 @@ impl Source<'_> {
         let mut oom = OomWatch::open(&self.hierarchies, self.cgroup)?;
         let mut next = Instant::now() + interval;
         loop {
-            let left = next.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left.saturating_add(Duration::from_micros(999)));
             let mut fds = vec![PollFd::new(init, PollFlags::POLLIN)];
             fds.extend(oom.as_ref().map(|oom| PollFd::new(oom.as_fd(), PollFlags::POLLIN)));
-            match poll(&mut fds, timeout.unwrap_or(PollTimeout::MAX)) {
+            match poll(&mut fds, timeout_until(Some(next))) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(errno) => return Err(std::io::Error::from(errno).into()),
             }

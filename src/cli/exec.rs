@@ -3,22 +3,16 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use caps::Capability;
 use clap::Args;
 
 use super::context::Context;
 use super::failure::{Answer, Done, Failure};
 use super::launch_flags::{Mode, terminal};
-use crate::cgroup;
-use crate::host::agent::Agent;
-use crate::host::console::PidfdSocket;
-use crate::host::exec::{Execution, IfFrozen, Started, Waits};
+use crate::host::exec::{self, Started};
+use crate::host::execution::{Asked, Execution, IfFrozen, Waits, What};
 use crate::host::foreground::{self, End, Screen};
-use crate::host::kept::{self, Kept};
-use crate::host::{self, HostError, pidfile, preserved, rootless};
+use crate::host::{HostError, pidfile, preserved};
 use crate::model::record::Reaper;
-use crate::model::{Event, Phase};
-use crate::spec::plan::{ProcessPlan, RootSwitch};
 use crate::spec::{self, ExecOverrides};
 
 #[derive(Args)]
@@ -87,50 +81,26 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     if arguments.process.is_none() && arguments.command.is_empty() {
         return Err(Failure::new("exec needs a program to run: exec ID COMMAND [ARG…], or --process FILE"));
     }
-    preserved::check(arguments.preserve_fds, None).map_err(HostError::from)?;
-    let (_, id, seen) = context.see(&arguments.id)?;
-    let event = if arguments.ignore_paused { Event::ExecWhilePausedRequested } else { Event::ExecRequested };
-    let snapshot = seen.allowing(&id, event)?;
-    rootless::join_sandbox(&snapshot.sandbox, None)?;
-    let kept = kept::load(&seen.folder, snapshot)?;
-    let process = plan(arguments, &kept)?;
-    if kept.plan.rootfs.switch == RootSwitch::Cover {
-        spec::check_covered(&process)?;
-    }
-    let seccomp = host::launch::donate::seccomp(&kept.plan, seen.folder.root())?;
-    let container = kept::root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
-    let notify = seccomp.as_ref().is_some_and(|program| program.notify);
-    let state = kept::state_of(snapshot).document(Phase::Running, container.init.pid);
-    let agent = Agent::of(kept.plan.seccomp.as_ref(), notify, state)?;
-    let cgroups = match arguments.cgroup.as_slice() {
-        [] => None,
-        asked => Some(cgroup::choose(&container.cgroup, asked)?),
-    };
+    // Before any descriptor is opened that could be taken for one of the caller's.
+    let preserve_fds = preserved::check(arguments.preserve_fds, None).map_err(HostError::from)?;
     let mode = if arguments.detach { Mode::Detached } else { Mode::Foreground };
-    let socket = arguments.console_socket.as_deref();
-    let terminal = terminal(process.terminal, socket, mode)?;
-    let pidfd_socket = arguments.pidfd_socket.as_deref().map(PidfdSocket::connect).transpose()?;
-    // In the foreground we wait ourselves; whoever asks for a pid file gets a process it can wait for.
-    let reaper = match (mode, &arguments.pid_file) {
-        (Mode::Detached, None) => Reaper::Supervisor,
-        _ => Reaper::Caller,
-    };
-    let execution = Execution {
-        sandbox: &snapshot.sandbox,
-        container,
-        folder: seen.folder.dir(),
-        process: &process,
-        seccomp,
-        agent,
-        cgroups: cgroups.as_deref(),
-        reaper,
-        preserve_fds: arguments.preserve_fds,
-        pidfd_socket,
-        may_change_root: kept.plan.may_have(Capability::CAP_SYS_ADMIN),
+    let asked = Asked {
+        what: what(arguments)?,
+        cgroups: arguments.cgroup.clone(),
+        // In the foreground we wait ourselves; whoever asks for a pid file gets a process it can wait for.
+        reaper: match (mode, &arguments.pid_file) {
+            (Mode::Detached, None) => Reaper::Supervisor,
+            (Mode::Detached, Some(_)) | (Mode::Foreground, _) => Reaper::Caller,
+        },
+        preserve_fds,
+        pidfd_socket: arguments.pidfd_socket.clone(),
         if_frozen: if arguments.ignore_paused { IfFrozen::Wait } else { IfFrozen::Refuse },
         waits: if mode == Mode::Foreground { Waits::Caller } else { Waits::Nobody },
     };
-    let outcome = host::exec::run(execution, &terminal);
+    let (_, id, seen) = context.see(&arguments.id)?;
+    let execution = Execution::check(&id, &seen, asked)?;
+    let terminal = terminal(execution.wants_terminal(), arguments.console_socket.as_deref(), mode)?;
+    let outcome = exec::run(execution, &terminal);
     let Started { process: launched, terminal, signals } =
         outcome.map_err(|error| Failure::from(error).or_interrupted())?;
     if let Some(path) = &arguments.pid_file
@@ -148,14 +118,12 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     }
 }
 
-fn plan(arguments: &Arguments, kept: &Kept) -> Result<ProcessPlan, Failure> {
-    let mut warnings = Vec::new();
-    let host = spec::Host::here();
+fn what(arguments: &Arguments) -> Result<What, Failure> {
     if let Some(file) = &arguments.process {
         let (process, _) = spec::load_process(file)?;
-        return Ok(spec::exec_plan(&kept.spec, &process, &host, &mut warnings)?);
+        return Ok(What::Process(Box::new(process)));
     }
-    let overrides = ExecOverrides {
+    Ok(What::Command(ExecOverrides {
         args: arguments.command.clone(),
         cwd: arguments.cwd.clone(),
         env: arguments.env.clone(),
@@ -166,6 +134,5 @@ fn plan(arguments: &Arguments, kept: &Kept) -> Result<ProcessPlan, Failure> {
         tty: arguments.tty,
         apparmor: arguments.apparmor.clone(),
         process_label: arguments.process_label.clone(),
-    };
-    Ok(spec::exec_process(&kept.spec, &overrides, &host, &mut warnings)?)
+    }))
 }

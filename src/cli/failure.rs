@@ -3,6 +3,7 @@
 use crate::cgroup;
 use crate::engine::EngineError;
 use crate::host::{HostError, rootless};
+use crate::model::Id;
 use crate::sys::interrupt::{self, Interrupts};
 use crate::sys::privilege::descriptor_limits;
 use crate::sys::told;
@@ -73,8 +74,8 @@ impl Failure {
         Failure { text: text.into(), why: Why::Plain }
     }
 
-    pub fn does_not_exist(id: &str) -> Failure {
-        Failure::new(format!("container {id:?} does not exist"))
+    pub fn does_not_exist(id: &Id) -> Failure {
+        HostError::Absent { id: id.clone() }.into()
     }
 
     pub fn misuse(text: impl Into<String>) -> Failure {

@@ -15,6 +15,7 @@ use clap::ValueEnum;
 use super::failure::Failure;
 use super::{output, time, typed};
 use crate::engine;
+use crate::host::tell::Tell;
 use crate::sys::mountinfo::split_once;
 use crate::sys::told;
 
@@ -49,6 +50,16 @@ pub struct Log {
     pub file: Option<PathBuf>,
     pub format: Format,
     pub level: Level,
+}
+
+impl Tell for Log {
+    fn warn(&self, text: &str) {
+        self.warn(text);
+    }
+
+    fn debug(&self, text: &str) {
+        self.debug(text);
+    }
 }
 
 impl Log {

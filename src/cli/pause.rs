@@ -4,8 +4,8 @@ use clap::Args;
 
 use super::context::Context;
 use super::failure::{Answer, Done};
-use crate::host::running::Changing;
-use crate::model::{ChangeRequest, Id};
+use crate::host::{change, hold};
+use crate::model::Id;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -14,19 +14,15 @@ pub struct Arguments {
 }
 
 pub fn pause(context: &Context, arguments: &Arguments) -> Answer {
-    change(context, &arguments.id, ChangeRequest::Pause)
+    let id = Id::parse(&arguments.id)?;
+    let root = context.root_of(&id)?;
+    change::pause(hold::hold(&root, &id)?, &context.log)?;
+    Ok(Done::Well)
 }
 
 pub fn resume(context: &Context, arguments: &Arguments) -> Answer {
-    change(context, &arguments.id, ChangeRequest::Resume)
-}
-
-fn change(context: &Context, id: &str, request: ChangeRequest) -> Answer {
-    let id = Id::parse(id)?;
+    let id = Id::parse(&arguments.id)?;
     let root = context.root_of(&id)?;
-    let held = context.hold(&root, &id)?;
-    let (folder, snapshot) = (held.folder().try_clone()?, held.snapshot().clone());
-    let mut held = held.change(&id, request, &mut Changing::of(&folder, &snapshot))?;
-    context.tell_notices(&mut held);
+    change::resume(hold::hold(&root, &id)?, &context.log)?;
     Ok(Done::Well)
 }

@@ -18,6 +18,7 @@ use crate::host::kept::root_container;
 use crate::host::signal;
 use crate::model::Phase;
 use crate::sys::patience;
+use crate::sys::procfs;
 use crate::sys::ready::{self, Readiness};
 
 #[derive(Args)]
@@ -38,7 +39,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
         let text = format!("cannot list the processes of container {:?}: it is being made", id.as_str());
         return Err(Failure::new(text));
     };
-    let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
+    let container = root_container(snapshot).ok_or_else(|| Failure::does_not_exist(&id))?;
     let mut pids = match seen.phase() {
         // As runc: whoever asks after the end sees what is left, mostly nothing.
         Phase::Stopped => signal::left_over(&root, snapshot, &seen.facts)?,
@@ -55,12 +56,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
 
 /// Without a cgroup, or the privilege to make one: whoever shares the init's PID namespace.
 fn in_namespace_of(init: i32) -> Vec<i32> {
-    let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    let Some(wanted) = namespace(init) else { return Vec::new() };
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    // All of them first: numbers only rise, so that beside a fork bomb a slow reader never comes to the end.
-    let pids: Vec<i32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    pids.into_iter().filter(|pid| namespace(*pid).as_ref() == Some(&wanted)).collect()
+    let Some(wanted) = procfs::pid_namespace(init) else { return Vec::new() };
+    procfs::pids().into_iter().filter(|pid| procfs::pid_namespace(*pid).as_ref() == Some(&wanted)).collect()
 }
 
 /// The lines of the host's ps(1) whose PID column is one of ours, as runc does it. Without options it is asked for ours

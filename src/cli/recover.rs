@@ -30,7 +30,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
         Some(root) if arguments.dry_run => would_do(&root, &ids)?,
         Some(root) => recover::recover(&root, &ids)?,
         None if ids.is_empty() => Vec::new(),
-        None => return Err(Failure::does_not_exist(ids[0].as_str())),
+        None => return Err(Failure::does_not_exist(&ids[0])),
     };
     match arguments.format {
         Format::Json => println!("{}", json!(reports.iter().map(document).collect::<Vec<_>>())),

@@ -1,6 +1,5 @@
 //! `run`: create, start, wait in the foreground, delete.
 
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,15 +8,15 @@ use clap::Args;
 use super::context::Context;
 use super::failure::{Answer, Done, Failure};
 use super::launch_flags::{LaunchArguments, Mode, tell_processes, terminal_for};
-use super::{delete, start};
+use super::start::await_ready;
 use crate::host::claim::{self, Made};
 use crate::host::create::{Newborn, killed_with_supervisor};
 use crate::host::foreground::{self, End, Forwarding, Screen};
 use crate::host::launch::Launched;
 use crate::host::notify::Notices;
-use crate::host::pidfile;
 use crate::host::request::{Lifetime, Request};
 use crate::host::unreached::Unreached;
+use crate::host::{delete, pidfile, start};
 use crate::model::record::Reaper;
 
 #[derive(Args)]
@@ -80,7 +79,7 @@ pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Ans
     let mode = course.mode;
     let terminal = terminal_for(&request.plan, course.console_socket, mode)?;
     let root = context.open_or_make_root()?;
-    let made = claim::create(&root, request, terminal, &mut |warning| context.log.warn(warning));
+    let made = claim::create(&root, request, terminal, &context.log);
     let Made { held, newborn } = made.map_err(|error| Failure::from(error).or_interrupted())?;
     tell_processes(context, id, &newborn);
     let Newborn { init, supervisor, client, notices, terminal } = newborn;
@@ -88,27 +87,19 @@ pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Ans
     let signals = if mode == Mode::Foreground { Some(Forwarding::begin()?) } else { None };
     // While it waits: an application may be short.
     let unreached = course.network_hint.zip(Unreached::watch(init.pid));
-    let hooks = &request.plan.hooks;
-    let started = start::Poststart::of(&held, hooks).and_then(|poststart| {
-        let mut held = start::release(held, id, Some(client), hooks, poststart.as_ref())?;
-        context.tell_notices(&mut held);
-        let (snapshot, folder) = (held.snapshot().clone(), held.folder().dir().try_clone_to_owned()?);
-        // The transition is complete: a hook that hangs must not keep `delete` from the sandbox.
-        drop(held);
-        if let Some(poststart) = &poststart {
-            poststart.run(&snapshot)?;
-        }
-        if let Some(path) = course.pid_file {
-            pidfile::write(path, init.pid)?;
-        }
-        Ok(folder)
-    });
-    let folder = match started {
-        Ok(folder) => folder,
+    let started =
+        start::newborn(held, &request.plan.hooks, client, &context.log).map_err(Failure::from).and_then(|started| {
+            if let Some(path) = course.pid_file {
+                pidfile::write(path, init.pid)?;
+            }
+            Ok(started)
+        });
+    let started = match started {
+        Ok(started) => started,
         Err(failure) => {
             // Before the deletion, which kills whatever still lives.
             let killed = signals.as_ref().and_then(|_| killed_with_supervisor(&init, &supervisor));
-            warn_of(context, "delete", delete::force_this(context, &root, &sandbox));
+            warn_of(context, "delete", delete::force_this(&root, &sandbox, &context.log).map_err(Failure::from));
             return Err(match killed {
                 Some(code) => failure.after_application(code),
                 None => failure,
@@ -116,7 +107,7 @@ pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Ans
         }
     };
     let Some(signals) = signals else {
-        start::await_ready(context, folder.as_fd(), id, init.pid)?;
+        await_ready(context, &root, &started)?;
         return Ok(Done::Well);
     };
     let relaying = notices.map(Notices::relay_here);
@@ -125,7 +116,7 @@ pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Ans
     let outcome = match wait(context, &init, terminal.map(|master| Screen { master, kept }), signals, deadline) {
         Ok(End::Exited(code)) => Ok(Done::Application(code)),
         Ok(End::TimeUp) => {
-            delete::force_this(context, &root, &sandbox)?;
+            delete::force_this(&root, &sandbox, &context.log)?;
             let seconds = course.time.unwrap_or_default().as_secs_f64();
             return Err(Failure::time_up(format!("ended after {seconds} s, as --time says")));
         }
@@ -145,7 +136,7 @@ pub fn execute(context: &Context, request: &Request, course: &Course<'_>) -> Ans
     warn_of(context, "reap the supervisor of", supervisor.reap().map_err(Failure::from));
     if course.ending == Ending::Delete {
         // Somebody may have deleted the sandbox meanwhile.
-        warn_of(context, "delete", delete::force_this(context, &root, &sandbox));
+        warn_of(context, "delete", delete::force_this(&root, &sandbox, &context.log).map_err(Failure::from));
     }
     outcome
 }

@@ -8,11 +8,8 @@ use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::failure::{Answer, Done, Failure};
-use crate::engine::pod_of;
-use crate::host::kept::{self, root_container};
-use crate::host::running::Changing;
-use crate::host::update::Limiting;
-use crate::model::{ChangeRequest, Event, Id};
+use crate::host::{change, hold};
+use crate::model::Id;
 use crate::spec;
 
 /// Numbers are checked where they are used: 0 and what is not given keep their value, -1 is no limit.
@@ -77,18 +74,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Answer {
     let id = Id::parse(&arguments.id)?;
     let given = asked_for(context, arguments)?;
     let root = context.root_of(&id)?;
-    let held = context.hold(&root, &id)?;
-    // Denied before anything is read: the files of a sandbox that has ended do not matter.
-    pod_of(held.snapshot()).step(id.as_str(), id.as_str(), Event::UpdateRequested)?;
-    let snapshot = held.snapshot().clone();
-    let folder = held.folder().try_clone()?;
-    let container = root_container(&snapshot).ok_or_else(|| Failure::does_not_exist(id.as_str()))?;
-    let configured = kept::load(&folder, &snapshot)?.plan.cgroup.resources;
-    let seq = snapshot.state.seq + 1;
-    let limits = Limiting::new(&folder, &container.cgroup, configured.as_ref(), &given, seq)?;
-    let mut changing = Changing::of(&folder, &snapshot).to_limit(limits);
-    let mut held = held.change(&id, ChangeRequest::Update, &mut changing)?;
-    context.tell_notices(&mut held);
+    change::update(hold::hold(&root, &id)?, &given, &context.log)?;
     Ok(Done::Well)
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::memfd::{MemFdCreateFlag, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -27,6 +27,7 @@ use crate::spec::plan::HookPlan;
 use crate::sys::image::Image;
 use crate::sys::interrupt::{self, Interrupts};
 use crate::sys::pidfd::{self, Ended};
+use crate::sys::ready::timeout_until;
 
 /// How much of what a hook wrote is kept for its error: the end, where the reason stands.
 const TAIL: usize = 2048;
@@ -177,20 +178,13 @@ fn watch(child: &Child, output: &mut Output, deadline: Option<Instant>) -> io::R
     output.never_block()?;
     let told = interrupt::current();
     loop {
-        let timeout = match deadline {
-            None => PollTimeout::NONE,
-            // One more than what is left: never wakes up just before the deadline.
-            Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
-                None => return Ok(Ending::TimedOut),
-                Some(left) => {
-                    PollTimeout::try_from(left.saturating_add(Duration::from_millis(1))).unwrap_or(PollTimeout::MAX)
-                }
-            },
-        };
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(Ending::TimedOut);
+        }
         let mut watched = vec![PollFd::new(child.pidfd.as_fd(), PollFlags::POLLIN)];
         watched.extend(told.map(|told| PollFd::new(told.as_fd(), PollFlags::POLLIN)));
         watched.extend(output.open().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
-        match poll(&mut watched, timeout) {
+        match poll(&mut watched, timeout_until(deadline)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -379,7 +373,7 @@ mod tests {
         let pid: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
         // Killed, but perhaps not off the CPU yet; once it is reaped there is nothing left to open.
         if let Ok(handle) = pidfd::open(pid) {
-            let ended = poll(&mut [PollFd::new(handle.as_fd(), PollFlags::POLLIN)], PollTimeout::from(10_000u16));
+            let ended = poll(&mut [PollFd::new(handle.as_fd(), PollFlags::POLLIN)], 10_000u16);
             assert_eq!(ended, Ok(1), "process {pid} outlived its group");
         }
     }

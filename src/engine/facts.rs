@@ -67,7 +67,7 @@ pub fn pod_of(snapshot: &Snapshot) -> Pod {
 pub fn is_orphaned(snapshot: &Snapshot, facts: &Facts) -> bool {
     snapshot.sandbox.pid_namespace == PidNamespace::Foreign
         && !facts.supervisor_alive
-        && matches!(snapshot.state.sandbox.phase, Phase::Running | Phase::Paused)
+        && snapshot.state.sandbox.phase.has_application()
         && facts.init_alive(snapshot.sandbox.id.as_str())
         && facts.exit_of(snapshot.sandbox.id.as_str()).is_none()
 }

@@ -105,7 +105,7 @@ impl<'a> Held<'a> {
         match self.grip.settle(&self.snapshot, &[entry]) {
             // The store or `pending` has it; a full disk must not stop what has already happened.
             Err(error) if !error.is_full() => return Err(error.into()),
-            _ => {}
+            Ok(()) | Err(_) => {}
         }
         self.grip.guard.clear_intent()?;
         Ok(Outcome::Held(self))

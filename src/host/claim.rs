@@ -6,6 +6,7 @@
 use super::create::{Newborn, Prepared};
 use super::launch::attend::TerminalTo;
 use super::request::Request;
+use super::tell::Tell;
 use super::{Failed, Trying, hold, look};
 use crate::engine::taken::{InTheWay, in_the_way};
 use crate::engine::{self, Held, NewSandbox};
@@ -21,12 +22,12 @@ pub struct Made<'r> {
     pub newborn: Newborn,
 }
 
-/// Claims the id and launches. `warn` is told what the user must know, also of a creation that failed.
+/// Claims the id and launches. What the user must know is told also of a creation that failed.
 pub fn create<'r>(
     root: &'r Root,
     request: &'r Request,
     terminal: TerminalTo,
-    warn: &mut dyn FnMut(&str),
+    tell: &dyn Tell,
 ) -> Result<Made<'r>, Failed> {
     let Request { plan, options, .. } = request;
     refuse_taken(root, &options.id)?;
@@ -51,7 +52,7 @@ pub fn create<'r>(
         }
         Err(unborn) => (Err(unborn.why), unborn.warnings),
     };
-    warnings.iter().for_each(|warning| warn(warning));
+    warnings.iter().for_each(|warning| tell.warn(warning));
     made
 }
 

@@ -54,7 +54,7 @@ pub enum HostError {
     #[error("{what}: interrupted by {}", interrupt::name_of(*.signal))]
     Interrupted { what: String, signal: i32 },
 
-    /// In the words of the container's process; `exit_code` is what a foreground run reports.
+    /// In the words of a process that was to do it, the container's as a rule; `exit_code` is what a foreground run reports.
     #[error("{text}")]
     Said { text: String, exit_code: u8 },
     /// Without a word. `silent`: why it may not have had any.
@@ -68,6 +68,8 @@ pub enum HostError {
     /// While somebody else decided about its system calls.
     #[error("{error} (the seccomp agent at {agent:?} decides about its system calls)")]
     UnderAgent { agent: PathBuf, error: Box<HostError> },
+    #[error("container {:?} does not exist", .id.as_str())]
+    Absent { id: Id },
     #[error("the process would not be confined as planned, so it was not started: {why}")]
     Unconfined { why: String },
     #[error("cannot exec in a stopped container: {:?}", .id.as_str())]
@@ -109,9 +111,7 @@ pub enum HostError {
     ForeignIds { kind: &'static str },
     /// One of the programs that give an ordinary user further ids.
     #[error("{program}: {said}")]
-    Mapper { program: String, said: String },
-    #[error("{why}")]
-    FurtherIds { why: String },
+    Mapper { program: &'static str, said: String },
     #[error("the seccomp filter has a listener, and the configuration no linux.seccomp.listenerPath")]
     NoAgent,
     #[error("{trying}: it is not a socket")]

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 
-use super::agent::Agent;
-use super::console::{PidfdOf, PidfdSocket};
+use super::console::PidfdOf;
+use super::execution::{Execution, IfFrozen, Waits};
 use super::foreground::Forwarding;
 use super::launch::attend::{Attendant, TerminalTo};
 use super::launch::exec::Target;
@@ -18,64 +18,14 @@ use super::supervisor::pid_inside;
 use super::verify::{self, Promise};
 use super::{HostError, Trying, probe};
 use crate::cgroup::{self, Joiner};
-use crate::container::{Groups, Owner, join, seccomp, stdio};
+use crate::container::{Groups, Owner, join, stdio};
 use crate::control::{Client, ExecuteAsync, Request};
-use crate::model::record::{ContainerRecord, PidNamespace, Reaper, SandboxRecord};
-use crate::spec::plan::ProcessPlan;
+use crate::model::record::{ContainerRecord, PidNamespace, Reaper};
 use crate::sys::interrupt::{self, Blocked};
 use crate::sys::patience;
 use crate::sys::place::Place;
 use crate::sys::user_namespace::{self, Kind};
 use crate::sys::{descriptor_limit, open, procfs};
-
-/// What the caller asked for.
-pub struct Execution<'a> {
-    /// From the published snapshot.
-    pub sandbox: &'a SandboxRecord,
-    /// The one that is joined.
-    pub container: &'a ContainerRecord,
-    /// The sandbox's, where its supervisor listens.
-    pub folder: BorrowedFd<'a>,
-    /// What is executed.
-    pub process: &'a ProcessPlan,
-    /// Its filter, compiled.
-    pub seccomp: Option<seccomp::Program>,
-    /// Who is asked, if the filter asks anybody.
-    pub agent: Option<Agent>,
-    /// The cgroups to join; None: the container's own.
-    pub cgroups: Option<&'a [PathBuf]>,
-    /// Whose child it is to be.
-    pub reaper: Reaper,
-    /// So many descriptors from 3 on are the application's.
-    pub preserve_fds: u32,
-    /// Who gets the pidfd of the process.
-    pub pidfd_socket: Option<PidfdSocket>,
-    /// The container's processes may have CAP_SYS_ADMIN, and with that have put another root on top of theirs.
-    pub may_change_root: bool,
-    /// What to do in a container that stands still.
-    pub if_frozen: IfFrozen,
-    /// Who waits for it: from its start on it gets the signals that this process does. Until then they end us, and it with
-    /// us.
-    pub waits: Waits,
-}
-
-/// What to do if the cgroup that is to be joined is frozen: by a pause, or by the container itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IfFrozen {
-    /// An error, and nothing is launched.
-    Refuse,
-    /// The process starts when it is thawed.
-    Wait,
-}
-
-/// Who waits for the end of the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waits {
-    /// This process, in the foreground.
-    Caller,
-    /// Its reaper alone.
-    Nobody,
-}
 
 /// One that has been started.
 pub struct Started {
@@ -117,7 +67,7 @@ fn launch(execution: Execution<'_>, terminal: &TerminalTo) -> Result<(Launched, 
     let gone = || stopped(execution.container);
     let init = probe::open_if_alive(&execution.container.init, boot)?.ok_or_else(gone)?;
     let supervisor = probe::open_if_alive(&execution.sandbox.supervisor, boot)?;
-    let joiner = match execution.cgroups {
+    let joiner = match &execution.cgroups {
         Some(folders) => Joiner::exactly(folders)?,
         None => Joiner::open(&execution.container.cgroup, execution.container.init.pid)?,
     };
@@ -160,7 +110,7 @@ fn launch(execution: Execution<'_>, terminal: &TerminalTo) -> Result<(Launched, 
     };
     let launched = launch::exec::launch(donate, &target, inside, execution.reaper, &binary, patience)?;
     let promise = Promise {
-        process: execution.process,
+        process: &execution.process,
         filtered,
         preserved_fds: execution.preserve_fds,
         our_users: !namespaces.contains(CloneFlags::CLONE_NEWUSER),

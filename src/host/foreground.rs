@@ -1,7 +1,7 @@
 //! A foreground run or exec: this process is the parent, passes signals on, and exits as the application did.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{self, SetArg, Termios};
@@ -12,6 +12,7 @@ use super::{HostError, Trying};
 use crate::sys::descriptors::{STDIN, STDIO};
 use crate::sys::interrupt::{self, Blocked, Interrupts};
 use crate::sys::pidfd;
+use crate::sys::ready::timeout_until;
 
 /// Signals that were kept for the application, and come to it from now on.
 #[derive(Clone, Copy)]
@@ -56,7 +57,6 @@ pub fn wait(
     let mut proxy = screen.map(Proxy::begin).transpose()?;
     forward(signals, process.pidfd.as_fd(), proxy.as_ref());
     loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let mut watched = vec![
             PollFd::new(process.pidfd.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.0.as_fd(), PollFlags::POLLIN),
@@ -64,9 +64,9 @@ pub fn wait(
         if let Some(proxy) = &proxy {
             watched.extend(proxy.interests());
         }
-        match poll(&mut watched, left.map_or(PollTimeout::NONE, until)) {
+        match poll(&mut watched, timeout_until(deadline)) {
             Err(nix::Error::EINTR) => continue,
-            Ok(0) if left == Some(Duration::ZERO) => return Ok(End::TimeUp),
+            Ok(0) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => return Ok(End::TimeUp),
             other => other.trying(|| "wait for the container".into())?,
         };
         let ready: Vec<PollFlags> = watched.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
@@ -88,15 +88,6 @@ pub fn wait(
                 return Ok(End::Exited(exit_code(status)));
             }
         }
-    }
-}
-
-/// The kernel counts milliseconds: one more, so that the time is over when it says so.
-fn until(left: Duration) -> PollTimeout {
-    if left.is_zero() {
-        PollTimeout::ZERO
-    } else {
-        (left + Duration::from_millis(1)).try_into().unwrap_or(PollTimeout::MAX)
     }
 }
 

@@ -1,8 +1,8 @@
 //! What readers see: the published snapshot in the light of the facts. Never locks, never opens the store, never heals.
 //! What it means is in [`reader`].
 
-use super::LookError;
 use super::probe::Prober;
+use super::{HostError, LookError};
 use crate::engine::reader::{self, Unfinished};
 use crate::engine::{self, Facts, Probe, pod_of};
 use crate::model::record::{ContainerState, Snapshot};
@@ -43,6 +43,11 @@ impl Seen {
 /// This cannot happen to a sandbox in this phase.
 pub fn denied(id: &Id, from: Phase, event: Event) -> Denial {
     Denial { machine: Machine::Sandbox, id: id.to_string(), from, event, sandbox: None }
+}
+
+/// The sandbox with this id.
+pub fn one(root: &Root, id: &Id) -> Result<Seen, HostError> {
+    find(root, id)?.ok_or_else(|| HostError::Absent { id: id.clone() })
 }
 
 /// None: there is no such sandbox.

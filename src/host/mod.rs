@@ -8,13 +8,16 @@
 //! a pidfd of its creator until it is adopted.
 
 pub mod agent;
+pub mod change;
 pub mod claim;
 pub mod console;
 pub mod create;
+pub mod delete;
 pub mod descriptors;
 pub mod destroy;
 mod error;
 pub mod exec;
+pub mod execution;
 pub mod foreground;
 pub mod hold;
 pub mod hooks;
@@ -36,10 +39,13 @@ pub mod resctrl;
 pub mod rootless;
 pub mod running;
 pub mod signal;
+pub mod start;
 pub mod supervisor;
+pub mod tell;
 pub mod unreached;
 pub mod update;
 mod verify;
+pub mod wait;
 
 pub(crate) use error::Trying;
 pub use error::{Failed, HostError, LookError, ResctrlError};

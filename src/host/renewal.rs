@@ -18,8 +18,8 @@ use crate::cgroup::Joiner;
 use crate::control::method::ContainerStatus;
 use crate::control::{self, Client, Container, ControlError, Create, Request};
 use crate::engine::{Effects, Known, Performer};
+use crate::model::Renew;
 use crate::model::record::{ContainerRecord, PidNamespace, ProcessRef, SandboxRecord, Snapshot};
-use crate::model::{Phase, Renew};
 use crate::store::Folder;
 use crate::sys::patience;
 use crate::sys::{pidfd, procfs, seqpacket};
@@ -97,7 +97,7 @@ impl<'a> Renewal<'a> {
 /// it is gone it looks alive. The caller holds the sandbox's lock: nobody is about to give it anything.
 pub fn await_end_of_unfinished(folder: &Folder, snapshot: &Snapshot) -> Result<(), HostError> {
     let SandboxRecord { id, supervisor, boot, pid_namespace, .. } = &snapshot.sandbox;
-    if *pid_namespace == PidNamespace::Own || !matches!(snapshot.state.sandbox.phase, Phase::Running | Phase::Paused) {
+    if *pid_namespace == PidNamespace::Own || !snapshot.state.sandbox.phase.has_application() {
         return Ok(());
     }
     let Some(unfinished) = probe::open_if_alive(supervisor, boot)? else { return Ok(()) };

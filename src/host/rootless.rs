@@ -96,7 +96,7 @@ pub fn enter_own_namespaces(ids: Ids) -> Result<Option<String>, HostError> {
     };
     let told = match unmapped {
         None => None,
-        Some(why) if ids == Ids::Further => return Err(HostError::FurtherIds { why }),
+        Some(why) if ids == Ids::Further => return Err(HostError::Said { text: why, exit_code: 1 }),
         Some(text) => {
             map_ourselves(uid, gid)?;
             Some(format!("{text}; so the container has no ids but this user's own"))
@@ -217,7 +217,7 @@ fn map_by_helpers(uids: (u32, &[Range]), gids: (u32, &[Range])) -> Result<Option
     }
 }
 
-fn run_mapper(program: &str, target: u32, (own, further): (u32, &[Range])) -> Result<(), HostError> {
+fn run_mapper(program: &'static str, target: u32, (own, further): (u32, &[Range])) -> Result<(), HostError> {
     let numbers = further.iter().flat_map(|range| [range.first, range.first, range.size]);
     let numbers = [target, 0, own, 1].into_iter().chain(numbers).map(|number| number.to_string());
     let output = Command::new(program).args(numbers).output().trying(|| {
@@ -229,7 +229,7 @@ fn run_mapper(program: &str, target: u32, (own, further): (u32, &[Range])) -> Re
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(HostError::Mapper { program: program.to_owned(), said })
+    Err(HostError::Mapper { program, said })
 }
 
 /// The user's ranges in a file like /etc/subuid, by number or name (subuid(5)). What would overlap with an earlier one,

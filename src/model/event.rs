@@ -139,7 +139,20 @@ impl Event {
 
     /// Whether nobody asked for it.
     pub fn is_observation(self) -> bool {
-        matches!(self, Event::CreatorGone | Event::InitExited | Event::SupervisorGone | Event::SupervisorLost)
+        match self {
+            Event::CreatorGone | Event::InitExited | Event::SupervisorGone | Event::SupervisorLost => true,
+            Event::CreateRequested
+            | Event::LaunchRequested
+            | Event::StartRequested
+            | Event::PauseRequested
+            | Event::ResumeRequested
+            | Event::SignalRequested
+            | Event::ExecRequested
+            | Event::ExecWhilePausedRequested
+            | Event::UpdateRequested
+            | Event::DeleteRequested
+            | Event::ForceDeleteRequested => false,
+        }
     }
 
     /// The event of this [`Event::name`].

@@ -74,6 +74,14 @@ impl Phase {
         }
     }
 
+    /// Whether its application has begun and not ended.
+    pub fn has_application(self) -> bool {
+        match self {
+            Phase::Running | Phase::Paused => true,
+            Phase::Absent | Phase::Creating | Phase::Booted | Phase::Stopped => false,
+        }
+    }
+
     /// The phase of this [`Phase::name`].
     pub fn parse(name: &str) -> Option<Phase> {
         Phase::ALL.into_iter().find(|phase| phase.name() == name)

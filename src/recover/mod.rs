@@ -14,7 +14,7 @@ use crate::host::kept::{destruction_of, ledger_of};
 use crate::host::mend::Mender;
 use crate::host::probe::Prober;
 use crate::host::renewal::{self, Renewal};
-use crate::host::{HostError, poststart, rootless};
+use crate::host::{HostError, delete, poststart, rootless};
 use crate::model::record::Snapshot;
 use crate::model::{EndRequest, Id, Renew};
 use crate::store::{Commit, Folder, LockError, Root, StoreError};
@@ -150,9 +150,7 @@ fn destroy(root: &Root, snapshot: &Snapshot) -> Result<Vec<String>, EngineError<
     let Some(held) = held.filter(|held| held.snapshot().sandbox.incarnation == snapshot.sandbox.incarnation) else {
         return Ok(Vec::new());
     };
-    let mut destruction = destruction_of(&Wreck { folder: held.folder(), snapshot: Some(snapshot), intent: None });
-    held.destroy(id, EndRequest::ForceDelete, &mut destruction, None)?;
-    Ok(destruction.take_warnings())
+    delete::one_held(held, EndRequest::ForceDelete, None)
 }
 
 /// A folder that never got its id, or has lost it: nothing in it is of use to anybody.

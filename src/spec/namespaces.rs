@@ -12,7 +12,7 @@ pub(super) fn plan(linux: &Linux) -> Result<Vec<NamespacePlan>, SpecError> {
     for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
         let kind = kind(namespace.typ());
         if planned.iter().any(|earlier| earlier.kind == kind) {
-            let problem = format!("a second {} namespace; each type may be given once", name(kind));
+            let problem = format!("a second {} namespace; each type may be given once", kind.name());
             return Err(SpecError::invalid(format!("linux.namespaces[{index}].type"), problem));
         }
         let path = match namespace.path().as_deref() {
@@ -59,22 +59,9 @@ pub(super) fn time_offsets(linux: &Linux, namespaces: &[NamespacePlan]) -> Resul
 /// Of every type that a container can have, in alphabetical order.
 pub(super) fn names() -> Vec<&'static str> {
     use NamespaceKind::*;
-    let mut names = [User, Pid, Network, Ipc, Uts, Mount, Cgroup, Time].map(name).to_vec();
+    let mut names = [User, Pid, Network, Ipc, Uts, Mount, Cgroup, Time].map(NamespaceKind::name).to_vec();
     names.sort_unstable();
     names
-}
-
-pub(super) fn name(kind: NamespaceKind) -> &'static str {
-    match kind {
-        NamespaceKind::User => "user",
-        NamespaceKind::Pid => "pid",
-        NamespaceKind::Network => "network",
-        NamespaceKind::Ipc => "ipc",
-        NamespaceKind::Uts => "uts",
-        NamespaceKind::Mount => "mount",
-        NamespaceKind::Cgroup => "cgroup",
-        NamespaceKind::Time => "time",
-    }
 }
 
 fn kind(typ: LinuxNamespaceType) -> NamespaceKind {

@@ -95,10 +95,10 @@ pub enum NamespaceKind {
     Time,
 }
 
-impl std::fmt::Display for NamespaceKind {
+impl NamespaceKind {
     /// As config.json names it.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+    pub fn name(self) -> &'static str {
+        match self {
             NamespaceKind::User => "user",
             NamespaceKind::Pid => "pid",
             NamespaceKind::Network => "network",
@@ -107,7 +107,13 @@ impl std::fmt::Display for NamespaceKind {
             NamespaceKind::Mount => "mount",
             NamespaceKind::Cgroup => "cgroup",
             NamespaceKind::Time => "time",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for NamespaceKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -26,11 +26,11 @@ pub(super) fn plan(
             return Err(SpecError::invalid(field, "the property domainname is given as well: leave one of them out"));
         }
         let Some(namespace) = namespaces::find(planned, kind) else {
-            let problem = format!("needs a {} namespace: the host's would be changed", namespaces::name(kind));
+            let problem = format!("needs a {} namespace: the host's would be changed", kind.name());
             return Err(SpecError::invalid(field, problem));
         };
         if namespace.path.as_deref().is_some_and(|path| is_the_hosts(kind, path)) {
-            let problem = format!("the {} namespace is the host's own", namespaces::name(kind));
+            let problem = format!("the {} namespace is the host's own", kind.name());
             return Err(SpecError::invalid(field, problem));
         }
         sysctls.push((path, value.clone()));

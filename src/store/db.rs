@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sled::transaction::{
     ConflictableTransactionError, TransactionError, Transactional, TransactionalTree, UnabortableTransactionError,
@@ -20,6 +20,7 @@ use super::error::DbError;
 use super::names::name_of;
 use super::schema::{self, Records};
 use super::{StoreError, pieces};
+use crate::sys::patience;
 
 use crate::model::record::{JournalEntry, Snapshot, State};
 
@@ -165,7 +166,7 @@ impl Trees {
         }
         drop(self);
         // The last reference may be in the hands of one of sled's threads for a moment more.
-        let deadline = Instant::now() + Duration::from_secs(1);
+        let deadline = Instant::now() + patience::THREADS_OF_THE_STORE;
         while held.is_some() && descriptor_of(&file).is_some() && Instant::now() < deadline {
             std::thread::yield_now();
         }

@@ -19,16 +19,6 @@ pub fn confined(folder: BorrowedFd<'_>, path: &Path, flags: OFlag, resolve: Reso
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The file at `path`, made if it is not there, also where a symlink leads to that is there; open for reading, without
-/// waiting for anybody.
-pub fn create_confined(folder: BorrowedFd<'_>, path: &Path, mode: u32, resolve: ResolveFlag) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_CREAT | OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let how = OpenHow::new().flags(flags).mode(Mode::from_bits_truncate(mode)).resolve(resolve);
-    let fd = nix::fcntl::openat2(folder.as_raw_fd(), path, how)?;
-    // SAFETY: as above.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 /// open(2) as usual, from the current folder; always close-on-exec.
 pub fn from_here(path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     let fd = nix::fcntl::open(path, flags | OFlag::O_CLOEXEC, Mode::empty())?;

@@ -12,6 +12,8 @@ pub const A_RENAME: Duration = Duration::from_secs(2);
 pub const A_WRITE: Duration = Duration::from_secs(2);
 /// For the store, before what a command has to say goes to `pending`.
 pub const THE_STORE: Duration = Duration::from_secs(10);
+/// For the store's own threads to let go of its files once it is closed.
+pub const THREADS_OF_THE_STORE: Duration = Duration::from_secs(1);
 
 // Locks.
 /// For another command that holds the sandbox.
@@ -56,6 +58,8 @@ pub const PS: Duration = Duration::from_secs(20);
 // Ends.
 /// For a killed process to end. Never slept through: a pidfd says when.
 pub const A_KILLED_PROCESS: Duration = Duration::from_secs(5);
+/// For a child that was killed and may be in a frozen cgroup: it dies at the thaw, and nobody waits for that.
+pub const A_CHILD_THAT_MAY_BE_FROZEN: Duration = Duration::from_secs(1);
 /// For the kernel to let go of the cgroup of what has been seen to end: the last steps of an exit close what was open, and on
 /// a small machine under load they were seen to take more than 5 s.
 pub const LAST_STEPS_OF_AN_EXIT: Duration = Duration::from_secs(20);

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -42,9 +42,10 @@ pub fn is_readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
     wait(fd, Readiness::Readable, Some(Instant::now()))
 }
 
-/// Rounded up to a whole millisecond, so that nobody spins through the last one.
-pub(super) fn timeout_until(deadline: Option<Instant>) -> PollTimeout {
+/// What is left until the deadline, as poll(2) takes it: rounded up to a whole millisecond, so that nobody wakes up before it
+/// or spins through the last one.
+pub fn timeout_until(deadline: Option<Instant>) -> PollTimeout {
     let Some(deadline) = deadline else { return PollTimeout::NONE };
-    let millis = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
-    PollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
+    let left = deadline.saturating_duration_since(Instant::now()).saturating_add(Duration::from_nanos(999_999));
+    PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
 }

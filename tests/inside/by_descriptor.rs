@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::code::{files, source, without_comments};
+
 /// Forms that follow whatever a path means at that moment, by how they are written.
 const BY_PATH: [&str; 31] = [
     ".create(true)",
@@ -77,7 +79,7 @@ const ALLOWED: &[Allowed] = &[
 #[test]
 fn what_somebody_else_may_write_to_is_not_changed_by_path() {
     let mut found = BTreeMap::new();
-    for file in files() {
+    for file in both() {
         let code = product_code(&file);
         for form in BY_PATH.iter().chain(&BY_NAME) {
             let times = count(&code, form);
@@ -109,7 +111,7 @@ fn what_somebody_else_may_write_to_is_not_changed_by_path() {
 #[test]
 fn an_owner_or_a_time_is_never_given_to_what_a_name_may_lead_to() {
     let mut wrong = Vec::new();
-    for file in files() {
+    for file in both() {
         let code = product_code(&file);
         for form in ["fchownat(", "utimensat("] {
             for (at, _) in code.match_indices(form) {
@@ -147,29 +149,12 @@ fn count(code: &str, form: &str) -> usize {
     code.match_indices(form).filter(|(at, _)| whole(*at) && begins(*at)).count()
 }
 
-fn source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
-}
-
 fn name(file: &Path) -> String {
     file.strip_prefix(source()).expect("a file of src").display().to_string()
 }
 
-fn files() -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![source().join("container"), source().join("host")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
-            }
-        }
-    }
-    assert!(found.len() > 40, "hardly any code was found");
-    found
+fn both() -> impl Iterator<Item = PathBuf> {
+    ["container", "host"].into_iter().flat_map(files)
 }
 
 /// Without its tests and its comments.
@@ -177,9 +162,4 @@ fn product_code(file: &Path) -> String {
     let code = without_comments(&fs::read_to_string(file).unwrap());
     let end = code.find("#[cfg(test)]\nmod tests").unwrap_or(code.len());
     code[..end].to_owned()
-}
-
-fn without_comments(text: &str) -> String {
-    let lines = text.lines().map(|line| if line.trim_start().starts_with("//") { "" } else { line });
-    lines.map(|line| line.split(" // ").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }

@@ -1,8 +1,9 @@
 //! Imports go downward only: this reads the code and holds it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::code::{files, source, without_comments};
 use crate::imports::{Sources, circles, told};
 
 /// What each layer may import, itself apart. What is not here is not allowed.
@@ -118,35 +119,8 @@ fn some_crates_are_named_in_one_layer_only() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
-}
-
-/// Every Rust file of a layer.
-fn files(layer: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![source().join(layer)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
-            }
-        }
-    }
-    assert!(!found.is_empty(), "src/{layer} holds no code");
-    found
-}
-
 fn code(file: &Path) -> String {
     without_comments(&fs::read_to_string(file).unwrap())
-}
-
-fn without_comments(text: &str) -> String {
-    let lines = text.lines().map(|line| if line.trim_start().starts_with("//") { "" } else { line });
-    lines.map(|line| line.split(" // ").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {

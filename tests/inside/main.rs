@@ -5,6 +5,7 @@
 mod engine_support;
 
 mod by_descriptor;
+mod code;
 mod dependencies;
 mod engine_crash;
 mod imports;

@@ -87,7 +87,7 @@ impl<'a> Run<'a> {
         // What healing goes by as well, should we die in between.
         let poststop = match self.grip.folder.read_snapshot() {
             Ok(Some(_)) => Poststop::Owed,
-            _ => Poststop::NotOwed,
+            Ok(None) | Err(_) => Poststop::NotOwed,
         };
         let Undone { outcome, warnings } = left.take_back(poststop);
         let outcome = outcome.map_err(EngineError::Effect).and_then(|()| Ok(self.grip.give_back()?));

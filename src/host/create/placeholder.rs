@@ -2,11 +2,11 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::host::{HostError, Trying};
 use crate::sys::clone::{self, Cloned, Parent};
-use crate::sys::{descriptors, pidfd};
+use crate::sys::{descriptors, patience, pidfd};
 
 pub struct Placeholder {
     pub pid: i32,
@@ -36,7 +36,7 @@ impl Placeholder {
 impl Drop for Placeholder {
     fn drop(&mut self) {
         self.life = None;
-        if pidfd::wait_exit(self.pidfd.as_fd(), Some(Instant::now() + Duration::from_secs(5))).unwrap_or(false) {
+        if pidfd::wait_exit(self.pidfd.as_fd(), Some(Instant::now() + patience::A_KILLED_PROCESS)).unwrap_or(false) {
             let _ = pidfd::wait_child(self.pidfd.as_fd());
         }
     }

@@ -188,10 +188,10 @@ fn said(Failure { exit_code, text, .. }: Failure) -> HostError {
     HostError::Said { text, exit_code }
 }
 
-/// SIGKILL for a child of ours. One in a frozen cgroup dies at the thaw: it is not waited for longer than this.
+/// SIGKILL for a child of ours.
 pub(super) fn end_process(process: BorrowedFd<'_>) {
     let _ = pidfd::send_signal(process, libc::SIGKILL);
-    reap(process, Duration::from_secs(1));
+    reap(process, patience::A_CHILD_THAT_MAY_BE_FROZEN);
 }
 
 pub(super) fn reap(process: BorrowedFd<'_>, patience: Duration) {

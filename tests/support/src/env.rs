@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -15,6 +14,7 @@ use tempfile::TempDir;
 
 use super::bundle::Bundle;
 use super::command::{Cmd, DEADLINE, binary};
+use super::engines::left::unmount_below;
 use super::{leftovers, process};
 
 /// Dropping it asserts that nothing of it is left, unless the test fails anyway or has said what it [leaves](Env::leaves).
@@ -203,15 +203,6 @@ impl Env {
             }
         }
     }
-
-    fn unmount(&self) {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let below = self.dir.path().to_string_lossy().into_owned();
-        for mount in mounts.lines().rev().filter_map(|line| line.split(' ').nth(4)).filter(|at| at.starts_with(&below))
-        {
-            let _ = umount2(mount, MntFlags::MNT_DETACH);
-        }
-    }
 }
 
 impl Drop for Env {
@@ -221,7 +212,7 @@ impl Drop for Env {
             self.delete_all();
             self.sweep();
         }
-        self.unmount();
+        unmount_below(self.dir.path());
         let expected = std::thread::panicking() || self.leaves.get().is_some();
         assert!(expected || left.is_empty(), "left behind:\n{}", left.join("\n"));
     }
