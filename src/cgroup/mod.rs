@@ -4,12 +4,12 @@
 //! ```text
 //!  Hierarchies::read ──▶ Layout::of_container ──▶ record() (goes into the intent) ──▶ make() ──▶ Joiner
 //!                              └──▶ Layout::of_supervisor (beside it)                              │
-//!  freeze · thaw · processes · signal_all · kill_and_wait · remove  ◀── CgroupRecord       join_self, v2_folder
+//!  freeze · thaw · processes · signal_all · kill_and_wait · remove  ◀── CgroupRecord         v1_fds, v2_folder
 //! ```
 //!
 //! It owns the leaf folder of a container in each hierarchy, and everything that the container makes below that. It
 //! never removes a parent (`/sandkeep` is shared by all sandboxes), never removes a cgroup with processes in it, and
-//! never moves a process other than the one that calls [`Joiner::join_self`].
+//! never moves a process: whoever is to live there is born there (v2), or joins by the descriptors that it was given (v1).
 //!
 //! What a crash leaves: some of the folders named by [`Layout::record`], empty or not, frozen or not. The record is
 //! known before the first folder is made. Once [`Layout::make`] has succeeded, [`kill_and_wait`] and [`remove`](remove()) with it

@@ -5,7 +5,7 @@ use super::cgroups;
 use super::cold::Cold;
 use super::company::Company;
 use super::left::{Left, Made};
-use super::sandbox::NewSandbox;
+use super::sandbox::NewHome;
 use super::spawned::Spawned;
 use crate::engine::Stage;
 use crate::host::HostError;
@@ -15,7 +15,7 @@ use crate::model::Make;
 pub struct Grouped<'a> {
     pub(super) birth: Birth<'a>,
     pub(super) cgroups: cgroups::Made,
-    pub(super) home: NewSandbox,
+    pub(super) home: NewHome,
     pub(super) origin: Cold,
     pub(super) company: Company,
 }

@@ -26,12 +26,12 @@
 //! *Where to* is `sandbox`, and *from what* is `cold`; each has one answer today, and all that is particular to it stands
 //! in that file and nowhere else.
 //!
-//! * **A further container in this sandbox.** `sandbox::NewSandbox` gets a sibling `Existing`, with a connection to the
+//! * **A further container in this sandbox.** `sandbox::NewHome` gets a sibling `Existing`, with a connection to the
 //!   supervisor that is there and a pidfd of it. `Grouped` and what follows take the home as a parameter `H`, with
-//!   `NewSandbox::spawn_supervisor` as the method that differs: `Existing` asks the supervisor whether it takes one more, and
+//!   `NewHome::spawn_supervisor` as the method that differs: `Existing` asks the supervisor whether it takes one more, and
 //!   its step is called `Join`, without an undo: a type of its own in `left`, since nobody ends a supervisor that is not
 //!   theirs. `records` has no sandbox to tell of then, and `Launched::hand_over` says `root: false`. The chain with
-//!   `Existing` stands below the one with `NewSandbox`, compared with the row of a container's launch.
+//!   `Existing` stands below the one with `NewHome`, compared with the row of a container's launch.
 //! * **A container restored from images.** `cold::Cold` gets a sibling `Images`, and `Spawned` holds an enum of the two. Its
 //!   `launch` makes a [`Launched`](crate::host::launch::Launched) as a cold one does: a helper in the supervisor's PID
 //!   namespace holds what restores the processes at the point where they exist and do not run, and waits on the start socket

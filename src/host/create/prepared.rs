@@ -10,7 +10,7 @@ use super::company::Company;
 use super::grouped::Grouped;
 use super::left::{Left, Made};
 use super::options::Options;
-use super::sandbox::NewSandbox;
+use super::sandbox::NewHome;
 use crate::engine::Stage;
 use crate::host::agent::Agent;
 use crate::host::hooks::Ledger;
@@ -27,7 +27,7 @@ use crate::sys::{procfs, random};
 pub struct Prepared<'a> {
     pub(super) birth: Birth<'a>,
     pub(super) cgroups: Cgroups<'a>,
-    pub(super) home: NewSandbox,
+    pub(super) home: NewHome,
     pub(super) origin: Cold,
     pub(super) company: Company,
 }
@@ -69,7 +69,7 @@ impl<'a> Prepared<'a> {
         Ok(Prepared {
             birth,
             cgroups,
-            home: NewSandbox::prepare(folder, theirs)?,
+            home: NewHome::prepare(folder, theirs)?,
             origin,
             company: Company { terminal, agent, notices: ours },
         })

@@ -11,7 +11,7 @@ use crate::host::{HostError, Trying};
 use crate::store::Folder;
 
 /// What a supervisor is given of the sandbox's folder.
-pub struct NewSandbox {
+pub struct NewHome {
     /// Let go of once the supervisor has it: nobody is to knock at a door behind which nobody is.
     controller: OwnedFd,
     exits: OwnedFd,
@@ -20,9 +20,9 @@ pub struct NewSandbox {
     notices: Option<Notices>,
 }
 
-impl NewSandbox {
-    pub fn prepare(folder: &Folder, notices: Option<Notices>) -> Result<NewSandbox, HostError> {
-        Ok(NewSandbox {
+impl NewHome {
+    pub fn prepare(folder: &Folder, notices: Option<Notices>) -> Result<NewHome, HostError> {
+        Ok(NewHome {
             controller: control::listen(folder.dir()).trying(|| "bind the control socket".into())?,
             exits: folder.make_exits()?,
             spec: folder.open_file("config.json")?,
