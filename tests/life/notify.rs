@@ -152,8 +152,7 @@ fn a_signal_ends_the_wait_for_a_service_and_says_that_it_runs_on() {
                 }
                 _ => env.cmd(["run", "--detach", "--bundle"]).arg(&bundle.dir).arg(&id),
             };
-            // Whoever runs these tests may have had some of them ignored, as nohup(1) does.
-            let waits = waits.env("NOTIFY_SOCKET", manager.address()).behind("env", &["--default-signal"]).spawn();
+            let waits = waits.env("NOTIFY_SOCKET", manager.address()).spawn();
             assert_eq!(manager.hears_until("STATUS"), ["STATUS=1"]);
             until(DEADLINE, "running sandbox", || env.status(&id) == "running");
             support::process::send(waits.pid(), signal);

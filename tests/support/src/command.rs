@@ -4,11 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{self, SigHandler, Signal};
 use serde_json::Value;
 
 use super::process;
@@ -108,7 +109,19 @@ impl Cmd {
     }
 
     /// Starts it; the caller says when to wait for its end.
+    /// With the signals as a shell that somebody sits at gives them: nohup(1) and jobs in the background of a script ignore some,
+    /// and whoever runs these tests may be one of those.
+    #[allow(unsafe_code)]
     pub fn spawn(mut self) -> Running {
+        let defaults = || {
+            for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+                // SAFETY: sigaction(2) alone, which may be called between fork and exec; no handler is installed.
+                unsafe { signal::signal(signal, SigHandler::SigDfl) }?;
+            }
+            Ok(())
+        };
+        // SAFETY: see there; nothing is allocated.
+        unsafe { self.command.pre_exec(defaults) };
         let child = self.command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.what));
         Running { child, stdout: self.stdout, stderr: self.stderr, what: self.what }
     }
