@@ -115,12 +115,9 @@ impl Notices {
     }
 }
 
-/// Added to what the container is sent; `mount` is one of its mounts already.
-pub fn tell_where(plan: &mut Plan) {
-    if let Some(process) = &mut plan.process {
-        process.env.retain(|variable| value_of(variable).is_none());
-        process.env.push(format!("{VARIABLE}={INSIDE}/{SOCKET}").into());
-    }
+/// `plan` as it is sent to a container that has a socket: with its mount, and the variable that tells where it is.
+pub fn with_socket(plan: &Plan, mount: MountPlan) -> Plan {
+    plan.with_notices(mount, VARIABLE, &format!("{INSIDE}/{SOCKET}"))
 }
 
 /// A thread of this process that passes notices on. Dropped, it passes on what is there, and ends.

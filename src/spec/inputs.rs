@@ -2,6 +2,7 @@
 //! to a [`Plan`] once it is made, so that what was validated is what is applied.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
@@ -141,6 +142,24 @@ impl FurtherProcess {
         process.env.clone_from(&self.env);
         process.cwd.clone_from(&self.cwd);
         process.kept_stdio.clone_from(&self.kept_stdio);
+    }
+}
+
+impl Plan {
+    /// The plan that is sent, once there is a socket on which the container says that it is ready: this one, with `mount` behind
+    /// all others, and the variable `name` in the place of whatever has that name. A plan of its own, since whether there is such
+    /// a socket shows only when all else is validated: a manager that cannot be reached keeps nobody from running.
+    pub fn with_notices(&self, mount: MountPlan, name: &str, value: &str) -> Plan {
+        let mut plan = self.clone();
+        plan.mounts.push(mount);
+        if let Some(process) = &mut plan.process {
+            let has_name = |variable: &OsString| {
+                variable.as_bytes().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
+            };
+            process.env.retain(|variable| !has_name(variable));
+            process.env.push(format!("{name}={value}").into());
+        }
+        plan
     }
 }
 

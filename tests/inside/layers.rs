@@ -119,6 +119,21 @@ fn some_crates_are_named_in_one_layer_only() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn what_a_container_will_be_is_written_by_spec_alone() {
+    let mut wrong = Vec::new();
+    for (layer, _) in ALLOWED.iter().filter(|(layer, _)| *layer != "spec") {
+        for file in files(layer) {
+            for (number, line) in code(&file).lines().take_while(|line| !line.starts_with("#[cfg(test)]")).enumerate() {
+                if ["mut plan", "&mut Plan", "&mut ProcessPlan"].iter().any(|writes| line.contains(writes)) {
+                    wrong.push(format!("{}:{}: {line}", file.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "a plan is changed after it was made:\n{}", wrong.join("\n"));
+}
+
 fn code(file: &Path) -> String {
     without_comments(&fs::read_to_string(file).unwrap())
 }

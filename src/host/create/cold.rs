@@ -72,12 +72,14 @@ impl Cold {
     }
 
     fn donations(self, birth: &Birth<'_>, cgroups: Vec<CgroupView>, channel: OwnedFd) -> init::Donations {
-        let (options, mut plan, mut binds) = (birth.options, birth.plan.clone(), self.binds);
-        if let Some((mount, bind)) = self.notices {
-            plan.mounts.push(mount);
-            binds.push(bind);
-            notify::tell_where(&mut plan);
-        }
+        let (options, mut binds) = (birth.options, self.binds);
+        let plan = match self.notices {
+            Some((mount, bind)) => {
+                binds.push(bind);
+                notify::with_socket(birth.plan, mount)
+            }
+            None => birth.plan.clone(),
+        };
         init::Donations {
             plan,
             channel,
